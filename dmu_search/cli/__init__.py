@@ -1,0 +1,1 @@
+"""The command line: words in, screens and exit codes out."""

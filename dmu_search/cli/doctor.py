@@ -1,0 +1,123 @@
+"""The command ``doctor``: what this machine has, what is wrong, and how to mend it."""
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+import dmu_search
+from dmu_search.config.grammar import parse_overrides
+from dmu_search.config.settings import TrackingSettings
+from dmu_search.data.files import DATA_FILES, DataStore, file_status
+from dmu_search.errors import DmuSearchError
+from dmu_search.export import package_versions
+from dmu_search.tracking import check_tracking
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        what: its name.
+        state: what it is like.
+        mend: how to mend it; None where nothing is wrong.
+    """
+
+    what: str
+    state: str
+    mend: str | None = None
+
+
+def doctor(words: Sequence[str], *, dry_run: bool) -> int:
+    """Look at everything a study needs; returns 1 where something is wrong."""
+    given = parse_overrides("doctor", words)
+    text = {name: str(value) for name, value in given.items() if value is not None}
+    output_dir = Path(text.get("output_dir", "runs"))
+    tracking = TrackingSettings(text.get("tracking.uri"), "dmu_search")
+    store = DataStore.from_settings(root=text.get("data.root"), mirror=text.get("data.mirror"))
+    checks: tuple[Callable[[], list[Finding]], ...] = (
+        _versions,
+        _devices,
+        lambda: _data(store),
+        lambda: _folder(output_dir),
+        lambda: _tracking(tracking, output_dir),
+    )
+    findings = [finding for check in checks for finding in check()]
+    console = Console()
+    for finding in findings:
+        mark = "[green]ok  [/]" if finding.mend is None else "[red]bad [/]"
+        console.print(
+            f"{mark} {finding.what:<12} {escape(finding.state)}", highlight=False, soft_wrap=True
+        )
+        if finding.mend is not None:
+            console.print(f"     {'':<12} {escape(finding.mend)}", highlight=False, soft_wrap=True)
+    return int(any(finding.mend is not None for finding in findings))
+
+
+def _versions() -> list[Finding]:
+    packages = package_versions()
+    missing = [name for name, version in packages.items() if version == "not installed"]
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items())
+    own = f"dmu_search {dmu_search.__version__}, Python {platform.python_version()}, {versions}"
+    mend = f"install {', '.join(missing)}: pip install dmu-search" if missing else None
+    return [Finding("versions", own, mend)]
+
+
+def _devices() -> list[Finding]:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    findings = [Finding("CPU", f"{cores} cores")]
+    if not torch.cuda.is_available():
+        built = "with" if torch.version.cuda else "without"
+        state = (
+            f"none that torch {torch.__version__} (built {built} CUDA) can use: "
+            "trials train on the CPU"
+        )
+        return [*findings, Finding("GPU", state)]
+    for index in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(index)
+        findings.append(
+            Finding(f"GPU {index}", f"{card.name}, {card.total_memory / 2**30:.0f} GiB")
+        )
+    return findings
+
+
+def _data(store: DataStore) -> list[Finding]:
+    findings = []
+    for file in DATA_FILES.values():
+        try:
+            status = file_status(file, store)
+        except DmuSearchError as fault:
+            return [Finding("data", "the mirror cannot be used", str(fault))]
+        if status.state == "missing":
+            mend = "python -m dmu_search data fetches it; data.corpus=demo needs no file"
+            findings.append(Finding("data", f"{file.name} is missing", mend))
+        elif status.state == "altered":
+            mend = f"delete {status.path} and run python -m dmu_search data"
+            findings.append(Finding("data", f"{file.name}: {status.problem}", mend))
+        else:
+            findings.append(Finding("data", f"{file.name} in the {status.place}: {status.path}"))
+    return findings
+
+
+def _folder(output_dir: Path) -> list[Finding]:
+    existing = output_dir.resolve()
+    while not existing.exists():
+        existing = existing.parent
+    if existing.is_dir() and os.access(existing, os.W_OK):
+        return [Finding("output_dir", f"{output_dir.resolve()} can be written")]
+    mend = "choose another folder with output_dir=FOLDER"
+    return [Finding("output_dir", f"{output_dir}: cannot be written", mend)]
+
+
+def _tracking(settings: TrackingSettings, output_dir: Path) -> list[Finding]:
+    try:
+        return [Finding("tracking", check_tracking(settings, output_dir))]
+    except DmuSearchError as fault:
+        return [Finding("tracking", "cannot be used", str(fault))]

@@ -1,0 +1,191 @@
+"""What a search shows while it runs: a live table, or plain lines where there is no terminal."""
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from dmu_search.tune.progress import TrialView
+
+_ROWS = 12
+# Seconds between two plain lines about the same running trial.
+_PLAIN_EVERY_S = 15.0
+_OVER = ("finished", "stopped early", "diverged", "failed")
+
+
+class SearchScreen:
+    """Shows a study's trials; a ``Watcher``, used as a context.
+
+    Args:
+        console: where to.
+        trials: of the study in all.
+        max_epochs: of a trial that is not stopped early.
+        metric: name of the objective.
+        published: the paper's value, in words; None where there is none.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        trials: int,
+        max_epochs: int,
+        metric: str,
+        published: str | None,
+    ) -> None:
+        self._console = console
+        self._trials = trials
+        self._max_epochs = max_epochs
+        self._metric = metric
+        self._published = published
+        self._views: dict[int, TrialView] = {}
+        self._began = time.monotonic()
+        self._epochs_before = 0
+        self._spoke_at: dict[int, float] = {}
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2)
+
+    def __enter__(self) -> "SearchScreen":
+        if self._console.is_terminal:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.__exit__(kind, value, trace)
+
+    def resume(self, trials: Sequence[TrialView]) -> None:
+        """Take over what an earlier command finished."""
+        self._views = {view.number: view for view in trials}
+        self._epochs_before = sum(view.epoch for view in trials)
+
+    def update(self, trial: TrialView) -> None:
+        """Show a change of a trial."""
+        self._views[trial.number] = trial
+        if not self._console.is_terminal and self._is_news(trial):
+            self._console.print(self._line(trial), highlight=False, soft_wrap=True)
+
+    @property
+    def trials(self) -> list[TrialView]:
+        """All trials seen, in their latest state."""
+        return list(self._views.values())
+
+    @property
+    def failures(self) -> list[TrialView]:
+        """Trials that raised or lost their process."""
+        return [view for view in self._views.values() if view.status == "failed" and view.error]
+
+    def _is_news(self, trial: TrialView) -> bool:
+        now = time.monotonic()
+        spoke_at = self._spoke_at.get(trial.number)
+        if trial.status == "running" and spoke_at and now - spoke_at < _PLAIN_EVERY_S:
+            return False
+        self._spoke_at[trial.number] = now
+        return True
+
+    def _line(self, trial: TrialView) -> str:
+        over = self._count(*_OVER)
+        parts = [f"[{over}/{self._trials}]", f"trial {trial.number}", trial.status]
+        if trial.epoch:
+            parts.append(f"epoch {trial.epoch}/{self._max_epochs}")
+        if trial.objective is not None:
+            parts.append(f"{self._metric} {trial.objective:.4f}")
+        if trial.status == "running" and not trial.epoch:
+            parts.append(settings_text(trial.values))
+            if trial.warm_start:
+                parts.append(f"(published: {trial.warm_start})")
+        if trial.error:
+            parts.append(trial.error)
+        return "  ".join(parts)
+
+    def _count(self, *statuses: str) -> int:
+        return sum(view.status in statuses for view in self._views.values())
+
+    def _render(self) -> RenderableType:
+        return Group(self._table(), self._summary())
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading, justify in (
+            ("trial", "right"),
+            ("status", "left"),
+            ("epoch", "right"),
+            (f"best {self._metric}", "right"),
+            ("settings", "left"),
+        ):
+            table.add_column(heading, justify=justify, no_wrap=heading != "settings")  # type: ignore[arg-type]
+        for view in self._shown():
+            table.add_row(
+                str(view.number),
+                view.status,
+                f"{view.epoch}/{self._max_epochs}",
+                "" if view.objective is None else f"{view.objective:.4f}",
+                settings_text(view.values) + (f"  ({view.warm_start})" if view.warm_start else ""),
+            )
+        return table
+
+    def _shown(self) -> list[TrialView]:
+        """The running trials, then the best of the others."""
+        running = [view for view in self._views.values() if view.status == "running"]
+        others = [view for view in self._views.values() if view.status != "running"]
+        others.sort(key=lambda view: (view.objective is None, view.objective or 0.0))
+        room = max(3, _ROWS - len(running))
+        return sorted(running, key=lambda view: view.number)[:_ROWS] + others[:room]
+
+    def _summary(self) -> Text:
+        finished = [v for v in self._views.values() if v.status == "finished" and v.objective]
+        best = min(finished, key=lambda view: view.objective or 0.0, default=None)
+        line = f"{self._count(*_OVER)}/{self._trials} trials done, {self._count('running')} running"
+        if best is not None:
+            line += f"; best {self._metric} {best.objective:.4f} (trial {best.number})"
+        if self._published:
+            line += f"; {self._published}"
+        return Text(f"{line}; {self._time_left()}", style="bold")
+
+    def _time_left(self) -> str:
+        """An estimate from the epochs done so far by this command."""
+        elapsed = time.monotonic() - self._began
+        done = sum(view.epoch for view in self._views.values()) - self._epochs_before
+        over = [view.epoch for view in self._views.values() if view.status in _OVER]
+        if done < 1:
+            return "time left unknown yet"
+        per_trial = sum(over) / len(over) if over else self._max_epochs
+        running = sum(
+            max(0.0, per_trial - v.epoch) for v in self._views.values() if v.status == "running"
+        )
+        waiting = max(0, self._trials - len(self._views)) * per_trial
+        return f"about {duration((running + waiting) * elapsed / done)} left"
+
+
+def print_rows(console: Console, rows: Mapping[str, str]) -> None:
+    """Print labelled lines; labels ``note``, ``note1`` .. stand for several lines of one."""
+    for name, text in rows.items():
+        label = "" if name.startswith("note") and name != "note" else name
+        console.print(f"{label:<10} {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def settings_text(values: Mapping[str, object]) -> str:
+    """Searched settings in a line, without their groups: ``gamma=0.99 learning_rate=0.005``."""
+    return " ".join(f"{name.rpartition('.')[2]}={number(value)}" for name, value in values.items())
+
+
+def number(value: object) -> str:
+    """A setting as a reader wants it: three significant digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``40 s``, ``12 min`` or ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,227 @@
+"""The pages of ``tune``: header, plan, result and end, and the note on the MLflow run."""
+
+import shlex
+from collections.abc import Sequence
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dmu_search.cli.published_values import published_in_words, published_result
+from dmu_search.cli.screen import number, print_rows, settings_text
+from dmu_search.config.published import published
+from dmu_search.config.study import StudySettings
+from dmu_search.config.study_files import Study
+from dmu_search.config.widths import weight_count
+from dmu_search.data.corpus import Corpus
+from dmu_search.export import Kept
+from dmu_search.tracking import Tracking
+from dmu_search.tune.progress import TrialView
+from dmu_search.tune.resources import TrialShare
+from dmu_search.tune.search import Outcome
+from dmu_search.tune.session import Cluster
+
+_PROGRAM = "python -m dmu_search"
+
+
+def print_header(
+    console: Console,
+    study: Study,
+    data: Corpus,
+    cluster: Cluster,
+    share: TrialShare,
+    tracking: Tracking,
+) -> None:
+    """Say what is about to run, on what, and where it is logged."""
+    settings = study.settings
+    console.rule(f"[bold]{study.name}", align="left")
+    rows = {
+        **_what(settings, data),
+        "devices": _devices(cluster, share),
+        "at a time": f"{share.concurrent} trials, {_share_text(share)} each",
+        "MLflow": "off: records only" if tracking.runs is None else tracking.runs.uri,
+        "folder": str(study.folder),
+    }
+    print_rows(console, rows)
+
+
+def print_plan(console: Console, settings: StudySettings, data: Corpus) -> None:
+    """Say what would run: settings, space, number and cost of the trials."""
+    console.rule(f"[bold]{settings.title}", align="left")
+    trials, epochs = settings.search.trials, settings.max_epochs
+    whole = trials * epochs
+    cost = f"{trials} trials of at most {epochs} epochs: {whole} epochs"
+    if settings.search.scheduler == "asha":
+        cost += f"; ASHA stops weak trials from epoch {settings.grace_epochs} on"
+    steps = whole * data.steps["train"] * settings.example().training.replicas
+    rows = {
+        **_what(settings, data),
+        "cost": f"{cost}; {steps:.2g} training steps of the network at most",
+        "search": ", ".join(
+            f"{name}={getattr(settings.search, name)}"
+            for name in ("sampler", "seed", "startup_trials", "scheduler", "warm_start")
+        ),
+    }
+    print_rows(console, rows)
+    table = Table("key", "value or distribution", box=None, pad_edge=False, header_style="bold")
+    for name, value in settings.fixed.items():
+        table.add_row(name, escape(str(list(value) if isinstance(value, tuple) else value)))
+    for name, distribution in settings.space.items():
+        table.add_row(f"[bold]{name}", f"[bold]{distribution}")
+    console.print(table)
+    for point in settings.warm_starts:
+        console.print(f"tried first ({point.source}): {settings_text(point.values)}")
+
+
+def _what(settings: StudySettings, data: Corpus) -> dict[str, str]:
+    widths = settings.example().network.widths
+    count = weight_count(settings.task, settings.model, widths)
+    network = f"{settings.model}, depth {settings.depth}, widths {list(widths)}, {count:,} weights"
+    rows = {"task": settings.task, "network": network, "data": data.describe()}
+    for index, note in enumerate(settings.notes):
+        rows[f"note{index or ''}"] = note
+    return rows
+
+
+def _devices(cluster: Cluster, share: TrialShare) -> str:
+    parts = [f"{cluster.cpus:g} CPU cores"]
+    if cluster.gpus:
+        parts.append(f"{cluster.gpus:g} GPUs")
+    if cluster.nodes > 1:
+        parts.append(f"{cluster.nodes} nodes")
+    text = ", ".join(parts)
+    if share.gpus and cluster.nodes == 1 and not torch.cuda.is_available():
+        text += " (CUDA cannot be used here: trials train on the CPU)"
+    return text
+
+
+def _share_text(share: TrialShare) -> str:
+    cpus = f"{share.cpus:g} CPU cores"
+    return f"{share.gpus:g} GPU and {cpus}" if share.gpus else cpus
+
+
+def print_result(
+    console: Console,
+    study: Study,
+    outcome: Outcome,
+    data: Corpus,
+    kept: Kept | None,
+    failures: Sequence[TrialView],
+) -> None:
+    """Say which setting won, beside the paper's, and where it was exported."""
+    counts = outcome.counts
+    console.print(
+        f"{study.name}: {counts.get('COMPLETE', 0)} trials finished, "
+        f"{counts.get('PRUNED', 0)} stopped early, {counts.get('FAIL', 0)} failed or diverged, "
+        f"{outcome.missing} to go",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for view in failures:
+        console.print(f"[red]trial {view.number} failed:[/] {escape(view.error or '')}")
+    if outcome.best is None or kept is None:
+        console.print("No trial used its whole budget yet, so there is no best setting.")
+        return
+    console.print(_comparison(study.settings, outcome, data))
+    console.print(f"exported   {kept.own}", highlight=False, soft_wrap=True)
+    console.print(f"           {kept.best} ({kept.reason})", highlight=False, soft_wrap=True)
+
+
+def _comparison(settings: StudySettings, outcome: Outcome, data: Corpus) -> Table:
+    """The best setting beside the published ones: searched keys, then results."""
+    best = outcome.best
+    assert best is not None
+    record = published(settings.task).settings
+    sources = {
+        source: record[source][settings.model][settings.depth]
+        for source in record
+        if settings.depth in record[source].get(settings.model, {})
+    }
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    table.add_column(f"best (trial {best.number})", justify="right")
+    for source in sources:
+        table.add_column(source, justify="right")
+    for name in settings.space:
+        found = number(best.values[name]) if name in best.values else "-"
+        others = [number(values[name]) if name in values else "-" for values in sources.values()]
+        table.add_row(name, found, *others)
+    searched = [_objective_of(outcome, source) for source in sources]
+    table.add_row("val_nll_nats, this search", f"[bold]{best.objective:.4f}", *searched)
+    result = published_result(settings, data)
+    for split in ("train", "test"):
+        own = best.summary.get(f"{split}_nll_nats")
+        row = [f"{split}_nll_nats; paper after 500 epochs", "-" if own is None else f"{own:.4f}"]
+        for source in sources:
+            cell = result[split] if result and source == "paper" else None
+            row.append(f"{cell.mean:.3f} ± {cell.std:.3f}" if cell else "-")
+        table.add_row(*row)
+    return table
+
+
+def _objective_of(outcome: Outcome, source: str) -> str:
+    for sources, value in outcome.warm_starts.items():
+        if source in sources.split(", "):
+            return f"{value:.4f}"
+    return "-"
+
+
+def note(study: Study, outcome: Outcome, data: Corpus, trials: Sequence[TrialView]) -> str:
+    """Markdown for the study's page in MLflow: which setting won, and against what."""
+    best = outcome.best
+    if best is None:
+        return f"**{study.name}**: no trial has used its whole budget yet."
+    ranked = sorted(
+        (view for view in trials if view.objective is not None and view.status == "finished"),
+        key=lambda view: view.objective or 0.0,
+    )
+    lines = [
+        f"**Trial {best.number} won with val_nll_nats {best.objective:.4f}**"
+        + (f" ({best.warm_start} setting)" if best.warm_start else "")
+        + ".",
+        "",
+        f"| rank | trial | val_nll_nats | source | {' | '.join(study.settings.space)} |",
+        "|" + "---|" * (4 + len(study.settings.space)),
+    ]
+    for rank, view in enumerate(ranked[:10], start=1):
+        values = [number(view.values.get(name, "")) for name in study.settings.space]
+        source = view.warm_start or "search"
+        lines.append(
+            f"| {rank} | {view.number} | {view.objective:.4f} | {source} | {' | '.join(values)} |"
+        )
+    paper = published_in_words(study.settings, data)
+    stopped = outcome.counts.get("PRUNED", 0)
+    lines += [
+        "",
+        f"{len(ranked)} trials used {study.settings.max_epochs} epochs; {stopped} were "
+        "stopped early." + (f" {paper[0].upper()}{paper[1:]}." if paper else ""),
+    ]
+    return "\n".join(lines)
+
+
+def print_end(
+    console: Console, studies: Sequence[Study], tracking: Tracking, stopped: str | None
+) -> None:
+    """Say where to look and what to type next."""
+    console.rule(align="left")
+    first = studies[0].settings
+    folder = "" if str(first.output_dir) == "runs" else f" output_dir={first.output_dir}"
+    folder = f" {shlex.quote(folder.strip())}" if folder else ""
+    for line in tracking.where_to_look([study.name for study in studies]):
+        console.print(line, highlight=False, soft_wrap=True)
+    if stopped is not None:
+        why = "interrupted" if stopped == "interrupted" else "the time budget is used up"
+        console.print(
+            f"{why}; what finished is kept. To go on:\n  {_PROGRAM} tune resume=latest{folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
+    best = f"{first.output_dir}/best/{first.task}/{first.model}-d{first.depth}.yaml"
+    console.print(
+        "To train the best setting over five fresh seeds:\n"
+        f"  {_PROGRAM} train config={shlex.quote(best)}{folder}",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,43 @@
+"""The command ``sync``: records brought into MLflow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from dmu_search.config.grammar import parse_overrides
+from dmu_search.config.settings import TrackingSettings
+from dmu_search.errors import ConfigError
+from dmu_search.tracking import sync_records
+
+
+def sync(words: Sequence[str], *, dry_run: bool) -> int:
+    """Bring the records in the given folder into MLflow; returns the exit code.
+
+    Raises:
+        ConfigError: no such folder, or nothing in it.
+        TrackingError: MLflow cannot be reached.
+    """
+    folders = [word for word in words if "=" not in word]
+    given = parse_overrides("sync", [word for word in words if "=" in word])
+    if len(folders) != 1:
+        raise ConfigError("sync takes one folder of records, as in `sync runs/records`")
+    folder = Path(folders[0]).expanduser()
+    if not any(folder.glob("*.jsonl")):
+        raise ConfigError(f"{folder}: holds no records (files *.jsonl); check the path")
+    uri = given.get("tracking.uri")
+    if uri == "none":
+        raise ConfigError("tracking.uri: sync brings records into MLflow, so it cannot be none")
+    output_dir = Path(str(given.get("output_dir", "runs")))
+    settings = TrackingSettings(
+        uri=None if uri is None else str(uri),
+        experiment=str(given.get("tracking.experiment", "dmu_search")),
+    )
+    console = Console()
+    if dry_run:
+        count = len(list(folder.glob("*.jsonl")))
+        console.print(f"would bring {count} runs from {folder} into MLflow", highlight=False)
+        return 0
+    count = sync_records(folder, settings, output_dir)
+    console.print(f"{count} runs of {folder} are in MLflow", highlight=False)
+    return 0

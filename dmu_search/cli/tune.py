@@ -1,0 +1,202 @@
+"""The command ``tune``: studies planned, run, compared with the paper, and exported."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from dmu_search.cli import study_pages
+from dmu_search.cli.published_values import published_in_words
+from dmu_search.cli.screen import SearchScreen
+from dmu_search.config.compose import as_yaml_value
+from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
+from dmu_search.config.settings import DataSettings
+from dmu_search.config.study import StudySettings, studies_of
+from dmu_search.config.study_files import Study, create_studies, find_studies
+from dmu_search.data.corpus import Corpus
+from dmu_search.errors import ConfigError, StorageError
+from dmu_search.export import Kept, keep_best, provenance
+from dmu_search.records import RunStart
+from dmu_search.tasks import load_data
+from dmu_search.tracking import Tracking, open_tracking
+from dmu_search.tune.interrupt import Stop, stop_on_signals
+from dmu_search.tune.resources import TrialShare
+from dmu_search.tune.search import BestTrial, past_trials, plan_share, run_study
+from dmu_search.tune.session import ray_session
+
+DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+
+
+@dataclass(frozen=True)
+class _Command:
+    """What the studies of one command share."""
+
+    console: Console
+    tracking: Tracking
+    stop: Stop
+
+
+def tune(words: Sequence[str], *, dry_run: bool) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        DmuSearchError: bad input, found before anything is written.
+    """
+    given = parse_overrides("tune", words)
+    resume = given.pop("resume", None)
+    studies = None if resume is None else _studies_to_resume(str(resume), given)
+    settings = studies_of(given) if studies is None else [study.settings for study in studies]
+    data = _load_all(settings)
+    console = Console()
+    for warning in {corpus.warning for corpus in data.values() if corpus.warning}:
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    if dry_run:
+        for each in settings:
+            study_pages.print_plan(console, each, data[each.data])
+        return DONE
+    _check_writable(settings[0].output_dir)
+    return _search(console, settings, data, studies)
+
+
+def _studies_to_resume(name: str, given: Mapping[str, Setting | Alternatives]) -> tuple[Study, ...]:
+    lists = [key for key, setting in given.items() if isinstance(setting, Alternatives)]
+    if lists:
+        raise ConfigError(f"{lists[0]}: a study is gone on with as it was started; leave it out")
+    own = {key: setting for key, setting in given.items() if not isinstance(setting, Alternatives)}
+    return find_studies(Path(str(own.get("output_dir", "runs"))), name, own)
+
+
+def _load_all(settings: Sequence[StudySettings]) -> dict[DataSettings, Corpus]:
+    """The data of every study; equal data is loaded once."""
+    loaded: dict[DataSettings, Corpus] = {}
+    for each in settings:
+        if each.data not in loaded:
+            loaded[each.data] = load_data(each.task, each.data)
+    return loaded
+
+
+def _check_writable(output_dir: Path) -> None:
+    """Find out before anything starts; leaves no trace in a folder that exists."""
+    probe = output_dir / f".probe-{os.getpid()}"
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as fault:
+        raise StorageError(
+            f"output_dir={output_dir}: cannot be written ({fault.strerror}); "
+            "choose another folder with output_dir=FOLDER"
+        ) from None
+
+
+def _search(
+    console: Console,
+    settings: Sequence[StudySettings],
+    data: Mapping[DataSettings, Corpus],
+    existing: Sequence[Study] | None,
+) -> int:
+    first = settings[0]
+    tracking = open_tracking(first.tracking, first.output_dir)
+    failed = False
+    with ray_session(first.resources) as cluster:
+        shares = [plan_share(each, data[each.data], cluster) for each in settings]
+        studies = create_studies(settings) if existing is None else existing
+        with stop_on_signals(first.search.time_budget_s) as stop:
+            command = _Command(console, tracking, stop)
+            for study, share in zip(studies, shares, strict=True):
+                if stop.reason is None:
+                    corpus = data[study.settings.data]
+                    study_pages.print_header(console, study, corpus, cluster, share, tracking)
+                    failed |= not _run_one(command, study, corpus, share)
+    study_pages.print_end(console, studies, tracking, stop.reason)
+    if stop.reason == "interrupted":
+        return INTERRUPTED
+    return SOME_FAILED if failed else DONE
+
+
+def _run_one(command: _Command, study: Study, data: Corpus, share: TrialShare) -> bool:
+    """Run one study to its end or the stop; returns whether it went without failures."""
+    settings = study.settings
+    recorder = command.tracking.recorder
+    recorder.start(_study_run(study, data, share))
+    status = "FAILED"
+    screen = SearchScreen(
+        command.console,
+        trials=settings.search.trials,
+        max_epochs=settings.max_epochs,
+        metric="val_nll_nats",
+        published=published_in_words(settings, data),
+    )
+    try:
+        screen.resume(past_trials(study))
+        with screen:
+            outcome = run_study(study, data, share=share, tracking=command.tracking, watcher=screen)
+        kept = None if outcome.best is None else _keep(command.tracking, study, data, outcome.best)
+        recorder.tag(
+            study.name,
+            {"mlflow.note.content": study_pages.note(study, outcome, data, screen.trials)},
+        )
+        status = "KILLED" if command.stop.reason and outcome.missing else "FINISHED"
+    finally:
+        recorder.end(study.name, status)
+    study_pages.print_result(command.console, study, outcome, data, kept, screen.failures)
+    return not screen.failures and (outcome.best is not None or status == "KILLED")
+
+
+def _study_run(study: Study, data: Corpus, share: TrialShare) -> RunStart:
+    settings = study.settings
+    params = {name: as_yaml_value(value) for name, value in settings.fixed.items()}
+    params |= {name: str(distribution) for name, distribution in settings.space.items()}
+    params |= {
+        f"search.{name}": getattr(settings.search, name)
+        for name in ("trials", "sampler", "scheduler", "seed", "reduction_factor", "warm_start")
+    }
+    params["search.grace_epochs"] = settings.grace_epochs
+    return RunStart(
+        run_id=study.name,
+        name=study.name,
+        kind="study",
+        params={name: value if value is None else str(value) for name, value in params.items()},
+        tags={
+            "study": study.name,
+            "task": settings.task,
+            "model": settings.model,
+            "depth": str(settings.depth),
+            "data.name": data.name,
+            "data.sha256": data.sha256,
+            "concurrent_trials": str(share.concurrent),
+            "gpus_per_trial": f"{share.gpus:g}",
+        },
+    )
+
+
+def _keep(tracking: Tracking, study: Study, data: Corpus, best: BestTrial) -> Kept:
+    """Export the best trial, with its weights, and put it on the study's run."""
+    settings = study.settings
+    source = provenance(
+        study=study.name,
+        data=data,
+        metrics=best.summary,
+        objective=best.objective,
+        trial=best.number,
+        warm_start=best.warm_start,
+        run_id=best.run_id,
+        mlflow_run=None if tracking.runs is None else tracking.address(best.run_id),
+        sampler_seed=settings.search.seed,
+        trials=settings.search.trials,
+    )
+    kept = keep_best(study.folder, settings.output_dir, settings.run(best.values), source)
+    recorder = tracking.recorder
+    recorder.summarise(study.name, {"objective": best.objective, **best.summary})
+    recorder.tag(study.name, {"best_trial": str(best.number), "best_run": best.run_id})
+    recorder.attach(study.name, kept.own)
+    weights = best.weights()
+    if weights is not None:
+        path = study.folder / "best_weights.pt"
+        torch.save(weights, path)
+        recorder.attach(study.name, path)
+    return kept

@@ -1,0 +1,134 @@
+"""Composing one study's configuration from ``search_spaces/`` and the command line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from dmu_search.config.grammar import Setting, parse_setting
+from dmu_search.config.keys import KEYS, Value
+from dmu_search.config.roots import configuration_root
+from dmu_search.errors import ConfigError
+
+_GROUPS = ("task", "model")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Every setting of one study and where each was given.
+
+    Attributes:
+        settings: key -> value or distribution.
+        origins: key -> ``command line`` or the YAML file.
+    """
+
+    settings: Mapping[str, Setting]
+    origins: Mapping[str, str]
+
+
+def compose_study(task: str, model: str, given: Mapping[str, Setting]) -> Composed:
+    """Lay ``given`` (from the command line) over the YAML of ``task`` and ``model``.
+
+    Raises:
+        ConfigError: all settings of the YAML files that break a rule, each with its file.
+    """
+    root = configuration_root()
+    with initialize_config_dir(str(root), version_base="1.3"):
+        tree = compose("config", [f"task={task}", f"model={model}"])
+    plain = flatten(OmegaConf.to_container(tree, resolve=True))
+    files = {name: _origin(root, task, model, name) for name in plain}
+    settings = _check(plain, files)
+    settings.update(given)
+    origins = {name: "command line" if name in given else files[name] for name in settings}
+    return Composed(settings, origins)
+
+
+def flatten(tree: object, prefix: str = "") -> dict[str, object]:
+    """Nested mappings as one, with dotted keys: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``."""
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    flat: dict[str, object] = {}
+    for name, branch in tree.items():
+        flat.update(flatten(branch, f"{prefix}.{name}" if prefix else str(name)))
+    return flat
+
+
+def nest(flat: Mapping[str, object]) -> dict[str, object]:
+    """The inverse of ``flatten``."""
+    tree: dict[str, object] = {}
+    for name, value in flat.items():
+        *groups, last = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})  # type: ignore[assignment]
+        branch[last] = value
+    return tree
+
+
+def check_yaml(name: str, value: object) -> Setting:
+    """A YAML value of the key ``name``: a value, or the text of a distribution.
+
+    Raises:
+        ValueError: the rule that it breaks.
+    """
+    key = KEYS[name]
+    if key.searchable and isinstance(value, str) and "(" in value:
+        return parse_setting(key, value)
+    return key.check(value)
+
+
+def read_yaml(path: Path) -> DictConfig:
+    """A YAML file as OmegaConf reads it (``1e-4`` is a number, unlike in PyYAML).
+
+    Raises:
+        ConfigError: it is missing, unreadable or holds no mapping.
+    """
+    try:
+        tree = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; check the path") from None
+    except Exception as fault:  # OmegaConf passes on whatever its YAML parser raises.
+        raise ConfigError(f"{path}: not readable as YAML: {_one_line(fault)}") from None
+    if not isinstance(tree, DictConfig):
+        raise ConfigError(f"{path}: must hold keys and values, as in `training: {{..}}`")
+    return tree
+
+
+def yaml_text(tree: Mapping[str, object]) -> str:
+    """``tree`` as YAML text."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(tree)))
+
+
+def as_yaml_value(value: Value) -> object:
+    """``value`` as YAML holds it: tuples are lists."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check(plain: Mapping[str, object], files: Mapping[str, str]) -> dict[str, Setting]:
+    settings, faults = {}, []
+    for name, value in plain.items():
+        if name not in KEYS:
+            faults.append(f"{files[name]}: {name}: there is no such key")
+            continue
+        try:
+            settings[name] = check_yaml(name, value)
+        except ValueError as fault:
+            faults.append(f"{files[name]}: {name}: {fault}")
+    if faults:
+        raise ConfigError(*faults)
+    return settings
+
+
+def _origin(root: Path, task: str, model: str, name: str) -> str:
+    files = [root / "model" / f"{model}.yaml", root / "task" / f"{task}.yaml"]
+    missing = object()
+    for file in files:
+        if OmegaConf.select(OmegaConf.load(file), name, default=missing) is not missing:
+            return f"{root.name}/{file.relative_to(root)}"
+    return f"{root.name}/config.yaml"
+
+
+def _one_line(fault: Exception) -> str:
+    return " ".join(str(fault).split())

@@ -1,0 +1,136 @@
+"""Exported configurations: one file that says what to train, and where that came from."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dmu_search.config.compose import as_yaml_value, flatten, nest, read_yaml, yaml_text
+from dmu_search.config.keys import KEYS, MODELS, TASKS, Key, Value, did_you_mean, keys_of
+from dmu_search.config.settings import RunSettings
+from dmu_search.config.widths import resolve_widths
+from dmu_search.errors import ConfigError, StorageError
+
+_IDENTITY = ("task", "model", "depth")
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What a file to train from holds.
+
+    Attributes:
+        task: what is learned.
+        model: the recurrent network.
+        depth: its layers.
+        values: the settings by dotted key.
+        provenance: where they came from; empty for a hand-written file.
+    """
+
+    task: str
+    model: str
+    depth: int
+    values: Mapping[str, Value]
+    provenance: Mapping[str, Any]
+
+    def run(self, given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunSettings:
+        """Complete settings: the file's over ``defaults``, those of the command line over both.
+
+        Raises:
+            ConfigError: the network cannot be built, or a needed setting is missing.
+        """
+        values = {**defaults, **self.values, **given}
+        faults = [
+            f"{name}: only {', '.join(KEYS[name].models)} has it, and the file is for {self.model}"
+            for name in given
+            if KEYS[name].models and self.model not in KEYS[name].models
+        ]
+        if "training.learning_rate" not in values:
+            faults.append("training.learning_rate: is missing from the file; add it")
+        if faults:
+            raise ConfigError(*faults)
+        widths, _ = resolve_widths(self.task, self.model, self.depth, values["network.widths"])
+        return RunSettings.from_values(
+            self.task, self.model, self.depth, {**values, "network.widths": widths}
+        )
+
+
+def read_run_file(path: Path) -> RunFile:
+    """Read an exported file, or a hand-written one with or without the heading ``config``.
+
+    Raises:
+        ConfigError: every fault in it.
+    """
+    tree: Any = OmegaConf.to_container(read_yaml(path), resolve=True)
+    config = tree.get("config", tree)
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"{path}: config: must hold keys and values")
+    flat = flatten({name: branch for name, branch in config.items() if name not in _IDENTITY})
+    values, faults = _check(flat)
+    identity, identity_faults = _check_identity(config)
+    if faults or identity_faults:
+        raise ConfigError(*(f"{path}: {fault}" for fault in (*identity_faults, *faults)))
+    return RunFile(
+        task=identity["task"],
+        model=identity["model"],
+        depth=identity["depth"],
+        values=values,
+        provenance=tree.get("provenance", {}),
+    )
+
+
+def _check(flat: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
+    known = {name: key for name, key in keys_of("train").items() if _of_a_run(name)}
+    values: dict[str, Value] = {}
+    faults = []
+    for name, value in flat.items():
+        if name not in known:
+            faults.append(f"{name}: there is no such key{did_you_mean(name, known)}")
+            continue
+        try:
+            values[name] = known[name].check(value)
+        except ValueError as fault:
+            faults.append(f"{name}: {fault}")
+    return values, faults
+
+
+def _of_a_run(name: str) -> bool:
+    return name.startswith(("network.", "training.", "data."))
+
+
+def _check_identity(config: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
+    rules = {
+        "task": Key("task", "text", "", choices=TASKS),
+        "model": Key("model", "text", "", choices=MODELS),
+        "depth": Key("depth", "int", "", minimum=1),
+    }
+    identity, faults = {}, []
+    for name, key in rules.items():
+        try:
+            identity[name] = key.check(config.get(name))
+        except ValueError as fault:
+            faults.append(f"{name}: {fault}")
+    return identity, faults
+
+
+def write_run_file(path: Path, run: RunSettings, provenance: Mapping[str, object]) -> None:
+    """Write an exported file; a reader never meets half of it.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    values = {name: as_yaml_value(value) for name, value in run.values().items()}
+    config = {"task": run.task, "model": run.model, "depth": run.depth, **nest(values)}
+    text = yaml_text({"config": config, "provenance": dict(provenance)})
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as fault:
+        raise StorageError(
+            f"{path}: cannot be written ({fault.strerror}); choose another folder with "
+            "output_dir=FOLDER"
+        ) from None

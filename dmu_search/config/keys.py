@@ -1,0 +1,373 @@
+"""The table of configuration keys: what each takes, and where it may be given.
+
+Everything that has to know a key (parsing, checking, help, did-you-mean) reads this table.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Value = bool | int | float | str | None | tuple[int, ...]
+
+MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
+TASKS = ("polymusic",)
+CORPORA = ("nottingham", "demo", "auto")
+WIDTH_RULES = ("auto", "paper", "matched")
+
+CONFIGURED = frozenset({"tune", "train"})
+SEARCHED = frozenset({"tune"})
+DATA = CONFIGURED | {"data", "doctor"}
+EVERYWHERE = DATA | {"sync"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One configuration key.
+
+    Attributes:
+        name: dotted name, as on the command line.
+        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``share`` or ``widths``.
+        help: what it is, with its unit.
+        commands: the commands that take it.
+        searchable: whether it may be a distribution.
+        listable: whether a comma list makes several studies or selections.
+        optional: whether ``null`` is a value.
+        minimum: smallest value, inclusive.
+        above: largest value that is too small (exclusive bound).
+        maximum: largest value, inclusive.
+        choices: the words it takes; empty for any.
+        models: the models it exists for; empty for all.
+        only_if: another key and the value it must have for this one to matter.
+    """
+
+    name: str
+    kind: str
+    help: str
+    commands: frozenset[str] = CONFIGURED
+    searchable: bool = False
+    listable: bool = False
+    optional: bool = False
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    only_if: tuple[str, str] | None = None
+
+    def check(self, value: object) -> Value:
+        """Return ``value`` in the key's type.
+
+        Raises:
+            ValueError: the rule that ``value`` breaks and what it got, without the key's name.
+        """
+        if value is None:
+            if self.optional:
+                return None
+            raise ValueError(f"must be {self.rule()}, got null")
+        if self.kind == "widths":
+            return _check_widths(value)
+        converted = _CONVERT[self.kind](value)
+        if converted is None or not self._holds(converted):
+            raise ValueError(f"must be {self.rule()}, got {value!r}{_meant(value, self.choices)}")
+        return converted
+
+    def _holds(self, value: Value) -> bool:
+        if self.choices:
+            return value in self.choices
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return True
+        return (
+            value == value
+            and abs(value) != float("inf")
+            and (self.minimum is None or value >= self.minimum)
+            and (self.above is None or value > self.above)
+            and (self.maximum is None or value <= self.maximum)
+        )
+
+    def rule(self) -> str:
+        """The values it takes, in words."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if self.kind == "widths":
+            return _WIDTHS_RULE
+        noun = {
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+            "text": "text",
+            "path": "a path",
+            "share": "auto or a number",
+        }[self.kind]
+        bounds = [
+            f"{sign} {bound:g}"
+            for sign, bound in ((">=", self.minimum), (">", self.above), ("<=", self.maximum))
+            if bound is not None
+        ]
+        return " ".join([noun, " and ".join(bounds)]).strip()
+
+
+_WIDTHS_RULE = (
+    "auto, paper, matched or a list of whole numbers >= 1, one per layer, as in [122,122]"
+)
+
+
+def _check_widths(value: object) -> Value:
+    if isinstance(value, str):
+        if value in WIDTH_RULES:
+            return value
+        raise ValueError(f"must be {_WIDTHS_RULE}, got {value!r}{_meant(value, WIDTH_RULES)}")
+    if isinstance(value, Sequence) and value and all(_is_width(width) for width in value):
+        return tuple(value)
+    raise ValueError(f"must be {_WIDTHS_RULE}, got {value!r}")
+
+
+def _is_width(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _to_int(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _to_float(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _to_bool(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _to_text(value: object) -> str | None:
+    # A study may well be called 2026 or true; the grammar reads those as other types.
+    return str(value) if isinstance(value, str | int | float) and value != "" else None
+
+
+def _to_share(value: object) -> float | str | None:
+    return "auto" if value == "auto" else _to_float(value)
+
+
+_CONVERT = {
+    "share": _to_share,
+    "int": _to_int,
+    "float": _to_float,
+    "bool": _to_bool,
+    "text": _to_text,
+    "path": _to_text,
+}
+
+_TABLE = (
+    Key("task", "text", "the task", SEARCHED | {"data"}, listable=True, choices=TASKS),
+    Key("model", "text", "the recurrent network", SEARCHED, listable=True, choices=MODELS),
+    Key(
+        "depth",
+        "int",
+        "layers (RHN: of the recurrence); null: the paper's shallowest for the task",
+        SEARCHED,
+        listable=True,
+        optional=True,
+        minimum=1,
+    ),
+    Key("config", "path", "the exported or hand-written file to train", frozenset({"train"})),
+    Key(
+        "resume",
+        "text",
+        "latest, or the name of a study, to go on with",
+        SEARCHED,
+        optional=True,
+    ),
+    Key("output_dir", "path", "folder of all results", EVERYWHERE),
+    Key("network.widths", "widths", _WIDTHS_RULE),
+    Key(
+        "network.z_bias",
+        "float",
+        "added to the biases that produce z_t at initialisation",
+        searchable=True,
+        models=("dmu",),
+    ),
+    Key("training.learning_rate", "float", "of Adam", searchable=True, above=0),
+    Key("training.weight_decay", "float", "coupled L2 of Adam", searchable=True, minimum=0),
+    Key(
+        "training.gamma",
+        "float",
+        "factor on the learning rate after each epoch",
+        searchable=True,
+        above=0,
+        maximum=1,
+    ),
+    Key("training.batch_size", "int", "sequences per batch", searchable=True, minimum=1),
+    Key("training.max_epochs", "int", "epochs of one training", minimum=1),
+    Key(
+        "training.block_learning_rate_rule",
+        "text",
+        "learning rate of the DMU block: lr / (depth + 1 - layer), lr / (2 depth), or lr * ratio",
+        searchable=True,
+        choices=("paper", "released", "ratio"),
+        models=("dmu",),
+    ),
+    Key(
+        "training.block_learning_rate_ratio",
+        "float",
+        "the ratio of the rule ratio",
+        searchable=True,
+        above=0,
+        models=("dmu",),
+        only_if=("training.block_learning_rate_rule", "ratio"),
+    ),
+    Key(
+        "training.scale_block_weight_decay",
+        "bool",
+        "whether the block's weight decay follows its learning rate",
+        searchable=True,
+        models=("dmu",),
+    ),
+    Key("training.replicas", "int", "independently seeded copies trained together", minimum=1),
+    Key("training.seed", "int", "seed of replica 0; replica i has seed + i", minimum=0),
+    Key("search.trials", "int", "trials of a study, warm starts included", SEARCHED, minimum=1),
+    Key(
+        "search.sampler",
+        "text",
+        "how Optuna proposes settings",
+        SEARCHED,
+        choices=("tpe", "random"),
+    ),
+    Key(
+        "search.startup_trials",
+        "int",
+        "random trials before the sampler learns",
+        SEARCHED,
+        minimum=1,
+    ),
+    Key(
+        "search.scheduler",
+        "text",
+        "who stops weak trials early: asha, or none",
+        SEARCHED,
+        choices=("asha", "none"),
+    ),
+    Key(
+        "search.grace_epochs",
+        "int",
+        "epochs before ASHA may stop a trial; null: a hundredth of training.max_epochs",
+        SEARCHED,
+        optional=True,
+        minimum=1,
+    ),
+    Key(
+        "search.reduction_factor",
+        "int",
+        "ASHA keeps one trial in this many at each rung",
+        SEARCHED,
+        minimum=2,
+    ),
+    Key(
+        "search.max_concurrent",
+        "int",
+        "trials at a time; null: as many as the resources carry",
+        SEARCHED,
+        optional=True,
+        minimum=1,
+    ),
+    Key(
+        "search.time_budget_s",
+        "float",
+        "seconds after which no study of this command goes on; null: none",
+        SEARCHED,
+        optional=True,
+        above=0,
+    ),
+    Key("search.seed", "int", "seed of the sampler", SEARCHED, minimum=0),
+    Key(
+        "search.warm_start",
+        "text",
+        "first trials: the paper's and the released settings, or none",
+        SEARCHED,
+        choices=("paper", "none"),
+    ),
+    Key(
+        "search.checkpoint_every_s",
+        "float",
+        "seconds between the checkpoints of a trial",
+        SEARCHED,
+        minimum=0,
+    ),
+    Key(
+        "resources.gpus_per_trial",
+        "share",
+        "share of a GPU for one trial; auto: measured where there is a GPU",
+        SEARCHED,
+        minimum=0,
+    ),
+    Key(
+        "resources.cpus_per_trial",
+        "share",
+        "CPU cores for one trial; auto: 1, or an even share when GPUs carry more trials than cores",
+        SEARCHED,
+        above=0,
+    ),
+    Key("resources.cpus", "int", "CPU cores to use; null: all", SEARCHED, optional=True, minimum=1),
+    Key(
+        "resources.gpus",
+        "int",
+        "GPUs to use; null: those that Ray finds",
+        SEARCHED,
+        optional=True,
+        minimum=0,
+    ),
+    Key(
+        "resources.object_store_mb",
+        "int",
+        "Ray's shared memory on this machine, in MB",
+        SEARCHED,
+        minimum=80,
+    ),
+    Key(
+        "resources.address",
+        "text",
+        "of a running Ray cluster (auto: this machine's); null: start Ray here",
+        SEARCHED,
+        optional=True,
+    ),
+    Key(
+        "tracking.uri",
+        "text",
+        "MLflow's store or server; null: sqlite in output_dir; none: records only",
+        CONFIGURED | {"sync", "doctor"},
+        optional=True,
+    ),
+    Key("tracking.experiment", "text", "MLflow's experiment", CONFIGURED | {"sync"}),
+    Key("data.root", "path", "cache of data files; null: the user's cache", DATA, optional=True),
+    Key(
+        "data.mirror",
+        "path",
+        "folder that already has the files; null: $DMU_SEARCH_DATA_MIRROR",
+        DATA,
+        optional=True,
+    ),
+    Key("data.corpus", "text", "which music: auto falls back to demo", DATA, choices=CORPORA),
+    Key(
+        "data.limit",
+        "int",
+        "first sequences of each split only; null: all",
+        optional=True,
+        minimum=1,
+    ),
+)
+
+KEYS: dict[str, Key] = {key.name: key for key in _TABLE}
+
+
+def keys_of(command: str) -> dict[str, Key]:
+    """The keys that ``command`` takes, by name."""
+    return {name: key for name, key in KEYS.items() if command in key.commands}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean X?)``, or nothing when no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _meant(value: object, choices: Iterable[str]) -> str:
+    return did_you_mean(str(value), choices)

@@ -1,0 +1,122 @@
+"""Frozen settings of one study or training, each part for the layer that needs it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dmu_search.config.keys import Value
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which data, and where it is looked for; see the keys ``data.*``."""
+
+    corpus: str
+    root: Path | None = None
+    mirror: Path | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a study searches; see the keys ``search.*``."""
+
+    trials: int
+    sampler: str
+    startup_trials: int
+    scheduler: str
+    grace_epochs: int | None
+    reduction_factor: int
+    max_concurrent: int | None
+    time_budget_s: float | None
+    seed: int
+    warm_start: str
+    checkpoint_every_s: float
+
+
+@dataclass(frozen=True)
+class ResourceSettings:
+    """What a study may use; see the keys ``resources.*``."""
+
+    gpus_per_trial: float | str
+    cpus_per_trial: float | str
+    cpus: int | None
+    gpus: int | None
+    object_store_mb: int
+    address: str | None
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """Where runs are logged; see the keys ``tracking.*``."""
+
+    uri: str | None
+    experiment: str
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that one training needs, and all that an exported file holds under ``config``."""
+
+    task: str
+    model: str
+    depth: int
+    network: NetworkSettings
+    training: TrainingSettings
+    data: DataSettings
+
+    @classmethod
+    def from_values(
+        cls, task: str, model: str, depth: int, values: Mapping[str, Value]
+    ) -> "RunSettings":
+        """Build from dotted keys; ``network.widths`` must be a tuple by now."""
+        network = {"model": model} | _group(values, "network", NetworkSettings)
+        return cls(
+            task=task,
+            model=model,
+            depth=depth,
+            network=NetworkSettings(**network),
+            training=TrainingSettings(**_group(values, "training", TrainingSettings)),
+            data=build(DataSettings, "data", values),
+        )
+
+    def values(self) -> dict[str, Value]:
+        """The settings by dotted key; the inverse of ``from_values``.
+
+        Where data lies on this machine is left out: it is not part of what is trained.
+        """
+        flat: dict[str, Any] = {
+            f"network.{name}": getattr(self.network, name) for name in _network_keys(self.model)
+        }
+        flat |= {
+            f"training.{name}": getattr(self.training, name)
+            for name in _names(TrainingSettings)
+            if self.model == "dmu" or "block" not in name
+        }
+        return flat | {"data.corpus": self.data.corpus, "data.limit": self.data.limit}
+
+
+T = TypeVar("T")
+
+
+def build(kind: type[T], group: str, values: Mapping[str, Value]) -> T:
+    """The keys ``group.*`` as the dataclass ``kind``; texts of paths become paths."""
+    taken: dict[str, Any] = _group(values, group, kind)
+    for name in ("root", "mirror"):
+        if taken.get(name) is not None:
+            taken[name] = Path(taken[name])
+    return kind(**taken)
+
+
+def _group(values: Mapping[str, Value], group: str, kind: type) -> dict[str, Any]:
+    return {name: values[f"{group}.{name}"] for name in _names(kind) if f"{group}.{name}" in values}
+
+
+def _names(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _network_keys(model: str) -> list[str]:
+    return ["widths", "z_bias"] if model == "dmu" else ["widths"]

@@ -1,0 +1,248 @@
+"""From the words of a ``tune`` command to the studies it asks for."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from dmu_search.config.compose import Composed, compose_study
+from dmu_search.config.distributions import Choice, Distribution, Interval
+from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
+from dmu_search.config.keys import KEYS, Value
+from dmu_search.config.published import SOURCES, Published, published
+from dmu_search.config.settings import (
+    DataSettings,
+    ResourceSettings,
+    RunSettings,
+    SearchSettings,
+    TrackingSettings,
+    build,
+)
+from dmu_search.config.widths import resolve_widths
+from dmu_search.errors import ConfigError
+
+_RUN_GROUPS = ("network.", "training.", "data.")
+
+
+@dataclass(frozen=True)
+class PublishedPoint:
+    """A published setting as a point of a study's space.
+
+    Attributes:
+        source: ``paper`` or ``released``.
+        values: the searched keys that it sets, all within their distributions.
+    """
+
+    source: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """One study, checked and complete.
+
+    Attributes:
+        task: what is learned.
+        model: the recurrent network.
+        depth: its layers.
+        fixed: values of ``network.*``, ``training.*`` and ``data.*`` that all trials share.
+        space: what is searched.
+        warm_starts: the first trials.
+        notes: what a reader should know of how the settings came about.
+        search: how to search.
+        resources: what to use.
+        tracking: where runs are logged.
+        output_dir: folder of all results.
+    """
+
+    task: str
+    model: str
+    depth: int
+    fixed: Mapping[str, Value]
+    space: Mapping[str, Distribution]
+    warm_starts: tuple[PublishedPoint, ...]
+    notes: tuple[str, ...]
+    search: SearchSettings
+    resources: ResourceSettings
+    tracking: TrackingSettings
+    output_dir: Path
+
+    @property
+    def title(self) -> str:
+        """Task, model and depth in a few characters, as in ``polymusic-dmu-d1``."""
+        return f"{self.task}-{self.model}-d{self.depth}"
+
+    @property
+    def data(self) -> DataSettings:
+        """Which data the study trains on."""
+        return build(DataSettings, "data", self.fixed)
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of a trial that is not stopped early."""
+        return cast(int, self.fixed["training.max_epochs"])
+
+    @property
+    def grace_epochs(self) -> int:
+        """Epochs before a trial may be stopped: given, or a hundredth of the whole."""
+        return min(self.search.grace_epochs or max(1, self.max_epochs // 100), self.max_epochs)
+
+    def run(self, values: Mapping[str, Value]) -> RunSettings:
+        """The settings of the trial with these values of the space."""
+        return RunSettings.from_values(self.task, self.model, self.depth, {**self.fixed, **values})
+
+    def example(self) -> RunSettings:
+        """A trial at the first value of every distribution, for what does not depend on them."""
+        return self.run({name: first_value(d) for name, d in self.space.items()})
+
+
+def first_value(distribution: Distribution) -> Value:
+    """The lower bound or first choice."""
+    if isinstance(distribution, Choice):
+        return distribution.values[0]
+    return int(distribution.low) if distribution.integer else distribution.low
+
+
+def plan_studies(words: Sequence[str]) -> tuple[StudySettings, ...]:
+    """The studies that the overrides of ``tune`` ask for: one per task, model and depth.
+
+    Raises:
+        ConfigError: every fault of the overrides and of the YAML behind them.
+    """
+    given = parse_overrides("tune", words)
+    return studies_of({name: setting for name, setting in given.items() if name != "resume"})
+
+
+def studies_of(given: Mapping[str, Setting | Alternatives]) -> tuple[StudySettings, ...]:
+    """As ``plan_studies``, from parsed overrides."""
+    tasks = _alternatives(given.get("task", "polymusic"))
+    models = _alternatives(given.get("model", "dmu"))
+    depths = _alternatives(given.get("depth"))
+    shared = {
+        name: cast(Setting, setting)
+        for name, setting in given.items()
+        if name not in ("task", "model", "depth")
+    }
+    faults = [
+        f"{name}: only {', '.join(KEYS[name].models)} has it, got model={','.join(models)}"
+        for name in shared
+        if KEYS[name].models and not set(KEYS[name].models) & set(models)
+    ]
+    studies = []
+    for task, model, depth in itertools.product(tasks, models, depths):
+        try:
+            studies.append(_study(str(task), str(model), cast(int | None, depth), shared))
+        except ConfigError as error:
+            faults += [fault for fault in error.faults if fault not in faults]
+    if faults:
+        raise ConfigError(*faults)
+    return tuple(studies)
+
+
+def _alternatives(setting: Setting | Alternatives) -> tuple[str, ...]:
+    values = setting.values if isinstance(setting, Alternatives) else (setting,)
+    return cast(tuple[str, ...], values)
+
+
+def _study(task: str, model: str, depth: int | None, given: Mapping[str, Setting]) -> StudySettings:
+    own = {
+        name: setting
+        for name, setting in given.items()
+        if not KEYS[name].models or model in KEYS[name].models
+    }
+    composed = compose_study(task, model, own)
+    record = published(task)
+    depth = depth or record.depths[0]
+    fixed, space, notes = _split(composed)
+    widths, width_note = resolve_widths(task, model, depth, fixed["network.widths"])
+    run_values = {k: v for k, v in fixed.items() if k.startswith(_RUN_GROUPS)}
+    run_values["network.widths"] = widths
+    search = build(SearchSettings, "search", fixed)
+    warm_starts, warm_notes = _warm_starts(search, record, model, depth, composed, space)
+    _check_budget(search, run_values)
+    return StudySettings(
+        task=task,
+        model=model,
+        depth=depth,
+        fixed=run_values,
+        space=space,
+        warm_starts=warm_starts,
+        notes=(width_note, *notes, *warm_notes),
+        search=search,
+        resources=build(ResourceSettings, "resources", fixed),
+        tracking=build(TrackingSettings, "tracking", fixed),
+        output_dir=Path(str(fixed["output_dir"])),
+    )
+
+
+def _split(
+    composed: Composed,
+) -> tuple[dict[str, Value], dict[str, Distribution], tuple[str, ...]]:
+    """Fixed values and searched distributions, without what cannot matter."""
+    fixed: dict[str, Value] = {}
+    space: dict[str, Distribution] = {}
+    for name, setting in composed.settings.items():
+        if isinstance(setting, Interval | Choice):
+            space[name] = setting
+        else:
+            fixed[name] = setting
+    notes = []
+    for name in list(space):
+        condition = KEYS[name].only_if
+        if condition is not None and not _can_hold(condition, fixed, space):
+            del space[name]
+            if composed.origins[name] == "command line":
+                notes.append(f"{name} is not searched: it matters only with {'='.join(condition)}")
+    return fixed, space, tuple(notes)
+
+
+def _can_hold(
+    condition: tuple[str, str], fixed: Mapping[str, Value], space: Mapping[str, Distribution]
+) -> bool:
+    name, needed = condition
+    return needed in space[name] if name in space else fixed.get(name) == needed
+
+
+def _warm_starts(
+    search: SearchSettings,
+    record: Published,
+    model: str,
+    depth: int,
+    composed: Composed,
+    space: Mapping[str, Distribution],
+) -> tuple[tuple[PublishedPoint, ...], tuple[str, ...]]:
+    """The published settings as points of the space; fixed values of the command line win."""
+    if search.warm_start == "none":
+        return (), ()
+    points: dict[tuple[tuple[str, Value], ...], PublishedPoint] = {}
+    notes = []
+    for source in SOURCES:
+        settings = record.settings[source].get(model, {}).get(depth)
+        if settings is None:
+            continue
+        values = {name: value for name, value in settings.items() if name in space}
+        outside = [name for name, value in values.items() if value not in space[name]]
+        if outside:
+            notes.append(
+                f"the {source} setting is not tried first: "
+                + ", ".join(f"{name}={values[name]} is outside {space[name]}" for name in outside)
+            )
+            continue
+        key = tuple(sorted(values.items()))
+        if key in points:
+            points[key] = replace(points[key], source=f"{points[key].source}, {source}")
+        else:
+            points[key] = PublishedPoint(source, values)
+    if not points and not notes:
+        notes.append(f"no published setting of {model} at depth {depth}: nothing is tried first")
+    return tuple(points.values())[: search.trials], tuple(notes)
+
+
+def _check_budget(search: SearchSettings, values: Mapping[str, Value]) -> None:
+    epochs = cast(int, values["training.max_epochs"])
+    if search.grace_epochs is not None and search.grace_epochs > epochs:
+        raise ConfigError(
+            f"search.grace_epochs: must be <= training.max_epochs={epochs}, "
+            f"got {search.grace_epochs}; lower it"
+        )

@@ -1,0 +1,78 @@
+"""What the loop over time, the network and the optimiser ask of a recurrent cell."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+State = tuple[Tensor, ...]
+Shape = tuple[int, int]
+
+
+class Cell(ABC):
+    """One recurrent layer: its sizes and its equations, but no tensors.
+
+    Weights are a dict of tensors with a leading replica axis; a matrix is ``(replica, in, out)``
+    and a bias ``(replica, 1, out)``, its row axis kept so that it broadcasts over rows.
+    """
+
+    @property
+    @abstractmethod
+    def hidden_size(self) -> int:
+        """Width of the state that the next layer reads."""
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Width of each component of the state; the first is the one that the next layer reads."""
+        return (self.hidden_size,)
+
+    @property
+    @abstractmethod
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of each weight, without the replica axis."""
+
+    @property
+    def dense_layers(self) -> dict[str, int]:
+        """Dense layer, from 1, of each weight that may have that layer's own learning rate."""
+        return {}
+
+    @property
+    def weight_count(self) -> int:
+        """Trainable numbers of one replica."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @abstractmethod
+    def initialise(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Draw the weights of one replica, without replica axis, on the CPU."""
+
+    @abstractmethod
+    def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """All that depends on inputs alone, for all steps at once.
+
+        Args:
+            weights: the cell's own.
+            x: ``(replica, row, input)``.
+
+        Returns:
+            ``(replica, row, projected)``.
+        """
+
+    @abstractmethod
+    def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:
+        """One step of the recurrence.
+
+        Args:
+            weights: the cell's own.
+            x_projected: one step's rows of ``project``, ``(replica, batch, projected)``.
+            state: one ``(replica, batch, hidden)`` per component.
+
+        Returns:
+            The next state, shaped alike.
+        """
+
+
+def uniform(shape: Shape, bound: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Draw uniformly from ``[-bound, bound]``."""
+    return torch.empty(shape, dtype=dtype).uniform_(-bound, bound, generator=generator)

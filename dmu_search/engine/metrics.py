@@ -1,0 +1,20 @@
+"""Per-replica results as named metrics."""
+
+from collections.abc import Mapping, Sequence
+
+
+def replica_metrics(metrics: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The mean of each metric over replicas, and each replica's own where there are several.
+
+    Args:
+        metrics: name -> value of each replica.
+
+    Returns:
+        ``name`` and ``name/replica_i``.
+    """
+    named: dict[str, float] = {}
+    for name, values in metrics.items():
+        named[name] = sum(values) / len(values)
+        if len(values) > 1:
+            named |= {f"{name}/replica_{i}": float(value) for i, value in enumerate(values)}
+    return named

@@ -1,0 +1,191 @@
+"""A recurrent block with its readout, as functions of a dict of weights."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dmu_search.engine.cells import Cell, State, recurrent_block
+from dmu_search.engine.cells.base import Shape, uniform
+from dmu_search.engine.rows import PackedRows
+from dmu_search.engine.scan import scan
+from dmu_search.engine.settings import NetworkSettings
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Recurrent cells in a row, then dense layers with ReLU between them; no tensors.
+
+    Weights are named ``cell_1.<name in the cell>``, ``readout_1.weight``, ``readout_1.bias`` and so
+    on, each with a leading replica axis.
+
+    Attributes:
+        cells: each reads the states of the one before.
+        readout: width of each dense layer; the last puts out the network's linear outputs.
+    """
+
+    cells: tuple[Cell, ...]
+    readout: tuple[int, ...]
+
+    @property
+    def _readout_inputs(self) -> tuple[int, ...]:
+        return (self.cells[-1].hidden_size, *self.readout)[:-1]
+
+    @property
+    def _readout_shapes(self) -> dict[str, Shape]:
+        shapes: dict[str, Shape] = {}
+        sizes = zip(self._readout_inputs, self.readout, strict=True)
+        for number, (inputs, outputs) in enumerate(sizes, start=1):
+            shapes[f"readout_{number}.weight"] = (inputs, outputs)
+            shapes[f"readout_{number}.bias"] = (1, outputs)
+        return shapes
+
+    @property
+    def recurrent_weights(self) -> tuple[str, ...]:
+        """Names of the weights of the recurrent block."""
+        return tuple(name for name in self.shapes if name not in self._readout_shapes)
+
+    @property
+    def dense_layers(self) -> dict[str, int]:
+        """Dense layer, from 1, of each weight that belongs to one of a DMU block; else empty."""
+        return {
+            f"cell_{number}.{name}": layer
+            for number, cell in enumerate(self.cells, start=1)
+            for name, layer in cell.dense_layers.items()
+        }
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of every weight, without the replica axis."""
+        recurrent = {
+            f"cell_{number}.{name}": shape
+            for number, cell in enumerate(self.cells, start=1)
+            for name, shape in cell.shapes.items()
+        }
+        return recurrent | self._readout_shapes
+
+    @property
+    def recurrent_weight_count(self) -> int:
+        """Trainable numbers of one replica's recurrent block."""
+        return sum(cell.weight_count for cell in self.cells)
+
+    @property
+    def weight_count(self) -> int:
+        """Trainable numbers of one replica."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def initialise(
+        self, generators: Sequence[torch.Generator], dtype: torch.dtype = torch.float32
+    ) -> Weights:
+        """Draw all replicas' weights, each from its own generator, on the CPU.
+
+        Args:
+            generators: one per replica, on the CPU; they advance.
+            dtype: of the weights.
+
+        Returns:
+            Weights with a leading replica axis.
+        """
+        replicas = [self._initialise_one(generator, dtype) for generator in generators]
+        return {name: torch.stack([one[name] for one in replicas]) for name in replicas[0]}
+
+    def _initialise_one(self, generator: torch.Generator, dtype: torch.dtype) -> Weights:
+        weights: Weights = {}
+        for number, cell in enumerate(self.cells, start=1):
+            own = cell.initialise(generator, dtype)
+            weights |= {f"cell_{number}.{name}": weight for name, weight in own.items()}
+        for number, inputs in enumerate(self._readout_inputs, start=1):
+            for name in (f"readout_{number}.weight", f"readout_{number}.bias"):
+                bound = 1.0 / math.sqrt(inputs)  # that of `torch.nn.Linear`
+                weights[name] = uniform(self.shapes[name], bound, generator, dtype)
+        return weights
+
+    def initial_state(self, rows: PackedRows, like: Tensor) -> tuple[State, ...]:
+        """Zeros, ``(replica, batch, hidden)`` per component, a tuple of those per cell."""
+        return tuple(
+            tuple(like.new_zeros(rows.replicas, rows.batch, size) for size in cell.state_sizes)
+            for cell in self.cells
+        )
+
+    def recur(
+        self,
+        weights: Mapping[str, Tensor],
+        x: Tensor,
+        *,
+        rows: PackedRows,
+        initial_state: tuple[State, ...] | None = None,
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """Run the recurrent block.
+
+        Args:
+            weights: of the network.
+            x: packed inputs, ``(replica, row, feature)``.
+            rows: the packing of the batch.
+            initial_state: one tuple of ``(replica, batch, hidden)`` per cell; zeros if None.
+
+        Returns:
+            The last cell's states, ``(replica, row, hidden)``, and the final state of every cell.
+        """
+        initial_state = initial_state or self.initial_state(rows, like=x)
+        finals = []
+        for number, (cell, state) in enumerate(
+            zip(self.cells, initial_state, strict=True), start=1
+        ):
+            own = {name: weights[f"cell_{number}.{name}"] for name in cell.shapes}
+            x, final = scan(cell, own, cell.project(own, x), state, rows)
+            finals.append(final)
+        return x, tuple(finals)
+
+    def read(self, weights: Mapping[str, Tensor], states: Tensor) -> Tensor:
+        """Apply the readout to states of the last cell.
+
+        Args:
+            weights: of the network.
+            states: ``(replica, row or batch, hidden)``.
+
+        Returns:
+            Linear outputs, ``(replica, row or batch, output)``.
+        """
+        for number in range(1, len(self.readout) + 1):
+            if number > 1:
+                states = torch.relu(states)
+            weight, bias = weights[f"readout_{number}.weight"], weights[f"readout_{number}.bias"]
+            states = torch.baddbmm(bias, states, weight)
+        return states
+
+    def forward(
+        self,
+        weights: Mapping[str, Tensor],
+        x: Tensor,
+        *,
+        rows: PackedRows,
+        initial_state: tuple[State, ...] | None = None,
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """An output for each step: ``recur``, then ``read`` of all its states.
+
+        Args:
+            weights: of the network.
+            x: packed inputs, ``(replica, row, feature)``.
+            rows: the packing of the batch.
+            initial_state: one tuple of ``(replica, batch, hidden)`` per cell; zeros if None.
+
+        Returns:
+            Linear outputs, ``(replica, row, output)``, and the final state of every cell.
+        """
+        states, final = self.recur(weights, x, rows=rows, initial_state=initial_state)
+        return self.read(weights, states), final
+
+
+def build_network(
+    settings: NetworkSettings, *, input_size: int, readout: tuple[int, ...]
+) -> Network:
+    """A network for a task that dictates its inputs and readout.
+
+    Raises:
+        ConfigError: if there is no such model, or none of its kind with such widths.
+    """
+    return Network(recurrent_block(input_size, settings), readout)

@@ -1,0 +1,92 @@
+"""Adam with the learning rates and weight decays that the parts of a network get."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dmu_search.engine.network import Network
+from dmu_search.engine.settings import TrainingSettings
+from dmu_search.errors import ConfigError
+
+# Factor on the learning rate in dense layer i of the k of a DMU block: rule(settings, i, k).
+BLOCK_LEARNING_RATE_RULES: dict[str, Callable[[TrainingSettings, int, int], float]] = {
+    "paper": lambda _, layer, depth: 1.0 / (depth + 1 - layer),
+    "released": lambda _, layer, depth: 1.0 / (2.0 * depth),
+    "ratio": lambda settings, layer, depth: settings.block_learning_rate_ratio,
+}
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Weights that share a learning rate.
+
+    Attributes:
+        names: of the weights.
+        learning_rate: of the first epoch.
+        weight_decay: coupled L2.
+    """
+
+    names: tuple[str, ...]
+    learning_rate: float
+    weight_decay: float
+
+
+def parameter_groups(network: Network, settings: TrainingSettings) -> tuple[ParameterGroup, ...]:
+    """Learning rate and weight decay of every weight.
+
+    The dense layers of a DMU block follow ``settings.block_learning_rate_rule``; all else, other
+    models included, has the plain values.
+
+    Returns:
+        The dense layers in order (none for other models), then everything else.
+
+    Raises:
+        ConfigError: if there is no such rule.
+    """
+    rule = BLOCK_LEARNING_RATE_RULES.get(settings.block_learning_rate_rule)
+    if rule is None:
+        raise ConfigError(
+            "training.block_learning_rate_rule: must be one of "
+            f"{', '.join(BLOCK_LEARNING_RATE_RULES)}, got {settings.block_learning_rate_rule!r}"
+        )
+    layers = network.dense_layers
+    depth = max(layers.values(), default=0)
+    groups = []
+    for layer in range(1, depth + 1):
+        ratio = rule(settings, layer, depth)
+        decay_ratio = ratio if settings.scale_block_weight_decay else 1.0
+        names = tuple(name for name in layers if layers[name] == layer)
+        groups.append(
+            ParameterGroup(
+                names, settings.learning_rate * ratio, settings.weight_decay * decay_ratio
+            )
+        )
+    rest = tuple(name for name in network.shapes if name not in layers)
+    groups.append(ParameterGroup(rest, settings.learning_rate, settings.weight_decay))
+    return tuple(groups)
+
+
+def adam(
+    weights: Mapping[str, Tensor], network: Network, settings: TrainingSettings
+) -> torch.optim.Adam:
+    """Adam over the groups of ``parameter_groups``.
+
+    Everything it does is elementwise, so replicas train independently of each other.
+    """
+    groups = [
+        {
+            "params": [weights[name] for name in group.names],
+            "lr": group.learning_rate,
+            "weight_decay": group.weight_decay,
+        }
+        for group in parameter_groups(network, settings)
+    ]
+    return torch.optim.Adam(groups, fused=True)
+
+
+def decay_learning_rates(optimiser: torch.optim.Optimizer, gamma: float) -> None:
+    """Multiply every learning rate by ``gamma``."""
+    for group in optimiser.param_groups:
+        group["lr"] *= gamma

@@ -1,0 +1,63 @@
+"""The recurrence behind one contract, so that a faster backend can take a loop's place."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from dmu_search.engine.cells.base import Cell, State
+from dmu_search.engine.rows import PackedRows
+
+Scan = Callable[[Cell, Mapping[str, Tensor], Tensor, State, PackedRows], tuple[Tensor, State]]
+
+
+def reference_scan(
+    cell: Cell,
+    weights: Mapping[str, Tensor],
+    x_projected: Tensor,
+    initial_state: State,
+    rows: PackedRows,
+) -> tuple[Tensor, State]:
+    """Run a cell over packed sequences by a plain loop, on any device and in any precision.
+
+    ``h_t = cell.step(weights, x_t, h_{t-1})`` for each sequence, up to its own last step.
+
+    Args:
+        cell: what happens inside a step.
+        weights: the cell's own, each with a leading replica axis.
+        x_projected: ``cell.project`` of the packed inputs, ``(replica, row, projected)``.
+        initial_state: one ``(replica, batch, hidden)`` per component, in batch order.
+        rows: the packing of the batch.
+
+    Returns:
+        The first component of the state after each step, ``(replica, row, hidden)``, and the state
+        of each sequence after its own last step, ``(replica, batch, hidden)`` per component, in
+        batch order.
+    """
+    state = tuple(rows.sort(component) for component in initial_state)
+    trace = []
+    # `split`, because slicing a big tensor per step makes the backward pass allocate it per step.
+    for x in torch.split(rows.to_steps(x_projected), rows.step_sizes, dim=1):
+        running = x.shape[1]
+        if running < state[0].shape[1]:
+            state = tuple(component[:, :running] for component in state)
+        state = cell.step(weights, x, state)
+        trace.append(state)
+    # Sequences that have ended in one replica but not in another keep stepping on surplus rows.
+    # No mask is needed: their last real step is picked from the trace, and nothing reads the rest.
+    components = [rows.from_steps(torch.cat(steps, dim=1)) for steps in zip(*trace, strict=True)]
+    return components[0], tuple(rows.last(component) for component in components)
+
+
+BACKENDS: dict[str, Scan] = {"reference": reference_scan}
+
+
+def scan(
+    cell: Cell,
+    weights: Mapping[str, Tensor],
+    x_projected: Tensor,
+    initial_state: State,
+    rows: PackedRows,
+) -> tuple[Tensor, State]:
+    """Run a cell over packed sequences by the backend in use; see ``reference_scan``."""
+    return BACKENDS["reference"](cell, weights, x_projected, initial_state, rows)

@@ -1,0 +1,55 @@
+"""What the training engine is told: frozen values, already checked at the edge."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A recurrent network, less what its task dictates (inputs and readout).
+
+    Attributes:
+        model: a key of ``dmu_search.engine.cells.MODELS``.
+        widths: one per layer. DMU: the dense layers, the last being the memory; RHN: the one
+            width, repeated for each layer of the recurrence; LSTM, GRU, RNN: the stacked layers.
+        z_bias: added to the biases that produce ``z_t`` at initialisation (DMU only).
+    """
+
+    model: str
+    widths: tuple[int, ...]
+    z_bias: float = 0.0
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.widths)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one network, or several replicas of it, is trained.
+
+    Attributes:
+        learning_rate: of Adam, for everything outside the DMU block.
+        weight_decay: coupled L2, as in ``torch.optim.Adam``.
+        gamma: factor on every learning rate after each epoch.
+        batch_size: sequences per batch.
+        max_epochs: epochs after which training is finished.
+        block_learning_rate_rule: the DMU block's learning rate: ``paper`` divides it by
+            ``depth + 1 - i`` in dense layer i, ``released`` by ``2 * depth`` in the whole block,
+            ``ratio`` multiplies it by ``block_learning_rate_ratio``. Other models ignore it.
+        block_learning_rate_ratio: the factor of the rule ``ratio``.
+        scale_block_weight_decay: whether the block's weight decay is scaled like its learning rate.
+        replicas: independently seeded copies trained as one program.
+        seed: of replica 0; replica i has ``seed + i``.
+    """
+
+    learning_rate: float
+    weight_decay: float = 0.0
+    gamma: float = 1.0
+    batch_size: int = 32
+    max_epochs: int = 500
+    block_learning_rate_rule: str = "paper"
+    block_learning_rate_ratio: float = 1.0
+    scale_block_weight_decay: bool = True
+    replicas: int = 1
+    seed: int = 0

@@ -1,0 +1,81 @@
+"""What the trainer asks of a task; it knows of no notes, words or sequences itself."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from dmu_search.engine.cells import State
+from dmu_search.engine.network import Network
+from dmu_search.engine.settings import NetworkSettings
+
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True, eq=False)
+class BatchLoss:
+    """Training loss of one batch.
+
+    Attributes:
+        mean: what each replica minimises, ``(replica,)``.
+        terms: how many terms (steps, sequences) that is the mean of, ``(replica,)``; batches weigh
+            so much in the mean over an epoch.
+        carry: what the next batch of the epoch goes on from, detached; None if nothing.
+    """
+
+    mean: Tensor
+    terms: Tensor
+    carry: tuple[State, ...] | None = None
+
+
+class Task(Protocol[Batch]):
+    """A data set (or a generator of one) together with its loss, readout and metrics.
+
+    Splits are ``train``, ``valid`` and ``test``. All batches hold all replicas, and what a replica
+    gets may depend on its own generator only.
+    """
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches, and so weights, live."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of inputs, and so of weights."""
+
+    @property
+    def objective(self) -> str:
+        """Name of the metric that decides which epoch is the best."""
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        """Whether a small or a large objective is good."""
+
+    @property
+    def loss_name(self) -> str:
+        """Name, with unit, of the training loss."""
+
+    def network(self, settings: NetworkSettings) -> Network:
+        """The network for this task's inputs and targets."""
+
+    def train_batches(
+        self, generators: Sequence[torch.Generator], batch_size: int
+    ) -> Iterator[Batch]:
+        """The batches of one epoch; generators, one per replica, advance."""
+
+    def loss(
+        self,
+        network: Network,
+        weights: Mapping[str, Tensor],
+        *,
+        batch: Batch,
+        carry: tuple[State, ...] | None,
+    ) -> BatchLoss:
+        """Differentiable loss; ``carry`` is that of the batch before, None at an epoch's start."""
+
+    def evaluate(
+        self, network: Network, weights: Mapping[str, Tensor], *, split: str
+    ) -> dict[str, Tensor]:
+        """Metrics of a whole split, the objective among them, ``(replica,)`` each."""

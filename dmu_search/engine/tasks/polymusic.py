@@ -1,0 +1,242 @@
+"""PolyMusic: predict the notes of the next step of a piano roll."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from dmu_search.engine.cells import State
+from dmu_search.engine.network import Network, build_network
+from dmu_search.engine.rows import PackedRows
+from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.tasks.base import BatchLoss
+from dmu_search.errors import DataError
+
+NOTES = 88
+SPLITS = ("train", "valid", "test")
+# The released code averages evaluation losses over batches of this size, whatever the training's.
+RELEASED_BATCH = 32
+# Rows, of all replicas together, that an evaluation holds in memory at a time: a few 100 bytes per
+# row and unit of width, and wide enough for the products to run at full speed.
+EVALUATION_ROWS = 2**15
+
+Roll = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class PianoRolls:
+    """Tunes as piano rolls, 1 where a note sounds: ``(time, 88)`` each.
+
+    Attributes:
+        train: tunes to train on.
+        valid: tunes that choose the epoch.
+        test: tunes that nothing is chosen by.
+    """
+
+    train: tuple[Roll, ...]
+    valid: tuple[Roll, ...]
+    test: tuple[Roll, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FlatRolls:
+    """One split as a single tensor, for batches to be gathered from by index.
+
+    Attributes:
+        notes: all tunes, one after the other, ``(step, 88)``.
+        starts: first step of each tune, ``(sequence,)``.
+        lengths: predicted steps of each tune, one less than it has, ``(sequence,)``.
+    """
+
+    notes: Tensor
+    starts: Tensor
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def from_rolls(cls, rolls: Sequence[Roll], device: torch.device) -> "FlatRolls":
+        """Concatenate checked tunes."""
+        steps = np.array([len(roll) for roll in rolls], dtype=np.int64)
+        return cls(
+            notes=torch.from_numpy(np.concatenate(rolls)).to(device),
+            starts=torch.from_numpy(steps.cumsum() - steps).to(device),
+            lengths=steps - 1,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class NoteBatch:
+    """Notes to predict from those of the step before.
+
+    Attributes:
+        rows: the packing.
+        inputs: packed notes of steps 1 .. T-1, ``(replica, row, 88)``.
+        targets: packed notes of steps 2 .. T, shaped alike.
+    """
+
+    rows: PackedRows
+    inputs: Tensor
+    targets: Tensor
+
+
+class PolyMusic:
+    """Next-step prediction of piano rolls, all 88 notes being independent yes-or-no questions.
+
+    Args:
+        rolls: the tunes.
+        device: where to train.
+        dtype: precision to train in.
+
+    Raises:
+        DataError: if a split is empty or a tune is no ``(time, 88)`` array of at least 2 steps.
+    """
+
+    objective = "nll_nats"
+    direction: Literal["minimize", "maximize"] = "minimize"
+    loss_name = "nll_nats"
+
+    def __init__(
+        self,
+        rolls: PianoRolls,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.device = torch.device(device)
+        self.dtype = dtype
+        check_rolls(rolls)
+        self._splits = {
+            split: FlatRolls.from_rolls(getattr(rolls, split), self.device) for split in SPLITS
+        }
+
+    @staticmethod
+    def network(settings: NetworkSettings) -> Network:
+        """Notes in, one logit per note out; needs no data."""
+        return build_network(settings, input_size=NOTES, readout=(NOTES,))
+
+    def train_batches(
+        self, generators: Sequence[torch.Generator], batch_size: int
+    ) -> Iterator[NoteBatch]:
+        """All training tunes once, each replica in its own order; the last batch may be smaller."""
+        count = len(self._splits["train"].lengths)
+        orders = torch.stack([torch.randperm(count, generator=each) for each in generators])
+        for sequences in torch.split(orders, batch_size, dim=1):
+            yield self._batch("train", sequences)
+
+    def loss(
+        self,
+        network: Network,
+        weights: Mapping[str, Tensor],
+        *,
+        batch: NoteBatch,
+        carry: tuple[State, ...] | None,
+    ) -> BatchLoss:
+        """Mean over the real steps of the batch of the cross-entropy summed over notes."""
+        nll = step_nll(network, weights, batch)
+        terms = torch.from_numpy(batch.rows.row_counts).to(nll)
+        return BatchLoss(mean=batch.rows.mean(nll), terms=terms)
+
+    def evaluate(
+        self, network: Network, weights: Mapping[str, Tensor], *, split: str
+    ) -> dict[str, Tensor]:
+        """Mean negative log-likelihood per step of a split, in nats, in two averages.
+
+        Args:
+            network: recurrent block and readout.
+            weights: of the network.
+            split: ``train``, ``valid`` or ``test``.
+
+        Returns:
+            ``nll_nats``, the mean over all steps, and ``nll_nats_batch_mean``, that of the released
+            code: see ``batch_mean``. ``(replica,)`` each, in double precision.
+        """
+        lengths = self._splits[split].lengths
+        replicas = next(iter(weights.values())).shape[0]
+        sums = torch.zeros(replicas, len(lengths), dtype=torch.float64, device=self.device)
+        rows_per_replica = max(EVALUATION_ROWS // replicas, 1)
+        for sequences in length_sorted_batches(lengths, rows_per_replica):
+            batch = self._batch(split, torch.from_numpy(sequences).expand(replicas, -1))
+            nll = step_nll(network, weights, batch).double()
+            sums[:, torch.from_numpy(sequences).to(self.device)] = batch.rows.sum_by_sequence(nll)
+        steps = torch.from_numpy(lengths).to(sums)
+        return {
+            "nll_nats": sums.sum(dim=1) / steps.sum(),
+            "nll_nats_batch_mean": batch_mean(sums, steps),
+        }
+
+    def _batch(self, split: str, sequences: Tensor) -> NoteBatch:
+        """Gather tunes, ``(replica, batch)``, by index."""
+        flat = self._splits[split]
+        rows = PackedRows(flat.lengths[sequences.numpy()], self.device)
+        index = rows.gather_index(flat.starts[sequences.to(self.device)])
+        return NoteBatch(
+            rows=rows,
+            inputs=flat.notes[index].to(self.dtype),
+            targets=flat.notes[index + 1].to(self.dtype),
+        )
+
+
+def check_rolls(rolls: PianoRolls) -> None:
+    """Raise a DataError unless every split has tunes, each with a step to predict."""
+    for split in SPLITS:
+        tunes = getattr(rolls, split)
+        if not tunes:
+            raise DataError(f"PolyMusic: the {split} split is empty; every split needs a tune")
+        for number, roll in enumerate(tunes):
+            if roll.ndim != 2 or roll.shape[1] != NOTES or len(roll) < 2:
+                raise DataError(
+                    f"PolyMusic: {split} tune {number} must be (time, {NOTES}) with at least "
+                    f"2 steps, the first of which nothing predicts, got {roll.shape}; leave it out"
+                )
+
+
+def step_nll(network: Network, weights: Mapping[str, Tensor], batch: NoteBatch) -> Tensor:
+    """Cross-entropy of each step, summed over its notes, in nats, ``(replica, row)``."""
+    logits, _ = network.forward(weights, batch.inputs, rows=batch.rows)
+    return functional.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").sum(
+        dim=-1
+    )
+
+
+def length_sorted_batches(lengths: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
+    """Split sequences into batches of similar lengths, so that few steps are needed in all.
+
+    Args:
+        lengths: of each sequence, ``(sequence,)``.
+        rows: steps that a batch may hold, exceeded by less than its last sequence.
+
+    Returns:
+        Indices of sequences, longest first.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    before = lengths[order].cumsum() - lengths[order]
+    cuts = np.flatnonzero(np.diff(before // rows)) + 1
+    return np.split(order, cuts)
+
+
+def batch_mean(sums: Tensor, steps: Tensor) -> Tensor:
+    """Average as the released code does, for comparison with published values.
+
+    The mean, weighted by numbers of sequences, of the per-step means of consecutive batches of 32
+    sequences in file order: a step counts for more the shorter the tunes of its batch are.
+
+    Args:
+        sums: summed loss of each sequence, ``(replica, sequence)``.
+        steps: of each sequence, ``(sequence,)``.
+
+    Returns:
+        ``(replica,)``.
+    """
+    batch_means = [
+        batch_sums.sum(dim=1) / batch_steps.sum() * batch_steps.numel()
+        for batch_sums, batch_steps in zip(
+            torch.split(sums, RELEASED_BATCH, dim=1),
+            torch.split(steps, RELEASED_BATCH),
+            strict=True,
+        )
+    ]
+    return torch.stack(batch_means).sum(dim=0) / steps.numel()

@@ -1,0 +1,201 @@
+"""Run events written to an MLflow store or server.
+
+Ray's own MLflow callback duplicates every run on restore, leaves the old ones running, logs
+diverged trials as finished and makes no parent run; here a run is found again by its id.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+
+from dmu_search.errors import TrackingError
+from dmu_search.records import Event
+
+if TYPE_CHECKING:
+    # MLflow takes a second to import: only where it is used.
+    from mlflow import MlflowClient
+
+# Seconds and tries until a server counts as lost; MLflow's own defaults block for many minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+# The default store is migrated without a page of log lines.
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+
+RUN_ID_TAG = "dmu_search.run_id"
+DEFAULT_PAGE = "http://127.0.0.1:5000"
+_SERVERS = ("http", "https", "databricks")
+_BATCH = 1000  # metrics in one request, MLflow's limit
+
+
+class MlflowRuns:
+    """Writes run events to one MLflow experiment.
+
+    Args:
+        uri: of the store (``sqlite:///..``, ``postgresql://..``) or server (``http(s)://..``).
+        experiment: its name; created where it is missing.
+        artifact_root: folder of artifacts of a new experiment in a local store.
+
+    Raises:
+        TrackingError: MLflow is missing, or the store cannot be reached.
+    """
+
+    def __init__(self, uri: str, experiment: str, artifact_root: Path) -> None:
+        self.uri = uri
+        self._client = connect(uri)
+        self.experiment_id = self._experiment(experiment, artifact_root)
+        self._runs: dict[str, str] = {}
+
+    def apply(self, run_id: str, event: Event) -> None:
+        """Write one event; a repeated one changes nothing.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store cannot be written.
+        """
+        match event["event"]:
+            case "start":
+                self._start(run_id, event)
+            case "metrics":
+                self._log_metrics(run_id, [event])
+            case "tags":
+                self._set_tags(self._runs[run_id], event["tags"])
+            case "artifact":
+                if Path(event["path"]).exists():
+                    self._client.log_artifact(self._runs[run_id], event["path"])
+            case "end":
+                self._client.set_terminated(
+                    self._runs[run_id], status=event["status"], end_time=event["time_ms"]
+                )
+
+    def apply_all(self, run_id: str, events: list[Event]) -> None:
+        """Write a whole record, its metrics in few requests."""
+        for event in events:
+            if event["event"] == "start":
+                self.apply(run_id, event)
+        self._log_metrics(run_id, [event for event in events if event["event"] == "metrics"])
+        for event in events:
+            if event["event"] not in ("start", "metrics"):
+                self.apply(run_id, event)
+
+    def address(self, run_id: str) -> str | None:
+        """The run's id in MLflow, which its page's address ends with; None if it is not there."""
+        if run_id not in self._runs:
+            found = self._find(run_id)
+            if found is None:
+                return None
+            self._runs[run_id] = found
+        return self._runs[run_id]
+
+    def where_to_look(self, run_ids: Sequence[str]) -> list[str]:
+        """Lines that say how to open the pages of the runs."""
+        is_server = urlparse(self.uri).scheme in _SERVERS
+        lines = [] if is_server else ["To see the runs in MLflow:", f"  {serve_command(self.uri)}"]
+        page = self.uri.rstrip("/") if is_server else DEFAULT_PAGE
+        lines.append("MLflow pages:" if is_server else "and open")
+        for run_id in run_ids:
+            if (mlflow_id := self.address(run_id)) is not None:
+                lines.append(f"  {page}/#/experiments/{self.experiment_id}/runs/{mlflow_id}")
+        return lines
+
+    def _find(self, run_id: str) -> str | None:
+        found = self._client.search_runs(
+            [self.experiment_id], f"tags.`{RUN_ID_TAG}` = '{run_id}'", max_results=1
+        )
+        return str(found[0].info.run_id) if found else None
+
+    def _experiment(self, name: str, artifact_root: Path) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                raise TrackingError(
+                    f"the MLflow experiment {name!r} is deleted; restore it in MLflow "
+                    "or choose another with tracking.experiment=NAME"
+                )
+            return str(found.experiment_id)
+        is_server = urlparse(self.uri).scheme in _SERVERS
+        location = None if is_server else artifact_root.resolve().as_uri()
+        return str(self._client.create_experiment(name, artifact_location=location))
+
+    def _start(self, run_id: str, event: Event) -> None:
+        found = self.address(run_id)
+        if found is not None:
+            self._client.update_run(found, status="RUNNING")
+            self._set_tags(found, event["tags"])
+            return
+        tags = {RUN_ID_TAG: run_id, "dmu_search.kind": event["kind"], **event["tags"]}
+        if event["parent_id"] is not None:
+            tags["mlflow.parentRunId"] = str(self.address(event["parent_id"]))
+        run = self._client.create_run(
+            self.experiment_id, start_time=event["time_ms"], tags=tags, run_name=event["name"]
+        )
+        self._runs[run_id] = run.info.run_id
+        self._log_params(run_id, event["params"])
+
+    def _log_params(self, run_id: str, params: Mapping[str, object]) -> None:
+        from mlflow.entities import Param
+
+        entities = [Param(name, str(value)) for name, value in params.items()]
+        self._client.log_batch(self._runs[run_id], params=entities)
+
+    def _log_metrics(self, run_id: str, events: list[Event]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(name, value, event["time_ms"], event["step"])
+            for event in events
+            for name, value in event["values"].items()
+        ]
+        for begin in range(0, len(metrics), _BATCH):
+            self._client.log_batch(self._runs[run_id], metrics=metrics[begin : begin + _BATCH])
+
+    def _set_tags(self, mlflow_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        if tags:
+            entities = [RunTag(name, value) for name, value in tags.items()]
+            self._client.log_batch(mlflow_id, tags=entities)
+
+
+def serve_command(uri: str) -> str:
+    """What serves the pages of a local store."""
+    return f"mlflow server --backend-store-uri {uri} --port 5000"
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client of the store at ``uri`` that has answered once.
+
+    Raises:
+        TrackingError: MLflow is missing, or the store cannot be reached.
+    """
+    scheme = urlparse(uri).scheme
+    if scheme in ("", "file"):
+        raise TrackingError(
+            f"tracking.uri={uri}: MLflow keeps no runs in plain folders; "
+            "use sqlite:///FILE.db, http(s)://HOST:PORT, or none for records only"
+        )
+    try:
+        import mlflow
+
+        client = mlflow.MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except AttributeError:
+        # The repository's folder mlflow/ imports as an empty package where MLflow is missing.
+        raise TrackingError(
+            "MLflow is not installed; install it, or set tracking.uri=none"
+        ) from None
+    except Exception as fault:
+        raise TrackingError(
+            f"tracking.uri={uri}: cannot be used ({_reason(fault)}); start the server or check the "
+            "address, or set tracking.uri=none and bring the records in later with sync"
+        ) from None
+    return client
+
+
+def _reason(fault: Exception) -> str:
+    cause: BaseException = fault
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    return text if len(text) < 200 else text[:197] + "..."

@@ -1,0 +1,114 @@
+"""Records on disk and, beside them, the same runs in MLflow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmu_search.config.settings import TrackingSettings
+from dmu_search.records import Event, Recorder, read_events
+from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
+
+
+@dataclass
+class Tracking:
+    """Where runs go: always to records, and to MLflow while it can be reached.
+
+    Attributes:
+        recorder: what the search writes to.
+        runs: MLflow's side; None with ``tracking.uri=none``.
+        lost: why MLflow was given up on the way; None while it works.
+    """
+
+    recorder: Recorder
+    runs: MlflowRuns | None
+    lost: str | None = None
+
+    def forward(self, run_id: str, event: Event) -> None:
+        """Pass an event on to MLflow; a server lost on the way does not end the search."""
+        if self.runs is None or self.lost is not None:
+            return
+        try:
+            self.runs.apply(run_id, event)
+        except Exception as fault:
+            # Whatever a database or network client raises: the event is on disk already.
+            self.lost = " ".join(str(fault).split())[:200]
+
+    def address(self, run_id: str) -> str | None:
+        """MLflow's own id of a recorded run; None where it never got there."""
+        return None if self.runs is None else self.runs.address(run_id)
+
+    def where_to_look(self, run_ids: Sequence[str]) -> list[str]:
+        """Lines that say how to see the runs in MLflow, or how to bring them there."""
+        sync = f"  python -m dmu_search sync {self.recorder.folder}"
+        if self.runs is None:
+            return [f"Records are in {self.recorder.folder}; to bring them into MLflow:", sync]
+        if self.lost is not None:
+            return [
+                f"MLflow was lost on the way ({self.lost}); the records are whole. Later:",
+                sync,
+            ]
+        return self.runs.where_to_look(run_ids)
+
+
+def open_tracking(settings: TrackingSettings, output_dir: Path) -> Tracking:
+    """Records under ``output_dir`` and the MLflow store that ``settings`` names.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+    """
+    runs = _open_runs(settings, output_dir)
+    tracking = Tracking(Recorder(output_dir / "records"), runs)
+    tracking.recorder = Recorder(output_dir / "records", tracking.forward)
+    return tracking
+
+
+def default_uri(output_dir: Path) -> str:
+    """The store that is used where none is named: one SQLite file under ``output_dir``."""
+    return f"sqlite:///{output_dir.resolve() / 'mlflow.db'}"
+
+
+def check_tracking(settings: TrackingSettings, output_dir: Path) -> str:
+    """Where runs would go, in words; creates nothing.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+    """
+    if settings.uri == "none":
+        return f"records only, in {output_dir / 'records'}"
+    if settings.uri is None and not (output_dir / "mlflow.db").exists():
+        return f"{default_uri(output_dir)}, created by the first study"
+    uri = settings.uri or default_uri(output_dir)
+    connect(uri)
+    return f"{uri} answers"
+
+
+def sync_records(folder: Path, settings: TrackingSettings, output_dir: Path) -> int:
+    """Bring the records in ``folder`` into MLflow; done twice, it changes nothing.
+
+    Returns:
+        The number of runs.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+        StorageError: a record is damaged.
+    """
+    runs = _open_runs(settings, output_dir)
+    if runs is None:
+        return 0
+    records = {path.stem: list(read_events(path)) for path in sorted(folder.glob("*.jsonl"))}
+    # Parents first: a trial's run names its study's.
+    for run_id, events in sorted(records.items(), key=lambda item: _is_child(item[1])):
+        if events:
+            runs.apply_all(run_id, events)
+    return len(records)
+
+
+def _is_child(events: list[Event]) -> bool:
+    return bool(events) and events[0].get("parent_id") is not None
+
+
+def _open_runs(settings: TrackingSettings, output_dir: Path) -> MlflowRuns | None:
+    if settings.uri == "none":
+        return None
+    uri = settings.uri or default_uri(output_dir)
+    return MlflowRuns(uri, settings.experiment, output_dir / "mlartifacts")

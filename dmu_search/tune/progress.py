@@ -1,0 +1,36 @@
+"""What a search tells whoever watches it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """A trial at one moment.
+
+    Attributes:
+        number: in the study, from 0.
+        status: ``waiting``, ``running``, ``finished``, ``stopped early``, ``diverged``, ``failed``.
+        epoch: epochs done.
+        objective: best validation loss so far; None before the first epoch.
+        values: its searched settings.
+        warm_start: source of a warm start, else None.
+        epoch_wall_time_s: duration of its last epoch; None before the first.
+        error: one sentence, for a failed trial.
+    """
+
+    number: int
+    status: str
+    epoch: int
+    objective: float | None
+    values: dict[str, object]
+    warm_start: str | None
+    epoch_wall_time_s: float | None = None
+    error: str | None = None
+
+
+class Watcher(Protocol):
+    """Is told of every change of a trial, on the thread that runs the search."""
+
+    def update(self, trial: TrialView) -> None:
+        """A trial began, finished an epoch, or ended."""

@@ -1,0 +1,98 @@
+"""One trial: a trainer that Ray Tune steps, saves, restores and re-uses."""
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from dmu_search.config.study import StudySettings
+from dmu_search.engine.metrics import replica_metrics
+from dmu_search.engine.training import EpochResult, Trainer
+from dmu_search.tasks import make_task
+from dmu_search.tune.searcher import OBJECTIVE
+
+CHECKPOINT_FILE = "trainer.pt"
+
+
+class TrainingTrial(tune.Trainable):
+    """Trains the replicas of one proposal, one epoch per step.
+
+    A result holds ``objective`` (the mean over replicas of the best validation loss so far),
+    ``finished`` (the whole budget is used), ``diverged``, ``metrics`` of the epoch and, in the last
+    result of a finished trial, ``summary`` with all splits at the best epoch.
+    """
+
+    def setup(  # type: ignore[override]  # Tune passes what `with_parameters` was given.
+        self, config: dict[str, Any], *, study: StudySettings, data: Any
+    ) -> None:
+        """Prepare a new actor; ``data`` is shared by all trials of the study."""
+        self._study = study
+        self._device = _device(study)
+        self._task = make_task(study.task, data, device=self._device)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Start another trial in this actor; its data stays loaded."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train and validate one epoch."""
+        result = self._trainer.run_epoch()
+        diverged = all(result.diverged)
+        finished = self._trainer.finished and not diverged
+        return {
+            OBJECTIVE: math.nan if diverged else _objective(result, self._task.objective),
+            "finished": finished,
+            "diverged": diverged,
+            "done": self._trainer.finished,
+            "metrics": replica_metrics({**result.metrics, "best_epoch": result.best_epoch})
+            | {"epoch_wall_time_s": result.wall_time_s},
+            "summary": replica_metrics(self._trainer.evaluate_best()) if finished else {},
+            "should_checkpoint": self._checkpoint_is_due(),
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write the trainer's whole state."""
+        torch.save(self._trainer.state_dict(), Path(checkpoint_dir, CHECKPOINT_FILE))
+        self._saved_at = time.monotonic()
+
+    def load_checkpoint(self, checkpoint_dir: Any) -> None:
+        """Go on exactly where the state was written."""
+        state = torch.load(Path(checkpoint_dir, CHECKPOINT_FILE), weights_only=True)
+        self._trainer.load_state_dict(state)
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        settings = self._study.run(config["values"])
+        self._trainer = Trainer(self._task, settings.network, settings.training)
+        self._saved_at = time.monotonic()
+
+    def _checkpoint_is_due(self) -> bool:
+        waited = time.monotonic() - self._saved_at
+        return waited >= self._study.search.checkpoint_every_s
+
+
+def _objective(result: EpochResult, name: str) -> float:
+    best = result.metrics[f"best_val_{name}"]
+    return sum(best) / len(best)
+
+
+def _device(study: StudySettings) -> str:
+    """The GPU that Ray gave this actor, or the CPU.
+
+    Recent Ray leaves CUDA_VISIBLE_DEVICES alone for trials without a GPU, so they hide it.
+    """
+    assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()
+    if "GPU" not in assigned:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    torch.set_num_threads(max(1, int(assigned.get("CPU", 1.0))))
+    if "GPU" not in assigned or not torch.cuda.is_available():
+        return "cpu"
+    # A logical share isolates no memory; the cap makes a greedy trial fail alone.
+    torch.cuda.set_per_process_memory_fraction(min(1.0, assigned["GPU"]))
+    return "cuda"

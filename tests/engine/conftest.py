@@ -1,0 +1,44 @@
+"""Tiny piano rolls, and rows whose replicas differ."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from dmu_search.engine.rows import PackedRows
+from dmu_search.engine.tasks import PianoRolls
+
+CPU = torch.device("cpu")
+
+
+def random_rolls(lengths: list[int], seed: int) -> tuple[np.ndarray, ...]:
+    """Tunes that hold each of a few chords for three steps, so that there is much to learn."""
+    rng = np.random.default_rng(seed)
+    chords = (np.random.default_rng(0).random((4, 88)) < 0.05).astype(np.uint8)
+    return tuple(chords[rng.integers(4, size=length).repeat(3)[:length]] for length in lengths)
+
+
+@pytest.fixture(scope="session")
+def rolls() -> PianoRolls:
+    """Seven training tunes: two full batches of 3 and one of 1."""
+    return PianoRolls(
+        train=random_rolls([9, 4, 12, 2, 7, 15, 5], seed=1),
+        valid=random_rolls([6, 11, 3], seed=2),
+        test=random_rolls([8, 2, 10, 5], seed=3),
+    )
+
+
+@pytest.fixture
+def uneven() -> PackedRows:
+    """Two replicas of a batch of 3, of 11 and of 8 rows, with ties."""
+    return PackedRows(np.array([[2, 5, 4], [3, 3, 2]]), CPU)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Products of this size only lose by threads, more so on a machine with other work to do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,79 @@
+"""Learning rates and weight decays against the values of the paper and of its released code."""
+
+import pytest
+import torch
+
+from dmu_search.engine.cells import MODELS
+from dmu_search.engine.optimiser import adam, decay_learning_rates, parameter_groups
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
+from dmu_search.engine.tasks import PolyMusic
+from dmu_search.errors import ConfigError
+
+
+def groups_of(model: str, depth: int, rule: str, **other: object) -> list[tuple[float, float]]:
+    """Learning rate and weight decay of each group."""
+    network = PolyMusic.network(NetworkSettings(model, (4,) * depth))
+    settings = TrainingSettings(0.005, weight_decay=1e-4, block_learning_rate_rule=rule, **other)
+    return [(g.learning_rate, g.weight_decay) for g in parameter_groups(network, settings)]
+
+
+@pytest.mark.parametrize(
+    ("depth", "learning_rate"), [(1, 0.0025), (2, 0.00125), (5, 0.0005), (10, 0.00025)]
+)
+def test_released_rule(depth: int, learning_rate: float) -> None:
+    *block, rest = groups_of("dmu", depth, "released")
+    assert rest == (0.005, 1e-4)
+    assert len(block) == depth
+    for group in block:
+        assert group == pytest.approx((learning_rate, 1e-4 * learning_rate / 0.005))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 10])
+def test_paper_rule(depth: int) -> None:
+    *block, rest = groups_of("dmu", depth, "paper")
+    assert rest == (0.005, 1e-4)
+    expected = [0.005 / (depth + 1 - i) for i in range(1, depth + 1)]
+    assert [group[0] for group in block] == pytest.approx(expected)
+    assert block[-1][0] == 0.005
+
+
+def test_ratio_rule_and_unscaled_weight_decay() -> None:
+    first, second, rest = groups_of(
+        "dmu", 2, "ratio", block_learning_rate_ratio=0.1, scale_block_weight_decay=False
+    )
+    assert first == second == (pytest.approx(0.0005), 1e-4)
+    assert rest == (0.005, 1e-4)
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "dmu"])
+def test_other_models_have_one_plain_group(model: str) -> None:
+    assert groups_of(model, 2, "released") == [(0.005, 1e-4)]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_weight_is_in_one_group(model: str) -> None:
+    network = PolyMusic.network(NetworkSettings(model, (4, 4, 4)))
+    groups = parameter_groups(network, TrainingSettings(0.005))
+    names = [name for group in groups for name in group.names]
+    assert sorted(names) == sorted(network.shapes)
+
+
+def test_first_dense_layer_is_both_its_matrices() -> None:
+    network = PolyMusic.network(NetworkSettings("dmu", (4, 4)))
+    first, second, rest = parameter_groups(network, TrainingSettings(0.005))
+    assert first.names == ("cell_1.dense_1.input", "cell_1.dense_1.state", "cell_1.dense_1.bias")
+    assert second.names == ("cell_1.dense_2.weight", "cell_1.dense_2.bias")
+    assert rest.names == ("readout_1.weight", "readout_1.bias")
+
+
+def test_gamma_scales_every_learning_rate() -> None:
+    network = PolyMusic.network(NetworkSettings("dmu", (4, 4)))
+    weights = network.initialise([torch.Generator()])
+    optimiser = adam(weights, network, TrainingSettings(0.4))
+    decay_learning_rates(optimiser, 0.5)
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1, 0.2, 0.2])
+
+
+def test_unknown_rule() -> None:
+    with pytest.raises(ConfigError, match="paper, released, ratio, got 'half'"):
+        groups_of("dmu", 1, "half")
