@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dmu_search.errors import StorageError
+from dmu_search.folders import not_writable
 
 Param = bool | int | float | str | None
 
@@ -106,10 +107,7 @@ class Recorder:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(_without_nan(event)) + "\n")
         except OSError as fault:
-            raise StorageError(
-                f"{path}: the record cannot be written ({fault.strerror}); "
-                "free space, or choose another folder with output_dir=FOLDER"
-            ) from None
+            raise not_writable(path, str(fault.strerror)) from None
         if self._forward is not None:
             self._forward(run_id, event)
 

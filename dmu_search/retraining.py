@@ -11,10 +11,11 @@ from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.exported import write_run_file
 from dmu_search.config.settings import RunSettings
 from dmu_search.data.corpus import Corpus
-from dmu_search.engine.metrics import replica_metrics
+from dmu_search.engine.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training import EpochResult, Trainer
-from dmu_search.errors import StorageError, TrialError
+from dmu_search.errors import TrialError
 from dmu_search.export import provenance
+from dmu_search.folders import make_unique_folder
 from dmu_search.records import RunStart
 from dmu_search.tasks import make_task
 from dmu_search.tracking import Tracking
@@ -62,8 +63,9 @@ def retrain(
         TrialError: all replicas diverged.
         StorageError: the folder cannot be written.
     """
-    name = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = _make_folder(output_dir / "retrained" / name)
+    title = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = make_unique_folder(output_dir / "retrained", title)
+    name = folder.name
     recorder = tracking.recorder
     recorder.start(_run_start(name, run, data, tags))
     status = "KILLED"
@@ -77,7 +79,7 @@ def retrain(
                 "training.learning_rate"
             )
         metrics = trainer.evaluate_best()
-        recorder.summarise(name, replica_metrics(metrics))
+        recorder.summarise(name, summary_metrics(metrics))
         _save(folder, run, data, trainer, metrics, name)
         for file in sorted(folder.iterdir()):
             recorder.attach(name, file)
@@ -85,17 +87,6 @@ def retrain(
     finally:
         recorder.end(name, status)
     return Retrained(name, folder, metrics, result.best_epoch, result.epoch)
-
-
-def _make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True)
-    except OSError as fault:
-        raise StorageError(
-            f"{folder}: cannot be created ({fault.strerror}); choose another folder with "
-            "output_dir=FOLDER"
-        ) from None
-    return folder
 
 
 def _run_start(name: str, run: RunSettings, data: Corpus, tags: Mapping[str, str]) -> RunStart:
@@ -139,6 +130,6 @@ def _save(
     metrics: Mapping[str, tuple[float, ...]],
     name: str,
 ) -> None:
-    source = provenance(study=name, data=data, metrics=replica_metrics(metrics))
+    source = provenance(study=name, data=data, metrics=summary_metrics(metrics))
     write_run_file(folder / "config.yaml", run, source)
     torch.save(trainer.best_state, folder / "best_weights.pt")

@@ -15,6 +15,7 @@ from dmu_search.config.settings import TrackingSettings
 from dmu_search.data.files import DATA_FILES, DataStore, file_status
 from dmu_search.errors import DmuSearchError
 from dmu_search.export import package_versions
+from dmu_search.folders import check_writable
 from dmu_search.tracking import check_tracking
 
 
@@ -107,13 +108,11 @@ def _data(store: DataStore) -> list[Finding]:
 
 
 def _folder(output_dir: Path) -> list[Finding]:
-    existing = output_dir.resolve()
-    while not existing.exists():
-        existing = existing.parent
-    if existing.is_dir() and os.access(existing, os.W_OK):
-        return [Finding("output_dir", f"{output_dir.resolve()} can be written")]
-    mend = "choose another folder with output_dir=FOLDER"
-    return [Finding("output_dir", f"{output_dir}: cannot be written", mend)]
+    try:
+        check_writable(output_dir)
+    except DmuSearchError as fault:
+        return [Finding("output_dir", "cannot be used", str(fault))]
+    return [Finding("output_dir", f"{output_dir.resolve()} can be written")]
 
 
 def _tracking(settings: TrackingSettings, output_dir: Path) -> list[Finding]:

@@ -97,7 +97,7 @@ def _devices(cluster: Cluster, share: TrialShare) -> str:
 
 
 def _share_text(share: TrialShare) -> str:
-    cpus = f"{share.cpus:g} CPU cores"
+    cpus = f"{share.cpus:g} CPU core" + ("s" if share.cpus > 1 else "")
     return f"{share.gpus:g} GPU and {cpus}" if share.gpus else cpus
 
 
@@ -176,12 +176,13 @@ def note(study: Study, outcome: Outcome, data: Corpus, trials: Sequence[TrialVie
         (view for view in trials if view.objective is not None and view.status == "finished"),
         key=lambda view: view.objective or 0.0,
     )
+    names = [name.rpartition(".")[2] for name in study.settings.space]
     lines = [
         f"**Trial {best.number} won with val_nll_nats {best.objective:.4f}**"
         + (f" ({best.warm_start} setting)" if best.warm_start else "")
         + ".",
         "",
-        f"| rank | trial | val_nll_nats | source | {' | '.join(study.settings.space)} |",
+        f"| rank | trial | val_nll_nats | source | {' | '.join(names)} |",
         "|" + "---|" * (4 + len(study.settings.space)),
     ]
     for rank, view in enumerate(ranked[:10], start=1):

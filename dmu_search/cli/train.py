@@ -23,6 +23,7 @@ from dmu_search.config.widths import weight_count
 from dmu_search.data.corpus import Corpus
 from dmu_search.engine.training import EpochResult
 from dmu_search.errors import ConfigError
+from dmu_search.folders import check_writable, make_folder
 from dmu_search.retraining import Retrained, retrain
 from dmu_search.tasks import load_data
 from dmu_search.tracking import open_tracking
@@ -55,13 +56,14 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     _print_header(console, run, data, run_file, str(file))
     if dry_run:
         return 0
-    tracking = open_tracking(
-        build(TrackingSettings, "tracking", defaults), Path(str(defaults["output_dir"]))
-    )
+    output_dir = Path(str(defaults["output_dir"]))
+    check_writable(output_dir)
+    make_folder(output_dir)
+    tracking = open_tracking(build(TrackingSettings, "tracking", defaults), output_dir)
     retrained = retrain(
         run,
         data,
-        output_dir=Path(str(defaults["output_dir"])),
+        output_dir=output_dir,
         tracking=tracking,
         tags={"config": str(file)},
         on_epoch=_Progress(console, run.training.max_epochs),

@@ -1,6 +1,5 @@
 """The command ``tune``: studies planned, run, compared with the paper, and exported."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,12 @@ from dmu_search.config.settings import DataSettings
 from dmu_search.config.study import StudySettings, studies_of
 from dmu_search.config.study_files import Study, create_studies, find_studies
 from dmu_search.data.corpus import Corpus
-from dmu_search.errors import ConfigError, StorageError
+from dmu_search.errors import ConfigError
 from dmu_search.export import Kept, keep_best, provenance
+from dmu_search.folders import check_writable, make_folder
 from dmu_search.records import RunStart
 from dmu_search.tasks import load_data
-from dmu_search.tracking import Tracking, open_tracking
+from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import Stop, stop_on_signals
 from dmu_search.tune.resources import TrialShare
 from dmu_search.tune.search import BestTrial, past_trials, plan_share, run_study
@@ -58,7 +58,8 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
         for each in settings:
             study_pages.print_plan(console, each, data[each.data])
         return DONE
-    _check_writable(settings[0].output_dir)
+    check_writable(settings[0].output_dir)
+    check_tracking(settings[0].tracking, settings[0].output_dir)
     return _search(console, settings, data, studies)
 
 
@@ -79,20 +80,6 @@ def _load_all(settings: Sequence[StudySettings]) -> dict[DataSettings, Corpus]:
     return loaded
 
 
-def _check_writable(output_dir: Path) -> None:
-    """Find out before anything starts; leaves no trace in a folder that exists."""
-    probe = output_dir / f".probe-{os.getpid()}"
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as fault:
-        raise StorageError(
-            f"output_dir={output_dir}: cannot be written ({fault.strerror}); "
-            "choose another folder with output_dir=FOLDER"
-        ) from None
-
-
 def _search(
     console: Console,
     settings: Sequence[StudySettings],
@@ -100,10 +87,12 @@ def _search(
     existing: Sequence[Study] | None,
 ) -> int:
     first = settings[0]
-    tracking = open_tracking(first.tracking, first.output_dir)
     failed = False
     with ray_session(first.resources) as cluster:
         shares = [plan_share(each, data[each.data], cluster) for each in settings]
+        # All input is good by now: only here does anything begin to be written.
+        make_folder(first.output_dir)
+        tracking = open_tracking(first.tracking, first.output_dir)
         studies = create_studies(settings) if existing is None else existing
         with stop_on_signals(first.search.time_budget_s) as stop:
             command = _Command(console, tracking, stop)

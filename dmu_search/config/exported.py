@@ -12,7 +12,8 @@ from dmu_search.config.compose import as_yaml_value, flatten, nest, read_yaml, y
 from dmu_search.config.keys import KEYS, MODELS, TASKS, Key, Value, did_you_mean, keys_of
 from dmu_search.config.settings import RunSettings
 from dmu_search.config.widths import resolve_widths
-from dmu_search.errors import ConfigError, StorageError
+from dmu_search.errors import ConfigError
+from dmu_search.folders import not_writable
 
 _IDENTITY = ("task", "model", "depth")
 
@@ -130,7 +131,4 @@ def write_run_file(path: Path, run: RunSettings, provenance: Mapping[str, object
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as fault:
-        raise StorageError(
-            f"{path}: cannot be written ({fault.strerror}); choose another folder with "
-            "output_dir=FOLDER"
-        ) from None
+        raise not_writable(path, str(fault.strerror)) from None

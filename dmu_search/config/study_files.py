@@ -9,12 +9,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dmu_search.config.compose import as_yaml_value, check_yaml, flatten, nest, read_yaml, yaml_text
-from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.grammar import Setting
 from dmu_search.config.keys import did_you_mean
 from dmu_search.config.settings import ResourceSettings, SearchSettings, TrackingSettings
 from dmu_search.config.study import StudySettings, studies_of
-from dmu_search.errors import ConfigError, StorageError
+from dmu_search.errors import ConfigError
+from dmu_search.folders import make_unique_folder
 
 STUDY_FILE = "study.yaml"
 # What may differ when a study is gone on with; everything else is the study's own.
@@ -62,7 +62,7 @@ def create_studies(settings: Sequence[StudySettings]) -> tuple[Study, ...]:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     studies: list[Study] = []
     for one in settings:
-        name = _make_folder(studies_folder(one.output_dir), f"{one.title}-{stamp}")
+        name = make_unique_folder(studies_folder(one.output_dir), f"{one.title}-{stamp}").name
         group = studies[0].group if studies else name
         study = Study(name, group, one)
         (study.folder / STUDY_FILE).write_text(_text(study), encoding="utf-8")
@@ -146,25 +146,3 @@ def _text(study: Study) -> str:
             "settings": nest(flat),
         }
     )
-
-
-def _make_folder(parent: Path, name: str) -> str:
-    """Create a folder that nobody has yet; returns its name."""
-    for number in range(1, 1000):
-        unique = name if number == 1 else f"{name}-{number}"
-        try:
-            (parent / unique).mkdir(parents=True)
-            return unique
-        except FileExistsError:
-            continue
-        except OSError as fault:
-            raise StorageError(
-                f"output_dir: {parent / unique} cannot be written ({fault.strerror}); "
-                "choose another folder with output_dir=FOLDER"
-            ) from None
-    raise StorageError(f"{parent}: too many studies called {name}; remove some")
-
-
-def distribution_text(setting: Setting) -> str:
-    """A setting as a reader writes it."""
-    return str(setting) if isinstance(setting, Interval | Choice) else str(as_yaml_value(setting))

@@ -26,6 +26,8 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 RUN_ID_TAG = "dmu_search.run_id"
 DEFAULT_PAGE = "http://127.0.0.1:5000"
+# Without it MLflow 3 shows its pages for language models.
+_VIEW = "workflowType=machine_learning"
 _SERVERS = ("http", "https", "databricks")
 _BATCH = 1000  # metrics in one request, MLflow's limit
 
@@ -96,7 +98,8 @@ class MlflowRuns:
         lines.append("MLflow pages:" if is_server else "and open")
         for run_id in run_ids:
             if (mlflow_id := self.address(run_id)) is not None:
-                lines.append(f"  {page}/#/experiments/{self.experiment_id}/runs/{mlflow_id}")
+                run = f"{page}/#/experiments/{self.experiment_id}/runs/{mlflow_id}"
+                lines.append(f"  {run}?{_VIEW}")
         return lines
 
     def _find(self, run_id: str) -> str | None:
@@ -116,7 +119,8 @@ class MlflowRuns:
             return str(found.experiment_id)
         is_server = urlparse(self.uri).scheme in _SERVERS
         location = None if is_server else artifact_root.resolve().as_uri()
-        return str(self._client.create_experiment(name, artifact_location=location))
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
     def _start(self, run_id: str, event: Event) -> None:
         found = self.address(run_id)

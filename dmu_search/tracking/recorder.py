@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmu_search.config.settings import TrackingSettings
+from dmu_search.folders import check_writable
 from dmu_search.records import Event, Recorder, read_events
 from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
 
@@ -72,12 +73,15 @@ def check_tracking(settings: TrackingSettings, output_dir: Path) -> str:
 
     Raises:
         TrackingError: the store cannot be reached.
+        StorageError: its file cannot be made.
     """
     if settings.uri == "none":
         return f"records only, in {output_dir / 'records'}"
-    if settings.uri is None and not (output_dir / "mlflow.db").exists():
-        return f"{default_uri(output_dir)}, created by the first study"
     uri = settings.uri or default_uri(output_dir)
+    file = uri.removeprefix("sqlite:///")
+    if file != uri and not Path(file).exists():
+        check_writable(Path(file))
+        return f"{uri}, made by the first study"
     connect(uri)
     return f"{uri} answers"
 

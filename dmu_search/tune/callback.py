@@ -59,6 +59,10 @@ class StudyCallback(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """Open the trial's run, or go on with it."""
+        self._start(trial)
+        self._watcher.update(_view(trial, "running", trial.last_result))
+
+    def _start(self, trial: Trial) -> None:
         config = trial.config
         tags = {"study": self._study_name, "trial_number": str(config["number"])}
         if config["warm_start"] is not None:
@@ -74,7 +78,6 @@ class StudyCallback(tune.Callback):
             )
         )
         self._open[trial.trial_id] = trial
-        self._watcher.update(_view(trial, "running", trial.last_result))
 
     def on_trial_result(
         self,
@@ -105,7 +108,9 @@ class StudyCallback(tune.Callback):
         self._close(trial, outcome)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """Close the run of a trial that raised or lost its process."""
+        """Close the run of a trial that raised or lost its process, perhaps before it began."""
+        if trial.trial_id not in self._open:
+            self._start(trial)
         self._close(trial, "failed", _error_of(trial))
 
     def close_open_runs(self) -> None:

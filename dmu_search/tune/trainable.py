@@ -11,7 +11,7 @@ import torch
 from ray import tune
 
 from dmu_search.config.study import StudySettings
-from dmu_search.engine.metrics import replica_metrics
+from dmu_search.engine.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.tasks import make_task
 from dmu_search.tune.searcher import OBJECTIVE
@@ -53,7 +53,7 @@ class TrainingTrial(tune.Trainable):
             "done": self._trainer.finished,
             "metrics": replica_metrics({**result.metrics, "best_epoch": result.best_epoch})
             | {"epoch_wall_time_s": result.wall_time_s},
-            "summary": replica_metrics(self._trainer.evaluate_best()) if finished else {},
+            "summary": summary_metrics(self._trainer.evaluate_best()) if finished else {},
             "should_checkpoint": self._checkpoint_is_due(),
         }
 

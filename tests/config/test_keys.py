@@ -1,0 +1,56 @@
+import pytest
+
+from dmu_search.config.keys import KEYS, MODELS, TASKS, did_you_mean, keys_of
+from dmu_search.engine import cells, tasks
+
+
+def test_choices_are_those_of_the_engine():
+    assert tuple(cells.MODELS) == MODELS
+    assert tuple(tasks.TASKS) == TASKS
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [
+        ("training.learning_rate", 1, 1.0),
+        ("training.batch_size", 32.0, 32),
+        ("training.weight_decay", 0, 0.0),
+        ("network.widths", [122, 122], (122, 122)),
+        ("network.widths", "matched", "matched"),
+        ("resources.gpus_per_trial", "auto", "auto"),
+        ("resources.gpus_per_trial", 0.25, 0.25),
+        ("search.time_budget_s", None, None),
+        ("resume", 2026, "2026"),
+    ],
+)
+def test_good_values_take_the_type_of_the_key(name, given, kept):
+    value = KEYS[name].check(given)
+    assert value == kept
+    assert type(value) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("training.learning_rate", 0, "must be a number > 0, got 0"),
+        ("training.learning_rate", float("nan"), "must be a number > 0, got nan"),
+        ("training.learning_rate", True, "must be a number > 0, got True"),
+        ("training.gamma", 1.5, "must be a number > 0 and <= 1, got 1.5"),
+        ("training.batch_size", 0.5, "must be a whole number >= 1, got 0.5"),
+        ("training.max_epochs", None, "must be a whole number >= 1, got null"),
+        ("search.sampler", "tpee", r"one of tpe, random, got 'tpee' \(did you mean tpe\?\)"),
+        ("network.widths", [0], "must be auto, paper, matched or a list"),
+        ("network.widths", "papr", r"did you mean paper\?"),
+    ],
+)
+def test_bad_values_name_the_rule_and_the_value(name, given, message):
+    with pytest.raises(ValueError, match=message):
+        KEYS[name].check(given)
+
+
+def test_did_you_mean_says_nothing_when_nothing_is_near():
+    assert did_you_mean("xyzzy", MODELS) == ""
+
+
+def test_train_takes_no_search_keys():
+    assert not any(name.startswith("search.") for name in keys_of("train"))

@@ -1,0 +1,157 @@
+import pytest
+
+from dmu_search.config.distributions import Choice, Interval
+from dmu_search.config.study import plan_studies
+from dmu_search.config.widths import resolve_widths, weight_count
+from dmu_search.errors import ConfigError
+
+
+def plan_one(*words):
+    (study,) = plan_studies(words)
+    return study
+
+
+def test_the_space_of_polymusic_is_the_documented_one():
+    space = plan_one().space
+    assert set(space) == {
+        "training.learning_rate",
+        "training.weight_decay",
+        "training.gamma",
+        "training.batch_size",
+        "training.block_learning_rate_rule",
+        "training.block_learning_rate_ratio",
+        "network.z_bias",
+    }
+    assert plan_one("model=rhn").space.keys() == {
+        "training.learning_rate",
+        "training.weight_decay",
+        "training.gamma",
+        "training.batch_size",
+    }
+
+
+def test_a_value_on_the_command_line_fixes_a_hyperparameter():
+    study = plan_one("training.learning_rate=0.01")
+    assert "training.learning_rate" not in study.space
+    assert study.run({}).training.learning_rate == 0.01
+    assert all("training.learning_rate" not in p.values for p in study.warm_starts)
+
+
+def test_a_distribution_on_the_command_line_replaces_the_yaml():
+    study = plan_one("training.batch_size=choice(8,32)", "training.max_epochs=7")
+    assert study.space["training.batch_size"] == Choice((8, 32))
+    assert study.max_epochs == 7
+
+
+def test_a_fixed_hyperparameter_can_be_searched():
+    study = plan_one("training.scale_block_weight_decay=choice(true,false)")
+    assert study.space["training.scale_block_weight_decay"] == Choice((True, False))
+
+
+def test_a_ratio_is_not_searched_where_the_rule_makes_it_idle():
+    study = plan_one(
+        "training.block_learning_rate_rule=paper",
+        "training.block_learning_rate_ratio=interval(0.1,1)",
+    )
+    assert "training.block_learning_rate_ratio" not in study.space
+    assert any("is not searched" in note for note in study.notes)
+
+
+def test_comma_lists_make_a_study_of_each():
+    titles = [study.title for study in plan_studies(["model=dmu,rhn", "depth=1,2"])]
+    assert titles == [
+        "polymusic-dmu-d1",
+        "polymusic-dmu-d2",
+        "polymusic-rhn-d1",
+        "polymusic-rhn-d2",
+    ]
+
+
+def test_keys_of_one_model_may_stand_beside_another():
+    dmu, rhn = plan_studies(["model=dmu,rhn", "network.z_bias=1"])
+    assert dmu.run({"training.learning_rate": 0.1}).network.z_bias == 1
+    assert "network.z_bias" not in rhn.fixed
+
+
+def test_keys_that_no_model_has_are_faults():
+    with pytest.raises(ConfigError, match=r"network.z_bias: only dmu has it, got model=rhn"):
+        plan_studies(["model=rhn", "network.z_bias=1"])
+
+
+@pytest.mark.parametrize(("depth", "rate"), [(1, 0.005), (2, 0.005), (5, 0.005), (10, 0.002)])
+def test_warm_starts_are_the_published_settings(depth, rate):
+    paper, released = plan_one(f"depth={depth}").warm_starts
+    assert (paper.source, released.source) == ("paper", "released")
+    assert paper.values["training.learning_rate"] == rate
+    assert released.values["training.learning_rate"] == 0.005
+    assert paper.values["network.z_bias"] == 3
+    assert released.values["network.z_bias"] == 0
+    assert paper.values["training.block_learning_rate_rule"] == "paper"
+
+
+def test_equal_published_settings_are_tried_once():
+    (point,) = plan_one("model=rhn").warm_starts
+    assert point.source == "paper, released"
+
+
+def test_warm_starts_lie_in_the_space_of_every_study():
+    for study in plan_studies(["model=dmu,rhn", "depth=1,2,5,10"]):
+        for point in study.warm_starts:
+            assert all(value in study.space[name] for name, value in point.values.items())
+
+
+def test_a_published_setting_outside_the_space_is_named():
+    study = plan_one("training.learning_rate=interval(0.01,0.02)")
+    assert study.warm_starts == ()
+    assert "training.learning_rate=0.005 is outside interval(0.01,0.02)" in study.notes[1]
+
+
+def test_models_without_published_settings_say_so():
+    study = plan_one("model=lstm")
+    assert study.warm_starts == ()
+    assert any("nothing is tried first" in note for note in study.notes)
+
+
+@pytest.mark.parametrize(
+    ("model", "depth", "widths"),
+    [("dmu", 1, (100,)), ("dmu", 2, (122,) * 2), ("dmu", 5, (131,) * 5), ("dmu", 10, (136,) * 10)],
+)
+def test_matched_widths_are_the_papers(model, depth, widths):
+    assert resolve_widths("polymusic", model, depth, "matched")[0] == widths
+    assert resolve_widths("polymusic", model, depth, "paper")[0] == widths
+
+
+@pytest.mark.parametrize("model", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_models_that_the_paper_lacks_are_matched(model, depth):
+    widths, note = resolve_widths("polymusic", model, depth, "auto")
+    target = weight_count("polymusic", "rhn", (100,) * depth)
+    own = weight_count("polymusic", model, widths)
+    for neighbour in (widths[0] - 1, widths[0] + 1):
+        other = weight_count("polymusic", model, (neighbour,) * depth)
+        assert abs(own - target) <= abs(other - target)
+    assert f"{own} weights beside its {target}" in note
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["depth=3", "network.widths=paper"], "the paper has no dmu of depth 3 on polymusic"),
+        (["network.widths=[10,20]"], r"one width per layer, 1 at depth=1, got \[10, 20\]"),
+        (["model=rhn", "depth=2", "network.widths=[10,20]"], "share one state, so one width"),
+        (
+            ["search.grace_epochs=9", "training.max_epochs=4"],
+            "search.grace_epochs: must be <= training.max_epochs=4, got 9",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together(words, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_studies(words)
+
+
+def test_both_bounds_of_the_yaml_intervals_are_inclusive():
+    for distribution in plan_one().space.values():
+        if isinstance(distribution, Interval):
+            assert distribution.low in distribution
+            assert distribution.high in distribution

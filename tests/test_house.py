@@ -1,0 +1,413 @@
+"""What holds for the repository as a whole: layers, outside systems, pinned versions, servers."""
+
+import ast
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "dmu_search"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Each imports only itself and what stands before it; the package itself holds only its version.
+LAYERS = (
+    "",
+    "errors",
+    "engine",
+    "data",
+    "records",
+    "config",
+    "tasks",
+    "study",
+    "tracking",
+    "tune",
+    "export",
+    "retraining",
+    "cli",
+    "__main__",
+)
+
+# The one place that imports each outside system, below dmu_search/.
+PLACES = {
+    "hydra": "config/",
+    "mlflow": "tracking/",
+    "omegaconf": "config/",
+    "optuna": "study/",
+    "pooch": "data/files.py",
+    "pretty_midi": "data/midi.py",
+    "ray": "tune/",
+    "rich": "cli/",
+    "scipy": "data/piano_rolls.py",
+}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The absolute names of all modules that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
+            # `from dmu_search.cli import screen` imports the module dmu_search.cli.screen.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def layer_of(module: str) -> str:
+    """The part of a dotted name after ``dmu_search``; '' for the package's own names."""
+    part = f"{module}.".split(".")[1]
+    return part if part in LAYERS else ""
+
+
+def test_every_module_lies_in_a_layer() -> None:
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert parts - {"__init__"} == set(LAYERS) - {""}
+
+
+def test_layers_import_only_earlier_ones() -> None:
+    faults = []
+    for path in MODULES:
+        own = layer_of(".".join(("dmu_search", *path.relative_to(PACKAGE).with_suffix("").parts)))
+        for module in imports_of(path):
+            if module.split(".")[0] == "dmu_search":
+                imported = layer_of(module)
+                if LAYERS.index(imported) > LAYERS.index(own):
+                    faults.append(f"{name_of(path)} ({own or 'package'}) imports {module}")
+    assert not faults, "\n".join(faults)
+
+
+def test_the_engine_needs_torch_and_numpy_only() -> None:
+    ours = ("dmu_search.engine.", "dmu_search.errors.")
+    faults = [
+        f"{name_of(path)} imports {module}"
+        for path in sorted((PACKAGE / "engine").rglob("*.py"))
+        for module in imports_of(path)
+        if module.split(".")[0] not in {"torch", "numpy", *sys.stdlib_module_names}
+        and not f"{module}.".startswith(ours)
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_each_outside_system_is_imported_in_one_place() -> None:
+    faults = [
+        f"{name_of(path)} imports {module}; only dmu_search/{PLACES[module.split('.')[0]]} may"
+        for path in MODULES
+        for module in imports_of(path)
+        if not name_of(path).startswith(PLACES.get(module.split(".")[0], ""))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_everything_imported_is_declared() -> None:
+    declared = {canonicalize_name(each.name) for each in requirements("dependencies")}
+    providers = packages_distributions()
+    outside = {module.split(".")[0] for path in MODULES for module in imports_of(path)}
+    missing = [
+        module
+        for module in sorted(outside - set(sys.stdlib_module_names) - {"dmu_search"})
+        if not declared & {canonicalize_name(name) for name in providers.get(module, ())}
+    ]
+    assert not missing, f"imported, but not among the dependencies: {missing}"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["tune", "--help"], ["--version"]])
+def test_help_is_quick(words: list[str]) -> None:
+    heavy = ("torch", "ray", "mlflow", "optuna", "scipy", "matplotlib")
+    program = (
+        "import sys; from dmu_search.cli.main import main; main(sys.argv[1:]); "
+        f"print('loaded:', [name for name in {heavy} if name in sys.modules])"
+    )
+    printed = run_here([sys.executable, "-c", program, *words]).stdout
+    assert printed.splitlines()[-1] == "loaded: []"
+
+
+def test_folder_mlflow_does_not_hide_the_library() -> None:
+    assert (REPOSITORY / "mlflow").is_dir()
+    assert not list((REPOSITORY / "mlflow").rglob("*.py"))
+    # With -m, as for `python -m dmu_search`, the working directory comes first in the search path.
+    assert "version" in run_here([sys.executable, "-m", "mlflow", "--version"]).stdout
+
+
+def test_constraints_satisfy_the_declared_ranges() -> None:
+    pinned = constraints()
+    for requirement in requirements("dependencies", "test", "dev"):
+        name = canonicalize_name(requirement.name)
+        assert name in pinned, f"constraints.txt: {name} is missing"
+        assert requirement.specifier.contains(pinned[name]), f"{requirement}, not {pinned[name]}"
+
+
+def test_constraints_fit_every_machine() -> None:
+    assert [name for name, version in constraints().items() if version.local] == []
+
+
+def test_no_stubs() -> None:
+    faults = [
+        f"{path.relative_to(REPOSITORY)}:{line}"
+        for path in sorted([*MODULES, *(REPOSITORY / "tests").rglob("*.py")])
+        for line in stubs(path.read_text(encoding="utf-8"))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("def f():\n    ...\n", [1]),
+        ("def f():\n    '''Later.'''\n    pass\n", [1]),
+        ("raise NotImplementedError\n", [1]),
+        ("raise NotImplementedError('soon')\n", [1]),
+        ("x = 1  # TO" + "DO: more\n", [1]),
+        ("class A(Protocol):\n    def f(self): ...\n", []),
+        ("class A:\n    def f(self): ...\n", [2]),
+        ("class A:\n    @abstractmethod\n    def f(self): ...\n", []),
+        ("def f():\n    '''A hook that does nothing.'''\n", []),
+    ],
+)
+def test_stubs_are_found(source: str, lines: list[int]) -> None:
+    assert stubs(source) == lines
+
+
+def test_cluster_file_fits_rays_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    monkeypatch.chdir(REPOSITORY)
+    config = prepare_config(cluster_file())
+    validate_config(config)
+    assert config["max_workers"] == len(config["provider"]["worker_ips"])
+    token = "~/.ray/auth_token"
+    for remote, local in config["file_mounts"].items():
+        assert remote == token or Path(local).exists(), f"cluster.yaml: there is no {local}"
+
+
+def test_cluster_file_asks_for_the_token_on_every_node() -> None:
+    config = cluster_file()
+    for kind in ("head", "worker"):
+        (start,) = [line for line in config[f"{kind}_start_ray_commands"] if "ray start" in line]
+        assert "export RAY_AUTH_MODE=token &&" in start
+        assert start.startswith(". ~/dmu_search_env/bin/activate &&")
+        assert ("--dashboard-host=127.0.0.1" in start) == (kind == "head")
+
+
+@pytest.mark.slow
+def test_cluster_head_takes_jobs_with_the_token_only() -> None:
+    port, dashboard, client, agent = free_ports(4)
+    (start,) = [each for each in cluster_file()["head_start_ray_commands"] if "ray start" in each]
+    # The launcher writes the autoscaler's file; this head stays alone.
+    start = re.sub(r"--autoscaling-config=\S+", "", start).replace("6379", str(port))
+    # Short, for the sockets' paths; the home holds what the launcher would have put there.
+    with tempfile.TemporaryDirectory(prefix="ray") as home:
+        write(Path(home, ".ray/auth_token"), "a-token-of-more-than-thirty-two-letters")
+        write(
+            Path(home, "dmu_search_env/bin/activate"),
+            f'export PATH="{Path(sys.executable).parent}:$PATH"\n',
+        )
+        start += (
+            f" --block --temp-dir={home}/ray --num-cpus=1 --object-store-memory=100000000"
+            f" --dashboard-port={dashboard} --ray-client-server-port={client}"
+            f" --dashboard-agent-listen-port={agent}"
+        )
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        with running(["bash", "-c", start], {**inherited, "HOME": home}) as head:
+            jobs = f"http://127.0.0.1:{dashboard}/api/jobs/"
+            assert eventually(lambda: status(jobs), head) == 401
+            assert status(jobs, token="a-wrong-token-of-more-than-32-letters") in (401, 403)
+            # A server on all addresses would answer here too.
+            with pytest.raises(OSError, match=r"refused|timed out|unreachable|assign"):
+                socket.create_connection(("127.0.0.2", dashboard), timeout=5)
+
+            token = Path(home, ".ray/auth_token").read_text(encoding="utf-8")
+            # What a search does first: `python` of the environment, which joins the cluster.
+            program = "import ray; ray.init('auto'); print(ray.cluster_resources()['CPU'])"
+            entrypoint = f'python -c "{program}"'
+            job = fetch(jobs, token=token, body={"entrypoint": entrypoint})["submission_id"]
+            ended = ("SUCCEEDED", "FAILED", "STOPPED")
+            eventually(lambda: fetch(jobs + job, token=token)["status"] in ended, head)
+            logs = fetch(f"{jobs}{job}/logs", token=token)["logs"]
+            assert fetch(jobs + job, token=token)["status"] == "SUCCEEDED", logs
+            assert logs.strip().endswith("1.0")
+
+
+@pytest.mark.slow
+def test_mlflow_serve_shows_a_local_store(tmp_path: Path) -> None:
+    import mlflow
+
+    store = tmp_path / "out put"
+    store.mkdir()
+    client = mlflow.MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    location = (store / "mlartifacts").as_uri()
+    run = client.create_run(client.create_experiment("dmu_search", artifact_location=location))
+    write(tmp_path / "best.yaml", "config: 1\n")
+    client.log_artifact(run.info.run_id, str(tmp_path / "best.yaml"))
+
+    (port,) = free_ports(1)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", str(REPOSITORY / "mlflow/serve"), str(store), str(port)]
+    with running(command, {**os.environ, "PATH": path}) as server:
+        page = f"http://127.0.0.1:{port}"
+        assert eventually(lambda: status(page), server) == 200
+        found = fetch(f"{page}/api/2.0/mlflow/experiments/search", body={"max_results": 10})
+        assert "dmu_search" in [each["name"] for each in found["experiments"]]
+        artifact = f"{page}/get-artifact?path=best.yaml&run_uuid={run.info.run_id}"
+        with urlopen(artifact, timeout=30) as answer:
+            assert answer.read() == b"config: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], r"nowhere/mlflow\.db: there is no store here yet"),
+        (["runs", "abc"], "PORT is a number, got 'abc'"),
+        (["a", "1", "b"], "usage: mlflow/serve"),
+    ],
+)
+def test_mlflow_serve_says_what_is_wrong(words: list[str], message: str, tmp_path: Path) -> None:
+    command = ["bash", str(REPOSITORY / "mlflow/serve"), *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert re.search(message, ended.stderr)
+
+
+def requirements(*groups: str) -> list[Requirement]:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    tables = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
+    return [Requirement(line) for group in groups for line in tables[group]]
+
+
+def constraints() -> dict[str, Version]:
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): Version(version) for name, version in pairs}
+
+
+def cluster_file() -> dict:
+    return yaml.safe_load((REPOSITORY / "cluster.yaml").read_text(encoding="utf-8"))
+
+
+def stubs(source: str) -> list[int]:
+    """Lines of unfinished code: a body that is only ``...`` or ``pass``, or a note for later."""
+    tree = ast.parse(source)
+    # A protocol has no bodies, and a subclass may override a hook with nothing.
+    allowed = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.bases
+        for child in node.body
+    }
+    later = re.compile(r"#.*\b(?:TO[D]O|FIX[M]E|XX[X])\b")
+    lines = [row for row, line in enumerate(source.splitlines(), 1) if later.search(line)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and id(node) not in allowed:
+            decorators = " ".join(map(ast.unparse, node.decorator_list))
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            empty = bool(body) and all(
+                isinstance(part, ast.Pass)
+                or (
+                    isinstance(part, ast.Expr)
+                    and isinstance(part.value, ast.Constant)
+                    and part.value.value is ...
+                )
+                for part in body
+            )
+            if empty and not re.search("abstractmethod|overload", decorators):
+                lines.append(node.lineno)
+        elif isinstance(node, ast.Raise) and "NotImplementedError" in ast.unparse(node):
+            lines.append(node.lineno)
+    return sorted(lines)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def run_here(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120
+    )
+
+
+@contextmanager
+def running(command: list[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen]:
+    """A server for the length of a ``with`` block; ends it and what it started."""
+    with tempfile.TemporaryFile("w+") as output:
+        server = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            yield server
+        except BaseException:
+            output.seek(0)
+            print(output.read())
+            raise
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in listeners]
+    for each in listeners:
+        each.close()
+    return ports
+
+
+def eventually(probe: Callable[[], object], server: subprocess.Popen) -> object:
+    """The first true answer of ``probe`` while ``server`` runs, within two minutes."""
+    deadline = time.monotonic() + 120
+    while not (answer := probe()):
+        assert server.poll() is None, "the server has ended"
+        assert time.monotonic() < deadline, "no answer in time"
+        time.sleep(0.5)
+    return answer
+
+
+def status(address: str, token: str | None = None) -> int | None:
+    """The HTTP status of an address; None while nobody answers there."""
+    try:
+        with _open(address, token, None) as answer:
+            return answer.status
+    except HTTPError as fault:
+        return fault.code
+    except (URLError, ConnectionError):
+        return None
+
+
+def fetch(address: str, token: str | None = None, body: dict | None = None) -> dict:
+    with _open(address, token, body) as answer:
+        return json.load(answer)
+
+
+def _open(address: str, token: str | None, body: dict | None):
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    return urlopen(Request(address, data=data, headers=headers), timeout=30)

@@ -1,0 +1,74 @@
+import math
+
+import pytest
+
+from dmu_search.errors import StorageError
+from dmu_search.records import Recorder, RunStart, last_step, read_events
+
+RUN = RunStart(
+    "study.t1", "trial 001", "trial", parent_id="study", params={"a": 1}, tags={"b": "c"}
+)
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.start(RUN)
+    recorder.log("study.t1", {"loss": 2.5, "bad": math.nan, "worse": math.inf}, step=1)
+    recorder.end("study.t1", "FINISHED")
+    start, metrics, end = read_events(tmp_path / "study.t1.jsonl")
+    assert (start["name"], start["params"], start["tags"]) == ("trial 001", {"a": 1}, {"b": "c"})
+    assert metrics["values"]["loss"] == 2.5
+    assert math.isnan(metrics["values"]["bad"])
+    assert metrics["values"]["worse"] == math.inf
+    assert end["status"] == "FINISHED"
+
+
+def test_epochs_repeated_after_a_resume_are_kept_once(tmp_path):
+    for _ in range(2):
+        recorder = Recorder(tmp_path)
+        recorder.start(RUN)
+        recorder.log("study.t1", {"loss": 1.0}, step=1)
+        recorder.log("study.t1", {"loss": 2.0}, step=2)
+    recorder.log("study.t1", {"loss": 3.0}, step=3)
+    events = list(read_events(tmp_path / "study.t1.jsonl"))
+    assert [e["step"] for e in events if e["event"] == "metrics"] == [1, 2, 3]
+    assert last_step(tmp_path / "study.t1.jsonl") == 3
+
+
+def test_a_line_cut_off_by_a_kill_is_dropped(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.start(RUN)
+    recorder.log("study.t1", {"loss": 1.0}, step=1)
+    path = tmp_path / "study.t1.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + '{"event": "metr')
+    assert last_step(path) == 1
+    Recorder(tmp_path).start(RUN)
+    assert [event["event"] for event in read_events(path)] == ["start", "metrics", "start"]
+
+
+def test_a_damaged_line_in_the_middle_is_an_error(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.start(RUN)
+    path = tmp_path / "study.t1.jsonl"
+    path.write_text("garbage\n" + path.read_text())
+    with pytest.raises(StorageError, match="line 1 is no record"):
+        list(read_events(path))
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written"):
+        Recorder(tmp_path / "file").start(RUN)
+
+
+def test_events_are_on_disk_before_they_are_forwarded(tmp_path):
+    seen = []
+
+    def forward(run_id, event):
+        seen.append((run_id, event["event"], len(list(read_events(tmp_path / f"{run_id}.jsonl")))))
+
+    recorder = Recorder(tmp_path, forward)
+    recorder.start(RUN)
+    recorder.end("study.t1", "KILLED")
+    assert seen == [("study.t1", "start", 1), ("study.t1", "end", 2)]

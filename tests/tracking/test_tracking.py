@@ -1,0 +1,169 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from mlflow import MlflowClient
+
+from dmu_search.config.settings import TrackingSettings
+from dmu_search.errors import StorageError, TrackingError
+from dmu_search.records import RunStart
+from dmu_search.tracking import check_tracking, open_tracking, sync_records
+
+STUDY = RunStart("s1", "s1", "study", params={"space": "x"}, tags={"study": "s1"})
+TRIAL = RunStart("s1.t1", "trial 000", "trial", parent_id="s1", params={"rate": 0.1})
+
+
+def write_study(recorder, attachment=None):
+    recorder.start(STUDY)
+    recorder.start(TRIAL)
+    for epoch in (1, 2, 3):
+        recorder.log("s1.t1", {"val_nll_nats": 5.0 - epoch, "nan": float("nan")}, epoch)
+    recorder.summarise("s1.t1", {"test_nll_nats": 2.5})
+    recorder.tag("s1.t1", {"outcome": "finished"})
+    if attachment is not None:
+        recorder.attach("s1", attachment)
+    recorder.end("s1.t1", "FINISHED")
+    recorder.end("s1", "FINISHED")
+
+
+def runs_of(uri):
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("dmu_search")
+    runs = client.search_runs([experiment.experiment_id])
+    return client, {run.data.tags["dmu_search.run_id"]: run for run in runs}
+
+
+def settings(uri):
+    return TrackingSettings(uri, "dmu_search")
+
+
+def test_a_study_is_a_parent_run_and_a_trial_its_child(store_uri, tmp_path):
+    attachment = tmp_path / "best.yaml"
+    attachment.write_text("config: {}\n")
+    write_study(open_tracking(settings(store_uri), tmp_path).recorder, attachment)
+    client, runs = runs_of(store_uri)
+    assert set(runs) == {"s1", "s1.t1"}
+    trial, study = runs["s1.t1"], runs["s1"]
+    assert trial.data.tags["mlflow.parentRunId"] == study.info.run_id
+    assert trial.data.params == {"rate": "0.1"}
+    assert trial.data.tags["outcome"] == "finished"
+    assert (trial.info.status, study.info.status) == ("FINISHED", "FINISHED")
+    history = client.get_metric_history(trial.info.run_id, "val_nll_nats")
+    assert [(point.step, point.value) for point in history] == [(1, 4.0), (2, 3.0), (3, 2.0)]
+    assert trial.data.metrics["test_nll_nats"] == 2.5
+    assert [file.path for file in client.list_artifacts(study.info.run_id)] == ["best.yaml"]
+
+
+def test_going_on_with_a_run_makes_no_second_one(store_uri, tmp_path):
+    for epochs in (2, 3):
+        recorder = open_tracking(settings(store_uri), tmp_path).recorder
+        recorder.start(STUDY)
+        recorder.start(TRIAL)
+        client, runs = runs_of(store_uri)
+        assert runs["s1.t1"].info.status == "RUNNING"
+        for epoch in range(1, epochs + 1):
+            recorder.log("s1.t1", {"val_nll_nats": float(epoch)}, epoch)
+        recorder.end("s1.t1", "KILLED")
+        recorder.end("s1", "KILLED")
+    client, runs = runs_of(store_uri)
+    assert len(runs) == 2
+    history = client.get_metric_history(runs["s1.t1"].info.run_id, "val_nll_nats")
+    assert [point.step for point in history] == [1, 2, 3]
+    assert runs["s1"].info.status == "KILLED"
+
+
+def test_sync_brings_records_in_and_twice_changes_nothing(store_uri, tmp_path):
+    tracking = open_tracking(settings("none"), tmp_path)
+    assert tracking.runs is None
+    write_study(tracking.recorder)
+    for _ in range(2):
+        assert sync_records(tmp_path / "records", settings(store_uri), tmp_path) == 2
+        client, runs = runs_of(store_uri)
+        assert set(runs) == {"s1", "s1.t1"}
+        assert runs["s1.t1"].data.tags["mlflow.parentRunId"] == runs["s1"].info.run_id
+        assert runs["s1.t1"].info.status == "FINISHED"
+        history = client.get_metric_history(runs["s1.t1"].info.run_id, "val_nll_nats")
+        assert [(point.step, point.value) for point in history] == [(1, 4.0), (2, 3.0), (3, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("runs/here", "MLflow keeps no runs in plain folders; use sqlite:///FILE.db"),
+        ("file:///runs", "MLflow keeps no runs in plain folders"),
+        ("http://127.0.0.1:9", "cannot be used .*refused.*; start the server or check the address"),
+    ],
+)
+def test_stores_that_cannot_be_used(uri, message, tmp_path):
+    with pytest.raises(TrackingError, match=message):
+        open_tracking(settings(uri), tmp_path)
+
+
+def test_checking_creates_nothing(tmp_path):
+    assert "made by the first study" in check_tracking(settings(None), tmp_path)
+    assert "records only" in check_tracking(settings("none"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_below_a_file_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    uri = f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}"
+    with pytest.raises(StorageError, match="cannot be written"):
+        check_tracking(settings(uri), tmp_path)
+    with pytest.raises(TrackingError, match="cannot be used"):
+        open_tracking(settings(uri), tmp_path)
+
+
+@pytest.fixture
+def server(store_uri, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store_uri]
+    command += ["--artifacts-destination", str(tmp_path / "served"), "--workers", "1"]
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{address}/health")
+        yield process, address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_for(address):
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(address, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"{address} never answered")
+
+
+def test_a_server_lost_on_the_way_loses_no_record(server, store_uri, tmp_path):
+    process, address = server
+    attachment = tmp_path / "best.yaml"
+    attachment.write_text("config: {}\n")
+    tracking = open_tracking(settings(address), tmp_path)
+    tracking.recorder.start(STUDY)
+    tracking.recorder.attach("s1", attachment)
+    assert f"{address}/#/experiments/" in tracking.where_to_look(["s1"])[-1]
+    process.terminate()
+    process.wait(timeout=30)
+    write_study(tracking.recorder)
+    assert tracking.lost is not None
+    assert tracking.where_to_look(["s1"])[-1].endswith(f"sync {tmp_path / 'records'}")
+    sync_records(tmp_path / "records", settings(store_uri), tmp_path)
+    _, runs = runs_of(store_uri)
+    assert set(runs) == {"s1", "s1.t1"}
+    assert runs["s1.t1"].data.metrics["val_nll_nats"] == 2.0

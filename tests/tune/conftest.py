@@ -1,0 +1,101 @@
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from dmu_search.config.settings import ResourceSettings
+from dmu_search.config.study import plan_studies
+from dmu_search.config.study_files import create_studies
+from dmu_search.records import RunStart
+from dmu_search.tasks import load_data
+from dmu_search.tracking import open_tracking
+from dmu_search.tracking.mlflow_runs import MlflowRuns
+from dmu_search.tune.resources import TrialShare
+from dmu_search.tune.search import run_study
+from dmu_search.tune.session import ray_session
+
+RESOURCES = ResourceSettings(
+    gpus_per_trial="auto",
+    cpus_per_trial="auto",
+    cpus=2,
+    gpus=None,
+    object_store_mb=100,
+    address=None,
+)
+SMALL = (
+    "task=polymusic",
+    "data.corpus=demo",
+    "data.limit=4",
+    "training.max_epochs=3",
+    "search.startup_trials=2",
+    "search.checkpoint_every_s=0",
+    "network.widths=[8]",
+)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A real Ray on two logical cores, one for all tests."""
+    with ray_session(RESOURCES) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A data cache that holds the demo corpus."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    MlflowRuns(f"sqlite:///{folder / 'mlflow.db'}", "dmu_search", folder / "mlartifacts")
+    return folder / "mlflow.db"
+
+
+class Watching:
+    """Keeps what it is told, and does something at one moment."""
+
+    def __init__(self, then=None):
+        self.told = []
+        self._then = then
+
+    def update(self, trial):
+        self.told.append(trial)
+        if self._then is not None and self._then(trial):
+            self._then = None
+
+
+class Bench:
+    """Plans and runs small real studies in a folder of the test's own."""
+
+    def __init__(self, folder, cache):
+        self.folder = folder
+        self._cache = cache
+
+    def plan(self, *words):
+        words = [*SMALL, *words, f"output_dir={self.folder}", f"data.root={self._cache}"]
+        (settings,) = plan_studies(words)
+        (study,) = create_studies([settings])
+        return study
+
+    def run(self, study, *, concurrent=1, watcher=None, data=None, trials=None):
+        settings = study.settings
+        if trials is not None:
+            settings = replace(settings, search=replace(settings.search, trials=trials))
+            study = replace(study, settings=settings)
+        tracking = open_tracking(settings.tracking, settings.output_dir)
+        tracking.recorder.start(RunStart(study.name, study.name, "study"))
+        return run_study(
+            study,
+            load_data(settings.task, settings.data) if data is None else data,
+            share=TrialShare(cpus=1.0, gpus=0.0, concurrent=concurrent),
+            tracking=tracking,
+            watcher=watcher or Watching(),
+        )
+
+
+@pytest.fixture
+def bench(cluster, cache, empty_store, tmp_path):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return Bench(tmp_path, cache)

@@ -1,0 +1,215 @@
+"""Small real studies under a real Ray, into a real MLflow store."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from dmu_search.config.study_files import find_studies
+from dmu_search.engine.training import Trainer
+from dmu_search.errors import StorageError
+from dmu_search.records import read_events
+from dmu_search.tasks import load_data, make_task
+from dmu_search.tune.search import past_trials
+from tests.tune.conftest import SMALL, Watching
+
+
+def mlflow_runs(bench, study):
+    """The client, the study's trials by number, and the runs that stand for it."""
+    client = MlflowClient(f"sqlite:///{bench.folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("dmu_search")
+    runs = client.search_runs([experiment.experiment_id])
+    trials = {
+        int(run.data.tags["trial_number"]): run
+        for run in runs
+        if run.data.tags.get("study") == study.name
+    }
+    return client, trials, [r for r in runs if r.data.tags["dmu_search.run_id"] == study.name]
+
+
+def stop_when(condition):
+    """What Ctrl-C does, at a moment of the search."""
+
+    def then(trial):
+        if condition(trial):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            return True
+        return False
+
+    return Watching(then)
+
+
+@pytest.fixture
+def ignore_late_stop():
+    # Tune installs its own handler; outside its loop the signal must not end the tests.
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_study_tries_the_published_settings_first_and_logs_everything(bench):
+    study = bench.plan("search.trials=4", "search.scheduler=none")
+    watcher = Watching()
+    outcome = bench.run(study, concurrent=2, watcher=watcher)
+    assert outcome.counts == {"COMPLETE": 4}
+    assert outcome.missing == 0
+    assert set(outcome.warm_starts) == {"paper", "released"}
+    assert outcome.best.objective <= min(outcome.warm_starts.values())
+    client, trials, parents = mlflow_runs(bench, study)
+    assert sorted(trials) == [0, 1, 2, 3]
+    (parent,) = parents
+    for number, run in trials.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.tags["outcome"] == "finished"
+        steps = [p.step for p in client.get_metric_history(run.info.run_id, "val_nll_nats")]
+        assert steps == [1, 2, 3]
+        assert {"train_nll_nats", "test_nll_nats", "best_val_nll_nats"} <= set(run.data.metrics)
+        assert float(run.data.params["training.learning_rate"]) > 0
+        assert ("warm_start" in run.data.tags) == (number < 2)
+    best = trials[outcome.best.number]
+    assert best.data.metrics["objective"] == outcome.best.objective
+    assert outcome.best.summary["test_nll_nats"] == best.data.metrics["test_nll_nats"]
+    assert {view.status for view in watcher.told} == {"running", "finished"}
+    assert_best_is_what_its_settings_give(study, outcome.best)
+
+
+def assert_best_is_what_its_settings_give(study, best):
+    run = study.settings.run(best.values)
+    task = make_task(run.task, load_data(run.task, run.data))
+    trainer = Trainer(task, run.network, run.training)
+    while not trainer.finished:
+        result = trainer.run_epoch()
+    assert result.metrics["best_val_nll_nats"] == (best.objective,)
+    weights = best.weights()
+    assert all(torch.equal(weights[name], own) for name, own in trainer.best_state.items())
+
+
+def test_interrupted_and_resumed_is_as_if_never_interrupted(bench, ignore_late_stop):
+    words = ("search.trials=5", "search.reduction_factor=2")
+    whole = bench.plan(*words)
+    expected = bench.run(whole)
+    _, ours, _ = mlflow_runs(bench, whole)
+
+    study = bench.plan(*words)
+    first = bench.run(study, watcher=stop_when(lambda t: t.number == 2 and t.epoch >= 1))
+    assert first.missing == 3
+    _, trials, _ = mlflow_runs(bench, study)
+    assert trials[2].info.status == "KILLED"
+    assert trials[2].data.tags["outcome"] == "interrupted"
+
+    (found,) = find_studies(bench.folder, study.name, {})
+    assert [view.number for view in past_trials(found)] == [0, 1]
+    watcher = Watching()
+    second = bench.run(found, watcher=watcher)
+    assert second.missing == 0
+    assert {view.number for view in watcher.told} == {2, 3, 4}
+    client, resumed, parents = mlflow_runs(bench, study)
+    assert len(parents) == 1
+    assert sorted(resumed) == sorted(ours) == [0, 1, 2, 3, 4]
+    for number, run in resumed.items():
+        assert run.data.params == ours[number].data.params
+        assert run.data.tags["outcome"] == ours[number].data.tags["outcome"]
+        for metric in ("val_nll_nats", "objective"):
+            got = client.get_metric_history(run.info.run_id, metric)
+            want = client.get_metric_history(ours[number].info.run_id, metric)
+            assert [(p.step, p.value) for p in got] == [(p.step, p.value) for p in want]
+    assert second.best.objective == expected.best.objective
+    assert second.counts == expected.counts
+
+
+@pytest.mark.slow
+def test_a_finished_study_can_be_given_more_trials(bench):
+    study = bench.plan("search.trials=2", "search.scheduler=none")
+    bench.run(study)
+    watcher = Watching()
+    outcome = bench.run(study, watcher=watcher, trials=3)
+    assert outcome.counts == {"COMPLETE": 3}
+    assert {view.number for view in watcher.told} == {2}
+    again = Watching()
+    assert bench.run(study, watcher=again, trials=3).missing == 0
+    assert not again.told
+
+
+def test_weak_trials_are_stopped_but_never_a_warm_start(bench):
+    study = bench.plan(
+        "search.trials=6",
+        "search.reduction_factor=2",
+        # The published settings learn slowly beside these, so every rung would stop them.
+        "training.learning_rate=interval(0.004,0.5)",
+        "search.seed=3",
+    )
+    outcome = bench.run(study)
+    _, trials, _ = mlflow_runs(bench, study)
+    assert outcome.counts["PRUNED"] >= 1
+    for run in trials.values():
+        if "warm_start" in run.data.tags:
+            assert run.data.tags["outcome"] == "finished"
+    stopped = [r for r in trials.values() if r.data.tags["outcome"] == "stopped early"]
+    assert len(stopped) == outcome.counts["PRUNED"]
+    assert all("test_nll_nats" not in run.data.metrics for run in stopped)
+
+
+def test_a_diverging_trial_fails_alone(bench):
+    study = bench.plan(
+        "search.trials=4",
+        "search.warm_start=none",
+        "search.scheduler=none",
+        "training.learning_rate=choice(0.01,1e30)",
+        "search.sampler=random",
+    )
+    outcome = bench.run(study)
+    _, trials, _ = mlflow_runs(bench, study)
+    diverged = [r for r in trials.values() if r.data.tags["outcome"] == "diverged"]
+    assert diverged
+    assert all(float(r.data.params["training.learning_rate"]) > 1 for r in diverged)
+    assert all(r.info.status == "FAILED" for r in diverged)
+    assert outcome.counts["FAIL"] == len(diverged)
+    assert outcome.best.values["training.learning_rate"] == 0.01
+
+
+def test_a_trial_that_raises_is_reported_and_closed(bench):
+    study = bench.plan("search.trials=1")
+    watcher = Watching()
+    outcome = bench.run(study, watcher=watcher, data="no corpus")
+    assert outcome.counts == {"FAIL": 1}
+    assert outcome.best is None
+    assert watcher.told[-1].status == "failed"
+    assert "'str' object has no attribute 'rolls'" in watcher.told[-1].error
+    _, trials, _ = mlflow_runs(bench, study)
+    assert trials[0].info.status == "FAILED"
+    assert "no attribute" in trials[0].data.tags["error"]
+
+
+def test_a_damaged_state_is_refused_and_left_alone(bench):
+    study = bench.plan("search.trials=1")
+    state = study.folder / "tune" / "experiment_state-2026-01-01_00-00-00.json"
+    state.parent.mkdir()
+    state.write_text("{")
+    with pytest.raises(StorageError, match="the state of the study cannot be read"):
+        bench.run(study)
+    assert state.read_text() == "{"
+
+
+@pytest.mark.slow
+def test_sixteen_trials_share_four_logical_gpus_until_the_time_budget_ends(tmp_path):
+    """Needs a Ray of its own, with GPUs, so the command line in a process of its own."""
+    words = [word for word in SMALL if not word.startswith("training.max_epochs")]
+    words += ["search.trials=16", "search.scheduler=none", "training.max_epochs=100000"]
+    words += ["resources.gpus=4", "resources.gpus_per_trial=0.25", "search.time_budget_s=120"]
+    words += ["tracking.uri=none", f"output_dir={tmp_path / 'runs'}"]
+    words += [f"data.root={tmp_path / 'cache'}", "search.checkpoint_every_s=60"]
+    command = [sys.executable, "-m", "dmu_search", "tune", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "16 trials, 0.25 GPU" in done.stdout
+    assert "the time budget is used up; what finished is kept" in done.stdout
+    records = [list(read_events(path)) for path in (tmp_path / "runs" / "records").iterdir()]
+    trials = [events for events in records if events[0]["kind"] == "trial"]
+    assert len(trials) == 16
+    assert all(events[-1]["status"] == "KILLED" for events in trials)
+    assert max(events[0]["time_ms"] for events in trials) < min(e[-1]["time_ms"] for e in trials)
