@@ -32,6 +32,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     "",
     "errors",
+    "folders",
     "engine",
     "data",
     "records",
@@ -48,15 +49,16 @@ LAYERS = (
 
 # The one place that imports each outside system, below dmu_search/.
 PLACES = {
-    "hydra": "config/",
-    "mlflow": "tracking/",
-    "omegaconf": "config/",
-    "optuna": "study/",
-    "pooch": "data/files.py",
-    "pretty_midi": "data/midi.py",
-    "ray": "tune/",
-    "rich": "cli/",
-    "scipy": "data/piano_rolls.py",
+    "hydra": ("config/",),
+    "mlflow": ("tracking/",),
+    # The help page shows the defaults of config.yaml without loading Hydra.
+    "omegaconf": ("config/", "cli/help.py"),
+    "optuna": ("study/",),
+    "pooch": ("data/files.py",),
+    "pretty_midi": ("data/midi.py",),
+    "ray": ("tune/",),
+    "rich": ("cli/",),
+    "scipy": ("data/piano_rolls.py",),
 }
 
 
@@ -83,7 +85,7 @@ def layer_of(module: str) -> str:
 
 def test_every_module_lies_in_a_layer() -> None:
     parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
-    assert parts - {"__init__"} == set(LAYERS) - {""}
+    assert parts - {"__init__"} == set(LAYERS) - {""}, "put a new part in its place in LAYERS"
 
 
 def test_layers_import_only_earlier_ones() -> None:
@@ -112,10 +114,10 @@ def test_the_engine_needs_torch_and_numpy_only() -> None:
 
 def test_each_outside_system_is_imported_in_one_place() -> None:
     faults = [
-        f"{name_of(path)} imports {module}; only dmu_search/{PLACES[module.split('.')[0]]} may"
+        f"{name_of(path)} imports {module}; only {' and '.join(places)} may"
         for path in MODULES
         for module in imports_of(path)
-        if not name_of(path).startswith(PLACES.get(module.split(".")[0], ""))
+        if (places := PLACES.get(module.split(".")[0])) and not name_of(path).startswith(places)
     ]
     assert not faults, "\n".join(faults)
 

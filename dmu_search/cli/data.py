@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.data.files import DATA_FILES, DataStore, file_status, locate
 from dmu_search.errors import DataError
@@ -23,7 +23,7 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
     store = DataStore.from_settings(
         root=Path(str(root)) if root else None, mirror=Path(str(mirror)) if mirror else None
     )
-    console = Console()
+    console = open_console()
     faults = []
     if not dry_run:
         for file in DATA_FILES.values():

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 import dmu_search
+from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.data.files import DATA_FILES, DataStore, file_status
@@ -49,7 +49,7 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
         lambda: _tracking(tracking, output_dir),
     )
     findings = [finding for check in checks for finding in check()]
-    console = Console()
+    console = open_console()
     for finding in findings:
         mark = "[green]ok  [/]" if finding.mend is None else "[red]bad [/]"
         console.print(

@@ -166,6 +166,12 @@ class SearchScreen:
         return f"about {duration((running + waiting) * elapsed / done)} left"
 
 
+def open_console() -> Console:
+    """The console of a command: as wide as the terminal, and wide where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
 def print_rows(console: Console, rows: Mapping[str, str]) -> None:
     """Print labelled lines; labels ``note``, ``note1`` .. stand for several lines of one."""
     for name, text in rows.items():

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.errors import ConfigError
@@ -33,7 +32,7 @@ def sync(words: Sequence[str], *, dry_run: bool) -> int:
         uri=None if uri is None else str(uri),
         experiment=str(given.get("tracking.experiment", "dmu_search")),
     )
-    console = Console()
+    console = open_console()
     if dry_run:
         count = len(list(folder.glob("*.jsonl")))
         console.print(f"would bring {count} runs from {folder} into MLflow", highlight=False)

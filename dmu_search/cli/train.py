@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.published_values import published_result
-from dmu_search.cli.screen import duration, print_rows
+from dmu_search.cli.screen import duration, open_console, print_rows
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.exported import RunFile, read_run_file
@@ -50,7 +50,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     defaults = {k: v for k, v in composed.items() if not isinstance(v, Interval | Choice)}
     run = run_file.run(_with_fresh_seeds(given, run_file, defaults), defaults)
     data = load_data(run.task, run.data)
-    console = Console()
+    console = open_console()
     if data.warning:
         console.print(f"[bold yellow]warning:[/] {escape(data.warning)}", soft_wrap=True)
     _print_header(console, run, data, run_file, str(file))

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from dmu_search.cli import study_pages
 from dmu_search.cli.published_values import published_in_words
-from dmu_search.cli.screen import SearchScreen
+from dmu_search.cli.screen import SearchScreen, open_console
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
 from dmu_search.config.settings import DataSettings
@@ -51,7 +51,7 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     studies = None if resume is None else _studies_to_resume(str(resume), given)
     settings = studies_of(given) if studies is None else [study.settings for study in studies]
     data = _load_all(settings)
-    console = Console()
+    console = open_console()
     for warning in {corpus.warning for corpus in data.values() if corpus.warning}:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     if dry_run:

@@ -70,5 +70,5 @@ def test_faults_of_a_file_are_reported_together(tmp_path, text, messages):
 def test_a_missing_learning_rate_is_named(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("task: polymusic\nmodel: rhn\ndepth: 1\n")
-    with pytest.raises(ConfigError, match="training.learning_rate: is missing from the file"):
+    with pytest.raises(ConfigError, match=r"training.learning_rate: is missing from the file"):
         read_run_file(path).run({}, {"network.widths": "auto"})

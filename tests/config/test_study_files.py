@@ -51,7 +51,7 @@ def test_what_a_resume_refuses(tmp_path):
     (study,) = create(tmp_path)
     with pytest.raises(ConfigError, match=r"resume=polymusc: no such study"):
         find_studies(tmp_path, "polymusc", {})
-    with pytest.raises(ConfigError, match="training.gamma: a study is gone on with as it was"):
+    with pytest.raises(ConfigError, match=r"training.gamma: a study is gone on with as it was"):
         find_studies(tmp_path, "latest", {"training.gamma": 1.0})
     (study.folder / "study.yaml").write_text("name: x\n")
     with pytest.raises(ConfigError, match="not the settings of a study"):

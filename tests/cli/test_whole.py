@@ -1,0 +1,118 @@
+"""The commands as a user types them, in processes of their own."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from dmu_search.config.exported import read_run_file
+
+PROGRAM = [sys.executable, "-m", "dmu_search"]
+SMALL = ["data.corpus=demo", "data.limit=4", "network.widths=[8]", "resources.cpus=2"]
+
+
+@pytest.fixture
+def place(tmp_path):
+    return [f"output_dir={tmp_path / 'runs'}", f"data.root={tmp_path / 'cache'}"]
+
+
+def run(*words):
+    done = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_tune_then_train(tmp_path, place):
+    words = ["search.trials=3", "training.max_epochs=2", *SMALL, *place]
+    code, shown, errors = run("tune", "model=dmu", *words)
+    assert code == 0, shown + errors
+    for part in (
+        "4 / 4 / 4 sequences",
+        "2 CPU cores",
+        "[3/3]",
+        "best (trial",
+        "the first of its task, model and depth",
+        "workflowType=machine_learning",
+        "train config=",
+    ):
+        assert part in shown
+    exported = tmp_path / "runs" / "best" / "polymusic" / "dmu-d1.yaml"
+    file = read_run_file(exported)
+    for name in ("objective", "trial", "mlflow_run", "data", "code", "packages", "sampler_seed"):
+        assert name in file.provenance
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    best = client.get_run(file.provenance["mlflow_run"])
+    assert best.data.metrics["objective"] == file.provenance["objective"]
+    parent = client.get_run(best.data.tags["mlflow.parentRunId"])
+    assert "won with val_nll_nats" in parent.data.tags["mlflow.note.content"]
+    artifacts = {each.path for each in client.list_artifacts(parent.info.run_id)}
+    assert artifacts == {"best.yaml", "best_weights.pt"}
+
+    code, shown, errors = run(
+        "train", f"config={exported}", "training.replicas=2", "training.max_epochs=2", *place
+    )
+    assert code == 0, shown + errors
+    assert "replicas   2, seeds 1 to 2 (the search used others)" in shown
+    assert re.search(r"replica 0, seed 1 +\d+\.\d{4} +\d+\.\d{4} +\d+\.\d{4} +\d/2", shown)
+    assert re.search(r"mean ± std +\d+\.\d{4} ± \d+\.\d{4}", shown)
+
+
+class Terminal:
+    """A program in a terminal of its own."""
+
+    def __init__(self, words):
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm-256color", COLUMNS="120", LINES="40")
+            os.execv(PROGRAM[0], [*PROGRAM, *words])
+        self.shown = ""
+
+    def read_until(self, pattern, timeout_s=120):
+        end = time.monotonic() + timeout_s
+        while not re.search(pattern, self.shown):
+            assert time.monotonic() < end, f"{pattern} never came:\n{self.shown[-3000:]}"
+            if select.select([self._fd], [], [], 0.5)[0]:
+                self.shown += os.read(self._fd, 65536).decode(errors="replace")
+
+    def press(self, key):
+        os.write(self._fd, key)
+
+    def wait(self):
+        try:
+            while data := os.read(self._fd, 65536):
+                self.shown += data.decode(errors="replace")
+        except OSError:
+            pass  # how Linux says that the program closed its terminal
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_finished_and_resume_completes_both_studies(tmp_path, place):
+    words = ["search.trials=3", "training.max_epochs=400", "search.max_concurrent=1"]
+    words += ["model=dmu,rhn", "search.scheduler=none", "search.checkpoint_every_s=1"]
+    terminal = Terminal(["tune", *words, *SMALL, *place])
+    terminal.read_until(r"1/3 trials done")
+    terminal.press(b"\x03")
+    assert terminal.wait() == 130
+    assert "Traceback" not in terminal.shown
+    assert "interrupted; what finished is kept. To go on:" in terminal.shown
+    assert "tune resume=latest output_dir=" in terminal.shown
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    before = {run.info.run_id for run in client.search_runs(["1"])}
+    assert all(client.get_run(run_id).info.status != "RUNNING" for run_id in before)
+
+    code, shown, errors = run("tune", "resume=latest", *place)
+    assert code == 0, shown + errors
+    runs = client.search_runs(["1"])
+    assert before <= {run.info.run_id for run in runs}
+    kinds = [run.data.tags["dmu_search.kind"] for run in runs]
+    assert (kinds.count("study"), kinds.count("trial")) == (2, 6)
+    assert all(run.info.status == "FINISHED" for run in runs)
+    for model in ("dmu", "rhn"):
+        assert (tmp_path / "runs" / "best" / "polymusic" / f"{model}-d1.yaml").exists()

@@ -1,0 +1,64 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dmu_search.config.exported import read_run_file
+from dmu_search.config.study import plan_studies
+from dmu_search.data.corpus import Corpus
+from dmu_search.engine.tasks import PianoRolls
+from dmu_search.export import best_path, keep_best, provenance
+
+ROLLS = PianoRolls(train=(), valid=(), test=())
+REAL = Corpus(ROLLS, "nottingham", "aaa", Path("x"))
+DEMO = Corpus(ROLLS, "demo", "bbb", Path("y"))
+
+
+def keep(folder, objective, *, epochs=10, data=REAL):
+    (study,) = plan_studies(["data.corpus=demo", f"training.max_epochs={epochs}"])
+    run = study.example()
+    source = provenance(study="s", data=data, metrics={"test_nll_nats": 1.0}, objective=objective)
+    return keep_best(folder / "studies" / "s", folder, run, source), best_path(folder, run)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "replaced", "reason"),
+    [
+        ({"objective": 3.5}, {"objective": 3.4}, True, "replaces 3.5"),
+        ({"objective": 3.5}, {"objective": 3.5}, False, "at least as good"),
+        ({"objective": 3.5}, {"objective": 3.6}, False, "at least as good"),
+        ({"objective": 3.5}, {"objective": 3.4, "epochs": 9}, False, "had 10 epochs, more than"),
+        ({"objective": 3.5}, {"objective": 3.4, "epochs": 11}, True, "replaces 3.5"),
+        ({"objective": 3.5}, {"objective": 1.0, "data": DEMO}, False, "was found on other data"),
+        ({"objective": 1.0, "data": DEMO}, {"objective": 3.5}, True, "found on the demo corpus"),
+    ],
+)
+def test_only_a_better_result_replaces(tmp_path, first, second, replaced, reason):
+    keep(tmp_path, **first)
+    kept, best = keep(tmp_path, **second)
+    assert kept.replaced is replaced
+    assert reason in kept.reason
+    expected = second if replaced else first
+    assert read_run_file(best).provenance["objective"] == expected["objective"]
+    assert read_run_file(kept.own).provenance["objective"] == second["objective"]
+
+
+def test_a_file_of_the_users_own_is_never_replaced(tmp_path):
+    _, best = keep(tmp_path, 3.5)
+    best.write_text("task: polymusic\nmodel: dmu\ndepth: 1\n")
+    kept, _ = keep(tmp_path, 1.0)
+    assert not kept.replaced
+    assert "was not written by a study" in kept.reason
+    assert best.read_text() == "task: polymusic\nmodel: dmu\ndepth: 1\n"
+
+
+def test_provenance_names_data_code_and_versions():
+    source = provenance(study="s", data=replace(DEMO), metrics={}, trial=3)
+    assert source["data"] == {
+        "name": "demo",
+        "sha256": "bbb",
+        "sequences": {"train": 0, "valid": 0, "test": 0},
+    }
+    assert source["trial"] == 3
+    assert source["packages"]["optuna"][0].isdigit()
+    assert source["code"]["dmu_search"]
