@@ -33,6 +33,7 @@ LAYERS = (
     "",
     "errors",
     "folders",
+    "invocation",
     "engine",
     "data",
     "records",
@@ -51,8 +52,7 @@ LAYERS = (
 PLACES = {
     "hydra": ("config/",),
     "mlflow": ("tracking/",),
-    # The help page shows the defaults of config.yaml without loading Hydra.
-    "omegaconf": ("config/", "cli/help.py"),
+    "omegaconf": ("config/",),
     "optuna": ("study/",),
     "pooch": ("data/files.py",),
     "pretty_midi": ("data/midi.py",),

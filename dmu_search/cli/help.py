@@ -3,11 +3,9 @@
 import shutil
 import textwrap
 
-from omegaconf import OmegaConf
-
 from dmu_search.cli.main import COMMANDS
 from dmu_search.config.keys import Key, keys_of
-from dmu_search.config.roots import configuration_root
+from dmu_search.config.roots import default_of
 
 _PROGRAM = "python -m dmu_search"
 
@@ -37,7 +35,6 @@ def _overview() -> str:
 
 def _page(command: str) -> str:
     keys = list(keys_of(command).values())
-    defaults = OmegaConf.load(configuration_root() / "config.yaml")
     lines = [f"usage: {_PROGRAM} {COMMANDS[command].usage}", "", COMMANDS[command].summary + "."]
     if command == "tune":
         lines += ["", *_GRAMMAR]
@@ -46,7 +43,7 @@ def _page(command: str) -> str:
         if key.name.partition(".")[0] != group:
             group = key.name.partition(".")[0]
             lines.append("")
-        lines += _entry(key, OmegaConf.select(defaults, key.name))
+        lines += _entry(key, default_of(key.name))
     if any(key.searchable for key in keys) and command == "tune":
         lines += [
             "",

@@ -1,6 +1,5 @@
 """The pages of ``tune``: header, plan, result and end, and the note on the MLflow run."""
 
-import shlex
 from collections.abc import Sequence
 
 import torch
@@ -16,13 +15,12 @@ from dmu_search.config.study_files import Study
 from dmu_search.config.widths import weight_count
 from dmu_search.data.corpus import Corpus
 from dmu_search.export import Kept
+from dmu_search.invocation import command
 from dmu_search.tracking import Tracking
 from dmu_search.tune.progress import TrialView
 from dmu_search.tune.resources import TrialShare
 from dmu_search.tune.search import Outcome
 from dmu_search.tune.session import Cluster
-
-_PROGRAM = "python -m dmu_search"
 
 
 def print_header(
@@ -207,22 +205,15 @@ def print_end(
     """Say where to look and what to type next."""
     console.rule(align="left")
     first = studies[0].settings
-    folder = "" if str(first.output_dir) == "runs" else f" output_dir={first.output_dir}"
-    folder = f" {shlex.quote(folder.strip())}" if folder else ""
+    folder = [] if str(first.output_dir) == "runs" else [f"output_dir={first.output_dir}"]
     for line in tracking.where_to_look([study.name for study in studies]):
         console.print(line, highlight=False, soft_wrap=True)
     if stopped is not None:
         why = "interrupted" if stopped == "interrupted" else "the time budget is used up"
-        console.print(
-            f"{why}; what finished is kept. To go on:\n  {_PROGRAM} tune resume=latest{folder}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        return
-    best = f"{first.output_dir}/best/{first.task}/{first.model}-d{first.depth}.yaml"
-    console.print(
-        "To train the best setting over five fresh seeds:\n"
-        f"  {_PROGRAM} train config={shlex.quote(best)}{folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+        say = f"{why}; what finished is kept. To go on:"
+        words = ["tune", "resume=latest", *folder]
+    else:
+        say = "To train the best setting over five fresh seeds:"
+        best = f"{first.output_dir}/best/{first.task}/{first.model}-d{first.depth}.yaml"
+        words = ["train", f"config={best}", *folder]
+    console.print(f"{say}\n  {command(*words)}", highlight=False, soft_wrap=True)

@@ -5,12 +5,14 @@ diverged trials as finished and makes no parent run; here a run is found again b
 """
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from dmu_search.errors import TrackingError
+from dmu_search.invocation import python_command
 from dmu_search.records import Event
 
 if TYPE_CHECKING:
@@ -164,7 +166,7 @@ class MlflowRuns:
 
 def serve_command(uri: str) -> str:
     """What serves the pages of a local store."""
-    return f"mlflow server --backend-store-uri {uri} --port 5000"
+    return f"{python_command()} -m mlflow server --backend-store-uri {shlex.quote(uri)} --port 5000"
 
 
 def connect(uri: str) -> "MlflowClient":

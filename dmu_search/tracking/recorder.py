@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.folders import check_writable
+from dmu_search.invocation import command
 from dmu_search.records import Event, Recorder, read_events
 from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
 
@@ -40,7 +41,7 @@ class Tracking:
 
     def where_to_look(self, run_ids: Sequence[str]) -> list[str]:
         """Lines that say how to see the runs in MLflow, or how to bring them there."""
-        sync = f"  python -m dmu_search sync {self.recorder.folder}"
+        sync = "  " + command("sync", str(self.recorder.folder))
         if self.runs is None:
             return [f"Records are in {self.recorder.folder}; to bring them into MLflow:", sync]
         if self.lost is not None:

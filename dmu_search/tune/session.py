@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +70,10 @@ def _init(settings: ResourceSettings) -> None:
     if settings.address is not None:
         ray.init(address=settings.address, **shared)
         return
+    python = shlex.quote(sys.executable)
+    if python != sys.executable:
+        # Ray hands the path to a shell as it is; with a blank in it no worker would ever start.
+        shared["runtime_env"] = {"py_executable": python}
     shared["object_store_memory"] = settings.object_store_mb * 1_000_000
     ray.init(
         address="local",
