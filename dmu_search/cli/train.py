@@ -146,7 +146,9 @@ class _Progress:
             return
         self.spoke_at = now
         left = (now - self.began) / result.epoch * (self.max_epochs - result.epoch)
-        values = " ".join(f"{value:.4f}" for value in result.metrics["val_nll_nats"])
+        losses = result.metrics["val_nll_nats"]
+        few = len(losses) <= _REPLICAS
+        values = " ".join(f"{loss:.4f}" for loss in losses) if few else _mean_std(losses)
         diverged = sum(result.diverged)
         self.console.print(
             f"epoch {result.epoch}/{self.max_epochs}  val_nll_nats {values}  "

@@ -6,7 +6,8 @@ diverged trials as finished and makes no parent run; here a run is found again b
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -185,7 +186,8 @@ def connect(uri: str) -> "MlflowClient":
         import mlflow
 
         client = mlflow.MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        with _first_try_counts():
+            client.search_experiments(max_results=1)
     except AttributeError:
         # The repository's folder mlflow/ imports as an empty package where MLflow is missing.
         raise TrackingError(
@@ -197,6 +199,17 @@ def connect(uri: str) -> "MlflowClient":
             "address, or set tracking.uri=none and bring the records in later with sync"
         ) from None
     return client
+
+
+@contextmanager
+def _first_try_counts() -> Iterator[None]:
+    """A mistyped address is told at once; later, a server gets time to come back."""
+    patience = os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    try:
+        yield
+    finally:
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = patience
 
 
 def _reason(fault: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from dmu_search.config.study_files import Study
 from dmu_search.errors import StorageError
 from dmu_search.records import RunStart
 from dmu_search.tracking import Tracking
@@ -30,7 +31,7 @@ class StudyCallback(tune.Callback):
     """Records each trial as a run under the study's run.
 
     Args:
-        study_name: of the study, whose run is the parent.
+        study: its run is the parent.
         tracking: where runs go.
         watcher: told of every change.
         searcher: keeps a finished trial's summary for whoever reads the study later.
@@ -40,9 +41,15 @@ class StudyCallback(tune.Callback):
     """
 
     def __init__(
-        self, study_name: str, tracking: Tracking, watcher: Watcher, searcher: StudySearcher
+        self, study: Study, tracking: Tracking, watcher: Watcher, searcher: StudySearcher
     ) -> None:
-        self._study_name = study_name
+        self._study_name = study.name
+        self._tags = {
+            "study": study.name,
+            "task": study.settings.task,
+            "model": study.settings.model,
+            "depth": str(study.settings.depth),
+        }
         self._recorder = tracking.recorder
         self._watcher = watcher
         self._searcher = searcher
@@ -64,7 +71,7 @@ class StudyCallback(tune.Callback):
 
     def _start(self, trial: Trial) -> None:
         config = trial.config
-        tags = {"study": self._study_name, "trial_number": str(config["number"])}
+        tags = {**self._tags, "trial_number": str(config["number"])}
         if config["warm_start"] is not None:
             tags["warm_start"] = config["warm_start"]
         self._recorder.start(

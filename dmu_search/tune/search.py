@@ -139,7 +139,7 @@ def run_study(
     searcher = _searcher(study, share.concurrent)
     if isinstance(scheduler, ResumableASHA):
         searcher.after_restore = scheduler.replay
-    callback = StudyCallback(study.name, tracking, watcher, searcher)
+    callback = StudyCallback(study, tracking, watcher, searcher)
     resume = _has_state(study)
     if resume:
         callback.must_be_restored = True

@@ -11,6 +11,7 @@ import time
 import pytest
 from mlflow import MlflowClient
 
+from dmu_search.cli.main import main
 from dmu_search.config.exported import read_run_file
 
 PROGRAM = [sys.executable, "-m", "dmu_search"]
@@ -27,7 +28,7 @@ def run(*words):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_tune_then_train(tmp_path, place):
+def test_tune_then_train(tmp_path, place, capsys):
     words = ["search.trials=3", "training.max_epochs=2", *SMALL, *place]
     code, shown, errors = run("tune", "model=dmu", *words)
     assert code == 0, shown + errors
@@ -53,10 +54,9 @@ def test_tune_then_train(tmp_path, place):
     artifacts = {each.path for each in client.list_artifacts(parent.info.run_id)}
     assert artifacts == {"best.yaml", "best_weights.pt"}
 
-    code, shown, errors = run(
-        "train", f"config={exported}", "training.replicas=2", "training.max_epochs=2", *place
-    )
-    assert code == 0, shown + errors
+    words = [f"config={exported}", "training.replicas=2", "training.max_epochs=2", *place]
+    assert main(["train", *words]) == 0
+    shown = capsys.readouterr().out
     assert "replicas   2, seeds 1 to 2 (the search used others)" in shown
     assert re.search(r"replica 0, seed 1 +\d+\.\d{4} +\d+\.\d{4} +\d+\.\d{4} +\d/2", shown)
     assert re.search(r"mean ± std +\d+\.\d{4} ± \d+\.\d{4}", shown)
