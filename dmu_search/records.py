@@ -8,7 +8,7 @@ lost, the records are what ``sync`` brings in later.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,13 @@ class Recorder:
         """Close the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
         self._keep(run_id, event="end", status=status)
 
+    def unfinished(self, prefix: str) -> list[str]:
+        """Ids of the runs that begin with ``prefix`` and were never closed."""
+        records = {
+            path.stem: list(read_events(path)) for path in self.folder.glob(f"{prefix}*.jsonl")
+        }
+        return sorted(id_ for id_, events in records.items() if events and not _is_closed(events))
+
     def _path(self, run_id: str) -> Path:
         return self.folder / f"{run_id}.jsonl"
 
@@ -127,6 +134,10 @@ def read_events(path: Path) -> Iterator[Event]:
                 raise StorageError(
                     f"{path}: line {number} is no record; restore the file or remove it"
                 ) from None
+
+
+def _is_closed(events: Sequence[Event]) -> bool:
+    return bool(events[-1]["event"] == "end")
 
 
 def last_step(path: Path) -> int:

@@ -37,7 +37,7 @@ def print_header(
     rows = {
         **_what(settings, data),
         "devices": _devices(cluster, share),
-        "at a time": f"{share.concurrent} trials, {_share_text(share)} each",
+        "at a time": _at_a_time(share),
         "MLflow": "off: records only" if tracking.runs is None else tracking.runs.uri,
         "folder": str(study.folder),
     }
@@ -94,9 +94,10 @@ def _devices(cluster: Cluster, share: TrialShare) -> str:
     return text
 
 
-def _share_text(share: TrialShare) -> str:
+def _at_a_time(share: TrialShare) -> str:
     cpus = f"{share.cpus:g} CPU core" + ("s" if share.cpus > 1 else "")
-    return f"{share.gpus:g} GPU and {cpus}" if share.gpus else cpus
+    own = f"{share.gpus:g} GPU and {cpus}" if share.gpus else cpus
+    return f"{share.concurrent} trial{'s' if share.concurrent > 1 else ''}, {own} each"
 
 
 def print_result(
@@ -150,7 +151,8 @@ def _comparison(settings: StudySettings, outcome: Outcome, data: Corpus) -> Tabl
     result = published_result(settings, data)
     for split in ("train", "test"):
         own = best.summary.get(f"{split}_nll_nats")
-        row = [f"{split}_nll_nats; paper after 500 epochs", "-" if own is None else f"{own:.4f}"]
+        label = f"{split}_nll_nats" + ("; paper after 500 epochs" if result else "")
+        row = [label, "-" if own is None else f"{own:.4f}"]
         for source in sources:
             cell = result[split] if result and source == "paper" else None
             row.append(f"{cell.mean:.3f} ± {cell.std:.3f}" if cell else "-")

@@ -94,14 +94,25 @@ class StudySettings:
 
     def example(self) -> RunSettings:
         """A trial at the first value of every distribution, for what does not depend on them."""
-        return self.run({name: first_value(d) for name, d in self.space.items()})
+        return self.run({name: _bounds(d)[0] for name, d in self.space.items()})
+
+    def heaviest(self) -> RunSettings:
+        """The trial with the largest batches, which needs the most memory."""
+        values = {name: _bounds(d)[0] for name, d in self.space.items()}
+        if "training.batch_size" in self.space:
+            values["training.batch_size"] = _bounds(self.space["training.batch_size"])[1]
+        return self.run(values)
 
 
-def first_value(distribution: Distribution) -> Value:
-    """The lower bound or first choice."""
+def _bounds(distribution: Distribution) -> tuple[Value, Value]:
+    """The lowest and highest value; of words, the first and last."""
     if isinstance(distribution, Choice):
-        return distribution.values[0]
-    return int(distribution.low) if distribution.integer else distribution.low
+        numbers = [v for v in distribution.values if isinstance(v, int | float)]
+        ordered: Sequence[Value] = sorted(numbers) if numbers else distribution.values
+        return ordered[0], ordered[-1]
+    if distribution.integer:
+        return int(distribution.low), int(distribution.high)
+    return distribution.low, distribution.high
 
 
 def plan_studies(words: Sequence[str]) -> tuple[StudySettings, ...]:

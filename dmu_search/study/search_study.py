@@ -161,6 +161,11 @@ class SearchStudy:
         waiting = TrialState.WAITING
         return [t for t in self._study.get_trials(deepcopy=False) if t.state != waiting]
 
+    @property
+    def trial_ids(self) -> set[str]:
+        """Ids of all trials asked for so far."""
+        return {trial.user_attrs["trial_id"] for trial in self.trials}
+
     def intermediate_values(self) -> dict[str, dict[int, float]]:
         """Trial id -> epoch -> objective, of every trial asked for."""
         return {t.user_attrs["trial_id"]: dict(t.intermediate_values) for t in self.trials}

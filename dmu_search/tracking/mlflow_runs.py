@@ -58,6 +58,7 @@ class MlflowRuns:
 
         Raises:
             mlflow.exceptions.MlflowException: the store cannot be written.
+            TrackingError: the run was never started.
         """
         match event["event"]:
             case "start":
@@ -65,13 +66,13 @@ class MlflowRuns:
             case "metrics":
                 self._log_metrics(run_id, [event])
             case "tags":
-                self._set_tags(self._runs[run_id], event["tags"])
+                self._set_tags(self._own(run_id), event["tags"])
             case "artifact":
                 if Path(event["path"]).exists():
-                    self._client.log_artifact(self._runs[run_id], event["path"])
+                    self._client.log_artifact(self._own(run_id), event["path"])
             case "end":
                 self._client.set_terminated(
-                    self._runs[run_id], status=event["status"], end_time=event["time_ms"]
+                    self._own(run_id), status=event["status"], end_time=event["time_ms"]
                 )
 
     def apply_all(self, run_id: str, events: list[Event]) -> None:
@@ -105,6 +106,13 @@ class MlflowRuns:
                 lines.append(f"  {run}?{_VIEW}")
         return lines
 
+    def _own(self, run_id: str) -> str:
+        """MLflow's id of a run that was started, perhaps by an earlier process."""
+        mlflow_id = self.address(run_id)
+        if mlflow_id is None:
+            raise TrackingError(f"{run_id}: no such run in {self.uri}")
+        return mlflow_id
+
     def _find(self, run_id: str) -> str | None:
         found = self._client.search_runs(
             [self.experiment_id], f"tags.`{RUN_ID_TAG}` = '{run_id}'", max_results=1
@@ -133,7 +141,7 @@ class MlflowRuns:
             return
         tags = {RUN_ID_TAG: run_id, "dmu_search.kind": event["kind"], **event["tags"]}
         if event["parent_id"] is not None:
-            tags["mlflow.parentRunId"] = str(self.address(event["parent_id"]))
+            tags["mlflow.parentRunId"] = self._own(event["parent_id"])
         run = self._client.create_run(
             self.experiment_id, start_time=event["time_ms"], tags=tags, run_name=event["name"]
         )
@@ -144,7 +152,7 @@ class MlflowRuns:
         from mlflow.entities import Param
 
         entities = [Param(name, str(value)) for name, value in params.items()]
-        self._client.log_batch(self._runs[run_id], params=entities)
+        self._client.log_batch(self._own(run_id), params=entities)
 
     def _log_metrics(self, run_id: str, events: list[Event]) -> None:
         from mlflow.entities import Metric
@@ -155,7 +163,7 @@ class MlflowRuns:
             for name, value in event["values"].items()
         ]
         for begin in range(0, len(metrics), _BATCH):
-            self._client.log_batch(self._runs[run_id], metrics=metrics[begin : begin + _BATCH])
+            self._client.log_batch(self._own(run_id), metrics=metrics[begin : begin + _BATCH])
 
     def _set_tags(self, mlflow_id: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag

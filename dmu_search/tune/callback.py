@@ -63,6 +63,19 @@ class StudyCallback(tune.Callback):
                 f"study {self._study_name}: its saved state cannot be read; restore the folder "
                 "from a backup, or start a new study"
             )
+        if self.must_be_restored:
+            self._close_lost_runs()
+
+    def _close_lost_runs(self) -> None:
+        """Close runs of trials that began after the last snapshot before a kill.
+
+        The study knows nothing of them and proposes their settings anew.
+        """
+        known = {trial_run_id(self._study_name, i) for i in self._searcher.study.trial_ids}
+        for run_id in self._recorder.unfinished(f"{self._study_name}."):
+            if run_id not in known:
+                self._recorder.tag(run_id, {"outcome": "lost"})
+                self._recorder.end(run_id, "KILLED")
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """Open the trial's run, or go on with it."""

@@ -104,12 +104,12 @@ def measure_gpu_share(study: StudySettings, data: Any) -> float:
     """
     if not torch.cuda.is_available():
         return 1.0
-    free_before, total = torch.cuda.mem_get_info()
-    run = study.example()
+    # What is taken before anything is allocated is CUDA's own context, which every trial pays too.
+    free, total = torch.cuda.mem_get_info()
+    run = study.heaviest()
     trainer = Trainer(make_task(study.task, data, device="cuda"), run.network, run.training)
     trainer.run_epoch()
-    free_after, _ = torch.cuda.mem_get_info()
-    return share_for_memory(max(1, free_before - free_after), total)
+    return share_for_memory(total - free + torch.cuda.max_memory_reserved(), total)
 
 
 def run_study(
@@ -159,7 +159,7 @@ def run_study(
             checkpoint_config=CheckpointConfig(num_to_keep=2, checkpoint_at_end=True),
             max_failures=_MAX_FAILURES,
             trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
+            trial_dirname_creator=_trial_folder,
             resume=resume,
             raise_on_failed_trial=False,
             verbose=0,
@@ -226,6 +226,11 @@ def _newest_state(study: Study, pattern: str) -> Path | None:
 
 def _trial_name(trial: Trial) -> str:
     return f"trial-{trial.config['number']:04d}"
+
+
+def _trial_folder(trial: Trial) -> str:
+    # With its id: after a kill, a trial of the same number may have left a folder behind.
+    return f"{_trial_name(trial)}-{trial.trial_id}"
 
 
 def _outcome(study: Study, search_study: SearchStudy, trials: list[Trial]) -> Outcome:

@@ -155,3 +155,9 @@ def test_both_bounds_of_the_yaml_intervals_are_inclusive():
         if isinstance(distribution, Interval):
             assert distribution.low in distribution
             assert distribution.high in distribution
+
+
+def test_the_heaviest_trial_has_the_largest_batches():
+    assert plan_one().heaviest().training.batch_size == 64
+    assert plan_one("training.batch_size=interval(8,24)").heaviest().training.batch_size == 24
+    assert plan_one("training.batch_size=32").heaviest().training.batch_size == 32

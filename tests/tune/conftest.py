@@ -71,10 +71,10 @@ class Bench:
 
     def __init__(self, folder, cache):
         self.folder = folder
-        self._cache = cache
+        self.cache = cache
 
     def plan(self, *words):
-        words = [*SMALL, *words, f"output_dir={self.folder}", f"data.root={self._cache}"]
+        words = [*SMALL, *words, f"output_dir={self.folder}", f"data.root={self.cache}"]
         (settings,) = plan_studies(words)
         (study,) = create_studies([settings])
         return study
