@@ -123,20 +123,22 @@ class Network:
 
         Args:
             weights: of the network.
-            x: packed inputs, ``(replica, row, feature)``.
+            x: packed inputs, ``(replica, row, feature)``, or symbols for one-hot inputs,
+                ``(replica, row)``.
             rows: the packing of the batch.
             initial_state: one tuple of ``(replica, batch, hidden)`` per cell; zeros if None.
 
         Returns:
             The last cell's states, ``(replica, row, hidden)``, and the final state of every cell.
         """
-        initial_state = initial_state or self.initial_state(rows, like=x)
+        initial_state = initial_state or self.initial_state(rows, next(iter(weights.values())))
         finals = []
         for number, (cell, state) in enumerate(
             zip(self.cells, initial_state, strict=True), start=1
         ):
             own = {name: weights[f"cell_{number}.{name}"] for name in cell.shapes}
-            x, final = scan(cell, own, cell.project(own, x), state, rows)
+            project = cell.project if x.is_floating_point() else cell.project_symbols
+            x, final = scan(cell, own, project(own, x), state, rows)
             finals.append(final)
         return x, tuple(finals)
 

@@ -41,6 +41,9 @@ class TrainingSettings:
         scale_block_weight_decay: whether the block's weight decay is scaled like its learning rate.
         replicas: independently seeded copies trained as one program.
         seed: of replica 0; replica i has ``seed + i``.
+        stop_below: a replica is done once its validation objective (one to be minimised) has been
+            below this for ``stop_patience`` epochs in a row; None: never before ``max_epochs``.
+        stop_patience: those epochs.
     """
 
     learning_rate: float
@@ -53,3 +56,5 @@ class TrainingSettings:
     scale_block_weight_decay: bool = True
     replicas: int = 1
     seed: int = 0
+    stop_below: float | None = None
+    stop_patience: int = 1

@@ -28,9 +28,11 @@ class EpochResult:
         epoch: from 1.
         metrics: ``running_train_<loss>``, the mean training loss while the epoch went on;
             ``val_<metric>`` for each of the task's metrics; ``best_val_<objective>`` so far (nan if
-            there is none). Those of a diverged replica are nan, except its best.
+            there is none). Those of a diverged replica are nan, except its best; those of a replica
+            that is done stay as they were when it became so.
         best_epoch: epoch of the best objective so far, 0 if there was none.
         diverged: whether the replica's loss or weights have become non-finite.
+        done: whether the replica has met the rule of ``training.stop_below``.
         wall_time_s: duration of this epoch, evaluation included.
     """
 
@@ -38,6 +40,7 @@ class EpochResult:
     metrics: Mapping[str, tuple[float, ...]]
     best_epoch: tuple[int, ...]
     diverged: tuple[bool, ...]
+    done: tuple[bool, ...]
     wall_time_s: float
 
 
@@ -48,18 +51,24 @@ class Trainer:
     and gives what a run of it alone would give, up to rounding. No operation mixes replicas, so the
     nan of one that diverged stays in its own slice of every tensor.
 
+    A replica that is done by ``training.stop_below`` has its result, as if it had been alone and
+    its training had ended there: it is computed along with the others, but neither its best epoch
+    nor what is reported of it changes any more, and it cannot diverge.
+
     Args:
         task: data, loss and metrics.
         network: what to train.
         training: how to.
 
     Raises:
-        ConfigError: if a setting names something that does not exist.
+        ConfigError: if a setting names something that does not exist, or the task has no objective
+            that could fall below ``training.stop_below``.
     """
 
     def __init__(
         self, task: Task[Any], network: NetworkSettings, training: TrainingSettings
     ) -> None:
+        _check_stop_rule(task, training)
         self.task = task
         self.network = task.network(network)
         self.training = training
@@ -79,11 +88,19 @@ class Trainer:
         self._best_objective = torch.full((training.replicas,), math.nan, dtype=torch.float64)
         self._best_epoch = torch.zeros(training.replicas, dtype=torch.int64)
         self._diverged = torch.zeros(training.replicas, dtype=torch.bool)
+        self._epochs_below = torch.zeros(training.replicas, dtype=torch.int64)
+        self._reported: dict[str, Tensor] = {}
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done, or no replica is left to train."""
-        return self.epoch >= self.training.max_epochs or bool(self._diverged.all())
+        over = self._diverged | self._done
+        return self.epoch >= self.training.max_epochs or bool(over.all())
+
+    @property
+    def _done(self) -> Tensor:
+        """Which replicas have met the stop rule; their count of epochs no longer changes."""
+        return self._epochs_below >= self.training.stop_patience
 
     @property
     def best_state(self) -> Weights:
@@ -110,11 +127,17 @@ class Trainer:
         validation = self._evaluate(self.weights, "valid")
         self.epoch += 1
         objective = validation[f"{PREFIXES['valid']}_{self.task.objective}"]
-        self._diverged |= ~(train_loss.isfinite() & objective.isfinite() & self._weights_finite())
-        self._keep_best(objective)
+        finite = train_loss.isfinite() & objective.isfinite() & self._weights_finite()
+        in_training = ~(self._diverged | self._done)
+        self._report(
+            {f"running_train_{self.task.loss_name}": train_loss} | validation, among=in_training
+        )
+        self._diverged |= in_training & ~finite
+        in_training &= finite
+        self._keep_best(objective, among=in_training)
+        self._count_epochs_below(objective, among=in_training)
         decay_learning_rates(self._optimiser, self.training.gamma)
-        metrics = {f"running_train_{self.task.loss_name}": train_loss} | validation
-        return self._result(metrics, wall_time_s=time.perf_counter() - started)
+        return self._result(wall_time_s=time.perf_counter() - started)
 
     def _train(self) -> Tensor:
         """One pass over the training split; returns the mean loss on the way, ``(replica,)``."""
@@ -147,27 +170,43 @@ class Trainer:
         ]
         return torch.stack(finite).all(dim=0).cpu()
 
-    def _keep_best(self, objective: Tensor) -> None:
+    def _report(self, metrics: Mapping[str, Tensor], *, among: Tensor) -> None:
+        """Replace what is reported of the replicas ``among``."""
+        self._reported = {
+            name: values.where(among, self._reported.get(name, values))
+            for name, values in metrics.items()
+        }
+
+    def _count_epochs_below(self, objective: Tensor, *, among: Tensor) -> None:
+        """Extend, or break, the row of epochs that the stop rule asks for."""
+        if self.training.stop_below is not None:
+            row = (self._epochs_below + 1).where(objective < self.training.stop_below, 0)
+            self._epochs_below = row.where(among, self._epochs_below)
+
+    def _keep_best(self, objective: Tensor, *, among: Tensor) -> None:
         """Remember the weights of replicas that are better than ever; ties keep the earlier."""
         if self.task.direction == "minimize":
             better = objective < self._best_objective
         else:
             better = objective > self._best_objective
-        better = (better | self._best_objective.isnan()) & ~self._diverged
+        better = (better | self._best_objective.isnan()) & among
         self._best_objective[better] = objective[better]
         self._best_epoch[better] = self.epoch
         for name, weight in self.weights.items():
             chosen = better.to(weight.device)
             self._best_weights[name][chosen] = weight.detach()[chosen]
 
-    def _result(self, metrics: Mapping[str, Tensor], *, wall_time_s: float) -> EpochResult:
-        masked = {name: values.where(~self._diverged, math.nan) for name, values in metrics.items()}
+    def _result(self, *, wall_time_s: float) -> EpochResult:
+        masked = {
+            name: values.where(~self._diverged, math.nan) for name, values in self._reported.items()
+        }
         masked[self._best_name] = self._best_objective
         return EpochResult(
             epoch=self.epoch,
             metrics={name: tuple(values.tolist()) for name, values in masked.items()},
             best_epoch=tuple(self._best_epoch.tolist()),
             diverged=tuple(self._diverged.tolist()),
+            done=tuple(self._done.tolist()),
             wall_time_s=wall_time_s,
         )
 
@@ -207,6 +246,8 @@ class Trainer:
                 "best_objective": self._best_objective,
                 "best_epoch": self._best_epoch,
                 "diverged": self._diverged,
+                "epochs_below": self._epochs_below,
+                "reported": self._reported,
             }
         )
 
@@ -232,6 +273,8 @@ class Trainer:
         self._best_objective = state["best_objective"].cpu()
         self._best_epoch = state["best_epoch"].cpu()
         self._diverged = state["diverged"].cpu()
+        self._epochs_below = state["epochs_below"].cpu()
+        self._reported = {name: values.cpu() for name, values in state["reported"].items()}
 
     def _check_fits(self, saved: Mapping[str, Tensor]) -> None:
         own_shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
@@ -243,3 +286,11 @@ class Trainer:
                 f"{', '.join(f'{name} {shape}' for name, shape in different)}; "
                 "resume with the settings that it was written with"
             )
+
+
+def _check_stop_rule(task: Task[Any], training: TrainingSettings) -> None:
+    if training.stop_below is not None and task.direction != "minimize":
+        raise ConfigError(
+            f"training.stop_below: {task.objective} is to be large, so falling below "
+            f"{training.stop_below:g} is no success; use null"
+        )

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dmu_search.engine.rows import take_rows
+
 State = tuple[Tensor, ...]
 Shape = tuple[int, int]
 
@@ -16,7 +18,12 @@ class Cell(ABC):
 
     Weights are a dict of tensors with a leading replica axis; a matrix is ``(replica, in, out)``
     and a bias ``(replica, 1, out)``, its row axis kept so that it broadcasts over rows.
+
+    Attributes:
+        input_size: width of the inputs.
     """
+
+    input_size: int
 
     @property
     @abstractmethod
@@ -58,6 +65,23 @@ class Cell(ABC):
         Returns:
             ``(replica, row, projected)``.
         """
+
+    def project_symbols(self, weights: Mapping[str, Tensor], symbols: Tensor) -> Tensor:
+        """``project`` of one-hot inputs, which are never written out.
+
+        Every symbol is projected once and its row looked up: with 100 symbols this is 100 times
+        less work than the product.
+
+        Args:
+            weights: the cell's own.
+            symbols: whole numbers in ``[0, input)``, ``(replica, row)``.
+
+        Returns:
+            ``(replica, row, projected)``.
+        """
+        like = next(iter(weights.values()))
+        each = torch.eye(self.input_size, dtype=like.dtype, device=like.device)
+        return take_rows(self.project(weights, each.expand(like.shape[0], -1, -1)), symbols)
 
     @abstractmethod
     def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:

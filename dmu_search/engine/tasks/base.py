@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from dmu_search.engine.network import Network
 from dmu_search.engine.settings import NetworkSettings
 
 Batch = TypeVar("Batch")
+Direction = Literal["minimize", "maximize"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,16 @@ class Task(Protocol[Batch]):
 
     Splits are ``train``, ``valid`` and ``test``. All batches hold all replicas, and what a replica
     gets may depend on its own generator only.
+
+    Attributes:
+        objective: name of the metric that decides which epoch is the best.
+        direction: whether a small or a large objective is good.
+        loss_name: name, with unit, of the training loss.
     """
+
+    objective: ClassVar[str]
+    direction: ClassVar[Direction]
+    loss_name: ClassVar[str]
 
     @property
     def device(self) -> torch.device:
@@ -45,20 +55,9 @@ class Task(Protocol[Batch]):
     def dtype(self) -> torch.dtype:
         """Precision of inputs, and so of weights."""
 
-    @property
-    def objective(self) -> str:
-        """Name of the metric that decides which epoch is the best."""
-
-    @property
-    def direction(self) -> Literal["minimize", "maximize"]:
-        """Whether a small or a large objective is good."""
-
-    @property
-    def loss_name(self) -> str:
-        """Name, with unit, of the training loss."""
-
-    def network(self, settings: NetworkSettings) -> Network:
-        """The network for this task's inputs and targets."""
+    @classmethod
+    def network(cls, settings: NetworkSettings) -> Network:
+        """The network for this task's inputs and targets; needs no data."""
 
     def train_batches(
         self, generators: Sequence[torch.Generator], batch_size: int

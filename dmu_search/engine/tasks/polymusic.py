@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
 from dmu_search.engine.rows import PackedRows
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks.base import BatchLoss
+from dmu_search.engine.tasks.base import BatchLoss, Direction
 from dmu_search.errors import DataError
 
 NOTES = 88
@@ -95,9 +95,9 @@ class PolyMusic:
         DataError: if a split is empty or a tune is no ``(time, 88)`` array of at least 2 steps.
     """
 
-    objective = "nll_nats"
-    direction: Literal["minimize", "maximize"] = "minimize"
-    loss_name = "nll_nats"
+    objective: ClassVar[str] = "nll_nats"
+    direction: ClassVar[Direction] = "minimize"
+    loss_name: ClassVar[str] = "nll_nats"
 
     def __init__(
         self,

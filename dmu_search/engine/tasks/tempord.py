@@ -1,0 +1,69 @@
+"""TempOrd: say in which order three widely separated symbols came."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dmu_search.engine.tasks.generated import (
+    EXTRA,
+    GeneratedTask,
+    Sequences,
+    below,
+    class_scores,
+)
+
+FILLERS = 4  # a, b, c and d are the symbols 0 to 3
+X, Y, START, END = range(FILLERS, FILLERS + 4)
+SYMBOLS = FILLERS + 4
+MARKS = 3
+CLASSES = 2**MARKS
+# Numbers that decide the length, the class and the three steps; then comes one per step.
+_CHOICES = 2 + MARKS
+
+
+class TempOrd(GeneratedTask):
+    """Eight symbols in; at the end one of eight classes out, by what X and Y were at three steps.
+
+    Neumann et al., "Deep Memory Update", after Hochreiter and Schmidhuber (1997), Section 5.6, Task
+    6b. Lengths are uniform in [L, L + 10]. A sequence begins with E and ends with B; X or Y stand
+    at steps t1, t2 and t3, uniform in the windows of ``windows``; all else is uniform among a, b, c
+    and d. The class is ``4 b1 + 2 b2 + b3`` with b = 1 for Y.
+    """
+
+    objective: ClassVar[str] = "nll_nats"
+    loss_name: ClassVar[str] = "nll_nats"
+    input_size: ClassVar[int] = SYMBOLS
+    output_size: ClassVar[int] = CLASSES
+
+    @property
+    def numbers(self) -> int:
+        """Length, class and steps, then a filler for each step."""
+        return _CHOICES + self.rules.length + EXTRA
+
+    def sequences(self, draws: Tensor) -> Sequences:
+        """Apply the rules; draws are ``(replica, number, batch)``."""
+        lengths = self.rules.length + below(draws[:, 0], EXTRA + 1)
+        classes = below(draws[:, 1], CLASSES)
+        starts, width = windows(self.rules.length)
+        first = torch.tensor(starts, device=draws.device).unsqueeze(1)
+        steps = first + below(draws[:, 2:_CHOICES], width)
+        bits = torch.arange(MARKS - 1, -1, -1, device=draws.device).unsqueeze(1)
+        marks = X + (classes.unsqueeze(1) >> bits & 1)
+        symbols = below(draws[:, _CHOICES:], FILLERS).scatter_(1, steps, marks)
+        symbols[:, 0] = START
+        symbols.scatter_(1, lengths.unsqueeze(1) - 1, END)
+        return Sequences(inputs=symbols, lengths=lengths, targets=classes)
+
+    @staticmethod
+    def scores(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy in nats, and hit or miss, of each sequence."""
+        return class_scores(outputs, targets)
+
+
+def windows(length: int) -> tuple[tuple[int, int, int], int]:
+    """First steps of the windows of t1, t2 and t3, and their width.
+
+    [10, 20), [33, 43) and [66, 76) at the paper's length of 100; in proportion at others.
+    """
+    return (length // 10, length // 3, 2 * length // 3), length // 10
