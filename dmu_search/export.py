@@ -12,7 +12,7 @@ from typing import Any
 import dmu_search
 from dmu_search.config.exported import read_run_file, write_run_file
 from dmu_search.config.settings import RunSettings
-from dmu_search.data.corpus import Corpus
+from dmu_search.data import Data
 from dmu_search.errors import ConfigError
 
 _PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow", "hydra-core")
@@ -41,7 +41,7 @@ def best_path(output_dir: Path, run: RunSettings) -> Path:
 
 
 def provenance(
-    *, study: str, data: Corpus, metrics: Mapping[str, float], **more: object
+    *, study: str, data: Data, metrics: Mapping[str, float], **more: object
 ) -> dict[str, object]:
     """What a reader needs to trust, or repeat, a configuration."""
     return {
@@ -91,8 +91,8 @@ def _compare(best: Path, run: RunSettings, source: Mapping[str, Any]) -> tuple[b
     if run.training.max_epochs < old_epochs:
         return False, f"kept as it is: {best} had {old_epochs} epochs, more than this study's"
     if source["objective"] >= old:
-        return False, f"kept as it is: {best} has {old:.4f}, at least as good"
-    return True, f"replaces {old:.4f}"
+        return False, f"kept as it is: {best} has {old:.4g}, at least as good"
+    return True, f"replaces {old:.4g}"
 
 
 def package_versions() -> dict[str, str]:

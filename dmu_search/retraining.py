@@ -10,7 +10,7 @@ import torch
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.exported import write_run_file
 from dmu_search.config.settings import RunSettings
-from dmu_search.data.corpus import Corpus
+from dmu_search.data import Data
 from dmu_search.engine.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.errors import TrialError
@@ -42,7 +42,7 @@ class Retrained:
 
 def retrain(
     run: RunSettings,
-    data: Corpus,
+    data: Data,
     *,
     output_dir: Path,
     tracking: Tracking,
@@ -89,7 +89,7 @@ def retrain(
     return Retrained(name, folder, metrics, result.best_epoch, result.epoch)
 
 
-def _run_start(name: str, run: RunSettings, data: Corpus, tags: Mapping[str, str]) -> RunStart:
+def _run_start(name: str, run: RunSettings, data: Data, tags: Mapping[str, str]) -> RunStart:
     params = {key: str(as_yaml_value(value)) for key, value in run.values().items()}
     own = {
         "task": run.task,
@@ -101,7 +101,7 @@ def _run_start(name: str, run: RunSettings, data: Corpus, tags: Mapping[str, str
     return RunStart(name, name, "retraining", params=params, tags={**own, **tags})
 
 
-def _trainer(run: RunSettings, data: Corpus) -> Trainer:
+def _trainer(run: RunSettings, data: Data) -> Trainer:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Trainer(make_task(run.task, data, device=device), run.network, run.training)
 
@@ -125,7 +125,7 @@ def _record(
 def _save(
     folder: Path,
     run: RunSettings,
-    data: Corpus,
+    data: Data,
     trainer: Trainer,
     metrics: Mapping[str, tuple[float, ...]],
     name: str,

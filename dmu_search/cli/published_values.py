@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dmu_search.config.published import Aggregate, published
 from dmu_search.config.settings import RunSettings
 from dmu_search.config.study import StudySettings
-from dmu_search.data.corpus import Corpus
+from dmu_search.data import Data
 
 
 def published_result(
-    settings: StudySettings | RunSettings, data: Corpus
+    settings: StudySettings | RunSettings, data: Data
 ) -> Mapping[str, Aggregate] | None:
     """The paper's row of task, model and depth; None where it has none, or for other data."""
     if data.name != "nottingham" or settings.data.limit is not None:
@@ -17,9 +17,11 @@ def published_result(
     return published(settings.task).results.get(settings.model, {}).get(settings.depth)
 
 
-def published_in_words(settings: StudySettings | RunSettings, data: Corpus) -> str | None:
+def published_in_words(settings: StudySettings | RunSettings, data: Data) -> str | None:
     """The paper's test result in a few words."""
     result = published_result(settings, data)
     if result is None:
         return None
-    return f"paper after 500 epochs: test {result['test'].mean:.3f} ± {result['test'].std:.3f}"
+    epochs = published(settings.task).epochs
+    test = result["test"]
+    return f"paper after {epochs} epochs: test {test.mean:.3f} ± {test.std:.3f}"

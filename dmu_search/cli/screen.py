@@ -98,7 +98,7 @@ class SearchScreen:
         if trial.epoch:
             parts.append(f"epoch {trial.epoch}/{self._max_epochs}")
         if trial.objective is not None:
-            parts.append(f"{self._metric} {trial.objective:.4f}")
+            parts.append(f"{self._metric} {score(trial.objective)}")
         if trial.status == "running" and not trial.epoch:
             parts.append(settings_text(trial.values))
             if trial.warm_start:
@@ -128,7 +128,7 @@ class SearchScreen:
                 str(view.number),
                 view.status,
                 f"{view.epoch}/{self._max_epochs}",
-                "" if view.objective is None else f"{view.objective:.4f}",
+                score(view.objective),
                 settings_text(view.values) + (f"  ({view.warm_start})" if view.warm_start else ""),
             )
         return table
@@ -146,7 +146,7 @@ class SearchScreen:
         best = min(finished, key=lambda view: view.objective or 0.0, default=None)
         line = f"{self._count(*_OVER)}/{self._trials} trials done, {self._count('running')} running"
         if best is not None:
-            line += f"; best {self._metric} {best.objective:.4f} (trial {best.number})"
+            line += f"; best {self._metric} {score(best.objective)} (trial {best.number})"
         if self._published:
             line += f"; {self._published}"
         return Text(f"{line}; {self._time_left()}", style="bold")
@@ -187,6 +187,13 @@ def settings_text(values: Mapping[str, object]) -> str:
 def number(value: object) -> str:
     """A setting as a reader wants it: three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def score(value: float | None) -> str:
+    """A loss or accuracy: four decimals, or three digits where they would say nothing."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
 
 
 def duration(seconds: float) -> str:

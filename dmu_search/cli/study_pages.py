@@ -1,6 +1,7 @@
 """The pages of ``tune``: header, plan, result and end, and the note on the MLflow run."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from rich.console import Console
@@ -8,12 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.published_values import published_in_words, published_result
-from dmu_search.cli.screen import number, print_rows, settings_text
+from dmu_search.cli.screen import number, print_rows, score, settings_text
+from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.published import published
 from dmu_search.config.study import StudySettings
 from dmu_search.config.study_files import Study
 from dmu_search.config.widths import weight_count
-from dmu_search.data.corpus import Corpus
+from dmu_search.data import Data
+from dmu_search.engine.tasks import TASKS
 from dmu_search.export import Kept
 from dmu_search.invocation import command
 from dmu_search.tracking import Tracking
@@ -26,7 +29,7 @@ from dmu_search.tune.session import Cluster
 def print_header(
     console: Console,
     study: Study,
-    data: Corpus,
+    data: Data,
     cluster: Cluster,
     share: TrialShare,
     tracking: Tracking,
@@ -44,7 +47,7 @@ def print_header(
     print_rows(console, rows)
 
 
-def print_plan(console: Console, settings: StudySettings, data: Corpus) -> None:
+def print_plan(console: Console, settings: StudySettings, data: Data) -> None:
     """Say what would run: settings, space, number and cost of the trials."""
     console.rule(f"[bold]{settings.title}", align="left")
     trials, epochs = settings.search.trials, settings.max_epochs
@@ -52,7 +55,8 @@ def print_plan(console: Console, settings: StudySettings, data: Corpus) -> None:
     cost = f"{trials} trials of at most {epochs} epochs: {whole} epochs"
     if settings.search.scheduler == "asha":
         cost += f"; ASHA stops weak trials from epoch {settings.grace_epochs} on"
-    steps = whole * data.steps["train"] * settings.example().training.replicas
+    steps = whole * data.steps_per_epoch(_largest_batch(settings))
+    steps *= settings.example().training.replicas
     rows = {
         **_what(settings, data),
         "cost": f"{cost}; {steps:.2g} training steps of the network at most",
@@ -72,7 +76,18 @@ def print_plan(console: Console, settings: StudySettings, data: Corpus) -> None:
         console.print(f"tried first ({point.source}): {settings_text(point.values)}")
 
 
-def _what(settings: StudySettings, data: Corpus) -> dict[str, str]:
+def _largest_batch(settings: StudySettings) -> int:
+    name = "training.batch_size"
+    match settings.space.get(name):
+        case Choice(values=values):
+            return max(cast(tuple[int, ...], values))
+        case Interval(high=high):
+            return int(high)
+        case _:
+            return cast(int, settings.fixed[name])
+
+
+def _what(settings: StudySettings, data: Data) -> dict[str, str]:
     widths = settings.example().network.widths
     count = weight_count(settings.task, settings.model, widths)
     network = f"{settings.model}, depth {settings.depth}, widths {list(widths)}, {count:,} weights"
@@ -104,7 +119,7 @@ def print_result(
     console: Console,
     study: Study,
     outcome: Outcome,
-    data: Corpus,
+    data: Data,
     kept: Kept | None,
     failures: Sequence[TrialView],
 ) -> None:
@@ -127,15 +142,15 @@ def print_result(
     console.print(f"           {kept.best} ({kept.reason})", highlight=False, soft_wrap=True)
 
 
-def _comparison(settings: StudySettings, outcome: Outcome, data: Corpus) -> Table:
+def _comparison(settings: StudySettings, outcome: Outcome, data: Data) -> Table:
     """The best setting beside the published ones: searched keys, then results."""
     best = outcome.best
     assert best is not None
-    record = published(settings.task).settings
+    record = published(settings.task)
     sources = {
-        source: record[source][settings.model][settings.depth]
-        for source in record
-        if settings.depth in record[source].get(settings.model, {})
+        source: models[settings.model][settings.depth]
+        for source, models in record.settings.items()
+        if settings.depth in models.get(settings.model, {})
     }
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -147,12 +162,14 @@ def _comparison(settings: StudySettings, outcome: Outcome, data: Corpus) -> Tabl
         others = [number(values[name]) if name in values else "-" for values in sources.values()]
         table.add_row(name, found, *others)
     searched = [_objective_of(outcome, source) for source in sources]
-    table.add_row("val_nll_nats, this search", f"[bold]{best.objective:.4f}", *searched)
+    objective = TASKS[settings.task].objective
+    table.add_row(f"val_{objective}, this search", f"[bold]{score(best.objective)}", *searched)
     result = published_result(settings, data)
     for split in ("train", "test"):
-        own = best.summary.get(f"{split}_nll_nats")
-        label = f"{split}_nll_nats" + ("; paper after 500 epochs" if result else "")
-        row = [label, "-" if own is None else f"{own:.4f}"]
+        name = f"{split}_{objective}"
+        own = best.summary.get(name)
+        label = f"{name}; paper after {record.epochs} epochs" if result else name
+        row = [label, "-" if own is None else score(own)]
         for source in sources:
             cell = result[split] if result and source == "paper" else None
             row.append(f"{cell.mean:.3f} ± {cell.std:.3f}" if cell else "-")
@@ -163,40 +180,39 @@ def _comparison(settings: StudySettings, outcome: Outcome, data: Corpus) -> Tabl
 def _objective_of(outcome: Outcome, source: str) -> str:
     for sources, value in outcome.warm_starts.items():
         if source in sources.split(", "):
-            return f"{value:.4f}"
+            return score(value)
     return "-"
 
 
-def note(study: Study, outcome: Outcome, data: Corpus, trials: Sequence[TrialView]) -> str:
+def note(study: Study, outcome: Outcome, data: Data, trials: Sequence[TrialView]) -> str:
     """Markdown for the study's page in MLflow: which setting won, and against what."""
     best = outcome.best
     if best is None:
         return f"**{study.name}**: no trial has used its whole budget yet."
+    metric = f"val_{TASKS[study.settings.task].objective}"
     ranked = sorted(
         (view for view in trials if view.objective is not None and view.status == "finished"),
         key=lambda view: view.objective or 0.0,
     )
     names = [name.rpartition(".")[2] for name in study.settings.space]
     lines = [
-        f"**Trial {best.number} won with val_nll_nats {best.objective:.4f}**"
+        f"**Trial {best.number} won with {metric} {score(best.objective)}**"
         + (f" ({best.warm_start} setting)" if best.warm_start else "")
         + ".",
         "",
-        f"| rank | trial | val_nll_nats | source | {' | '.join(names)} |",
+        f"| rank | trial | {metric} | source | {' | '.join(names)} |",
         "|" + "---|" * (4 + len(study.settings.space)),
     ]
     for rank, view in enumerate(ranked[:10], start=1):
         values = [number(view.values.get(name, "")) for name in study.settings.space]
-        source = view.warm_start or "search"
-        lines.append(
-            f"| {rank} | {view.number} | {view.objective:.4f} | {source} | {' | '.join(values)} |"
-        )
+        cells = [str(rank), str(view.number), score(view.objective), view.warm_start or "search"]
+        lines.append(f"| {' | '.join([*cells, *values])} |")
     paper = published_in_words(study.settings, data)
     stopped = outcome.counts.get("PRUNED", 0)
     lines += [
         "",
-        f"{len(ranked)} trials used {study.settings.max_epochs} epochs; {stopped} were "
-        "stopped early." + (f" {paper[0].upper()}{paper[1:]}." if paper else ""),
+        f"{len(ranked)} trials finished, in at most {study.settings.max_epochs} epochs; "
+        f"{stopped} were stopped early." + (f" {paper[0].upper()}{paper[1:]}." if paper else ""),
     ]
     return "\n".join(lines)
 
@@ -215,7 +231,7 @@ def print_end(
         say = f"{why}; what finished is kept. To go on:"
         words = ["tune", "resume=latest", *folder]
     else:
-        say = "To train the best setting over five fresh seeds:"
+        say = f"To train the best setting over {published(first.task).runs} fresh seeds:"
         best = f"{first.output_dir}/best/{first.task}/{first.model}-d{first.depth}.yaml"
         words = ["train", f"config={best}", *folder]
     console.print(f"{say}\n  {command(*words)}", highlight=False, soft_wrap=True)

@@ -12,15 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.published_values import published_result
-from dmu_search.cli.screen import duration, open_console, print_rows
+from dmu_search.cli.screen import duration, open_console, print_rows, score
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.exported import RunFile, read_run_file
 from dmu_search.config.grammar import Alternatives, parse_overrides
 from dmu_search.config.keys import Value
+from dmu_search.config.published import published
 from dmu_search.config.settings import RunSettings, TrackingSettings, build
 from dmu_search.config.widths import weight_count
-from dmu_search.data.corpus import Corpus
+from dmu_search.data import Data
+from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training import EpochResult
 from dmu_search.errors import ConfigError
 from dmu_search.folders import check_writable, make_folder
@@ -28,8 +30,8 @@ from dmu_search.retraining import Retrained, retrain
 from dmu_search.tasks import load_data
 from dmu_search.tracking import open_tracking
 
-# Runs of a data task that the paper's tables are over.
-_REPLICAS = 5
+# Replicas whose values fit in a line of progress.
+_FEW = 6
 
 
 def train(words: Sequence[str], *, dry_run: bool) -> int:
@@ -66,7 +68,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
         output_dir=output_dir,
         tracking=tracking,
         tags={"config": str(file)},
-        on_epoch=_Progress(console, run.training.max_epochs),
+        on_epoch=_Progress(console, run.training.max_epochs, TASKS[run.task].objective),
     )
     console.print(_results(run, data, retrained))
     console.print(f"weights    {retrained.folder}", highlight=False, soft_wrap=True)
@@ -89,14 +91,14 @@ def _fixed(given: Mapping[str, object]) -> dict[str, Value]:
 def _with_fresh_seeds(
     given: Mapping[str, Value], file: RunFile, defaults: Mapping[str, Value]
 ) -> dict[str, Value]:
-    """Replicas and seeds where the command names none.
+    """Replicas and seeds where the command names none: as many runs as the paper's results have.
 
     A setting found by a search is trained with seeds that the search did not use; otherwise the
     luck of the seed that won would be counted again.
     """
     completed = dict(given)
     if file.provenance or "training.replicas" not in file.values:
-        completed.setdefault("training.replicas", _REPLICAS)
+        completed.setdefault("training.replicas", published(file.task).runs)
     if file.provenance:
         used = [file.values.get(f"training.{name}", fallback) for name, fallback in _SEEDS.items()]
         completed.setdefault("training.seed", sum(cast(int, value) for value in used))
@@ -106,9 +108,7 @@ def _with_fresh_seeds(
 _SEEDS = {"seed": 0, "replicas": 1}
 
 
-def _print_header(
-    console: Console, run: RunSettings, data: Corpus, file: RunFile, path: str
-) -> None:
+def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile, path: str) -> None:
     training, network = run.training, run.network
     count = weight_count(run.task, run.model, network.widths)
     last = training.seed + training.replicas - 1
@@ -135,6 +135,7 @@ class _Progress:
 
     console: Console
     max_epochs: int
+    objective: str
     began: float = 0.0
     spoke_at: float = 0.0
 
@@ -146,41 +147,54 @@ class _Progress:
             return
         self.spoke_at = now
         left = (now - self.began) / result.epoch * (self.max_epochs - result.epoch)
-        losses = result.metrics["val_nll_nats"]
-        few = len(losses) <= _REPLICAS
-        values = " ".join(f"{loss:.4f}" for loss in losses) if few else _mean_std(losses)
-        diverged = sum(result.diverged)
+        name = f"val_{self.objective}"
+        diverged, done = sum(result.diverged), sum(result.done)
         self.console.print(
-            f"epoch {result.epoch}/{self.max_epochs}  val_nll_nats {values}  "
+            f"epoch {result.epoch}/{self.max_epochs}  {name} {_in_short(result.metrics[name])}  "
             + (f"{diverged} diverged  " if diverged else "")
+            + (f"{done} done  " if done else "")
             + f"about {duration(left)} left",
             highlight=False,
             soft_wrap=True,
         )
 
 
-def _results(run: RunSettings, data: Corpus, retrained: Retrained) -> Table:
-    """Losses of each replica at its best epoch, their mean, and the paper's."""
+def _results(run: RunSettings, data: Data, retrained: Retrained) -> Table:
+    """The objective of each replica at its best epoch, its mean, and the paper's."""
+    objective = TASKS[run.task].objective
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("nats per step")
+    table.add_column(objective)
     for split in ("train", "val", "test"):
         table.add_column(split, justify="right")
     table.add_column("best epoch", justify="right")
-    columns = [retrained.metrics[f"{split}_nll_nats"] for split in ("train", "val", "test")]
+    columns = [retrained.metrics[f"{split}_{objective}"] for split in ("train", "val", "test")]
     for replica, values in enumerate(zip(*columns, strict=True)):
         seed = run.training.seed + replica
-        cells = [f"{value:.4f}" for value in values]
+        cells = [score(value) for value in values]
         epoch = f"{retrained.best_epoch[replica]}/{retrained.epochs}"
         table.add_row(f"replica {replica}, seed {seed}", *cells, epoch)
     table.add_row("[bold]mean ± std", *(f"[bold]{_mean_std(values)}" for values in columns))
     result = published_result(run, data)
     if result is not None:
         cells = [f"{result[s].mean:.3f} ± {result[s].std:.3f}" for s in ("train", "test")]
-        table.add_row("paper, 5 runs x 500 epochs", cells[0], "-", cells[1])
+        record = published(run.task)
+        name = f"paper, {record.runs} runs x {record.epochs} epochs"
+        table.add_row(name, cells[0], "-", cells[1])
     return table
 
 
 def _mean_std(values: Sequence[float]) -> str:
     finite = [value for value in values if value == value]
     mean = statistics.fmean(finite)
-    return f"{mean:.4f} ± {statistics.stdev(finite):.4f}" if len(finite) > 1 else f"{mean:.4f}"
+    spread = f" ± {score(statistics.stdev(finite))}" if len(finite) > 1 else ""
+    return f"{score(mean)}{spread}"
+
+
+def _in_short(values: Sequence[float]) -> str:
+    """Each of a few values, or the range and median of many."""
+    finite = [value for value in values if value == value]
+    if len(values) <= _FEW or not finite:
+        return " ".join(map(score, values))
+    median = score(statistics.median(finite))
+    return f"{score(min(finite))} to {score(max(finite))}, median {median}"
+

@@ -16,7 +16,8 @@ from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
 from dmu_search.config.settings import DataSettings
 from dmu_search.config.study import StudySettings, studies_of
 from dmu_search.config.study_files import Study, create_studies, find_studies
-from dmu_search.data.corpus import Corpus
+from dmu_search.data import Data
+from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import ConfigError
 from dmu_search.export import Kept, keep_best, provenance
 from dmu_search.folders import check_writable, make_folder
@@ -27,6 +28,8 @@ from dmu_search.tune.interrupt import Stop, stop_on_signals
 from dmu_search.tune.resources import TrialShare
 from dmu_search.tune.search import BestTrial, past_trials, plan_share, run_study
 from dmu_search.tune.session import ray_session
+
+LoadedData = dict[tuple[str, DataSettings], Data]
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -52,11 +55,11 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     settings = studies_of(given) if studies is None else [study.settings for study in studies]
     data = _load_all(settings)
     console = open_console()
-    for warning in {corpus.warning for corpus in data.values() if corpus.warning}:
+    for warning in {one.warning for one in data.values() if one.warning}:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     if dry_run:
         for each in settings:
-            study_pages.print_plan(console, each, data[each.data])
+            study_pages.print_plan(console, each, data[each.task, each.data])
         return DONE
     check_writable(settings[0].output_dir)
     check_tracking(settings[0].tracking, settings[0].output_dir)
@@ -71,25 +74,25 @@ def _studies_to_resume(name: str, given: Mapping[str, Setting | Alternatives]) -
     return find_studies(Path(str(own.get("output_dir", "runs"))), name, own)
 
 
-def _load_all(settings: Sequence[StudySettings]) -> dict[DataSettings, Corpus]:
+def _load_all(settings: Sequence[StudySettings]) -> LoadedData:
     """The data of every study; equal data is loaded once."""
-    loaded: dict[DataSettings, Corpus] = {}
+    loaded: LoadedData = {}
     for each in settings:
-        if each.data not in loaded:
-            loaded[each.data] = load_data(each.task, each.data)
+        if (each.task, each.data) not in loaded:
+            loaded[each.task, each.data] = load_data(each.task, each.data)
     return loaded
 
 
 def _search(
     console: Console,
     settings: Sequence[StudySettings],
-    data: Mapping[DataSettings, Corpus],
+    data: LoadedData,
     existing: Sequence[Study] | None,
 ) -> int:
     first = settings[0]
     failed = False
     with ray_session(first.resources) as cluster:
-        shares = [plan_share(each, data[each.data], cluster) for each in settings]
+        shares = [plan_share(each, data[each.task, each.data], cluster) for each in settings]
         # All input is good by now: only here does anything begin to be written.
         make_folder(first.output_dir)
         tracking = open_tracking(first.tracking, first.output_dir)
@@ -98,16 +101,16 @@ def _search(
             command = _Command(console, tracking, stop)
             for study, share in zip(studies, shares, strict=True):
                 if stop.reason is None:
-                    corpus = data[study.settings.data]
-                    study_pages.print_header(console, study, corpus, cluster, share, tracking)
-                    failed |= not _run_one(command, study, corpus, share)
+                    own = data[study.settings.task, study.settings.data]
+                    study_pages.print_header(console, study, own, cluster, share, tracking)
+                    failed |= not _run_one(command, study, own, share)
     study_pages.print_end(console, studies, tracking, stop.reason)
     if stop.reason == "interrupted":
         return INTERRUPTED
     return SOME_FAILED if failed else DONE
 
 
-def _run_one(command: _Command, study: Study, data: Corpus, share: TrialShare) -> bool:
+def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> bool:
     """Run one study to its end or the stop; returns whether it went without failures."""
     settings = study.settings
     recorder = command.tracking.recorder
@@ -117,7 +120,7 @@ def _run_one(command: _Command, study: Study, data: Corpus, share: TrialShare) -
         command.console,
         trials=settings.search.trials,
         max_epochs=settings.max_epochs,
-        metric="val_nll_nats",
+        metric=f"val_{TASKS[settings.task].objective}",
         published=published_in_words(settings, data),
     )
     try:
@@ -136,7 +139,7 @@ def _run_one(command: _Command, study: Study, data: Corpus, share: TrialShare) -
     return not screen.failures and (outcome.best is not None or status == "KILLED")
 
 
-def _study_run(study: Study, data: Corpus, share: TrialShare) -> RunStart:
+def _study_run(study: Study, data: Data, share: TrialShare) -> RunStart:
     settings = study.settings
     params = {name: as_yaml_value(value) for name, value in settings.fixed.items()}
     params |= {name: str(distribution) for name, distribution in settings.space.items()}
@@ -163,7 +166,7 @@ def _study_run(study: Study, data: Corpus, share: TrialShare) -> RunStart:
     )
 
 
-def _keep(tracking: Tracking, study: Study, data: Corpus, best: BestTrial) -> Kept:
+def _keep(tracking: Tracking, study: Study, data: Data, best: BestTrial) -> Kept:
     """Export the best trial, with its weights, and put it on the study's run."""
     settings = study.settings
     source = provenance(

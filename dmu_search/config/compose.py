@@ -40,6 +40,8 @@ def compose_study(task: str, model: str, given: Mapping[str, Setting]) -> Compos
     plain = flatten(OmegaConf.to_container(tree, resolve=True))
     files = {name: _origin(root, task, model, name) for name in plain}
     settings = _check(plain, files)
+    # The root file has the keys of all tasks and models.
+    settings = {k: v for k, v in settings.items() if KEYS[k].exists_for(task, model)}
     settings.update(given)
     origins = {name: "command line" if name in given else files[name] for name in settings}
     return Composed(settings, origins)

@@ -44,9 +44,9 @@ class RunFile:
         """
         values = {**defaults, **self.values, **given}
         faults = [
-            f"{name}: only {', '.join(KEYS[name].models)} has it, and the file is for {self.model}"
+            f"{name}: {reason} in the file"
             for name in given
-            if KEYS[name].models and self.model not in KEYS[name].models
+            if (reason := KEYS[name].misplaced([self.task], [self.model])) is not None
         ]
         if "training.learning_rate" not in values:
             faults.append("training.learning_rate: is missing from the file; add it")
@@ -71,6 +71,12 @@ def read_run_file(path: Path) -> RunFile:
     flat = flatten({name: branch for name, branch in config.items() if name not in _IDENTITY})
     values, faults = _check(flat)
     identity, identity_faults = _check_identity(config)
+    if not identity_faults:
+        faults += [
+            f"{name}: {reason}"
+            for name in values
+            if (reason := KEYS[name].misplaced([identity["task"]], [identity["model"]]))
+        ]
     if faults or identity_faults:
         raise ConfigError(*(f"{path}: {fault}" for fault in (*identity_faults, *faults)))
     return RunFile(

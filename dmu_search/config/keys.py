@@ -10,8 +10,10 @@ from dataclasses import dataclass
 Value = bool | int | float | str | None | tuple[int, ...]
 
 MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
-TASKS = ("polymusic",)
+SYNTHETIC = ("adding", "tempord", "noiseseq")
+TASKS = (*SYNTHETIC, "polymusic")
 CORPORA = ("nottingham", "demo", "auto")
+NOISES = ("fresh", "fixed")
 WIDTH_RULES = ("auto", "paper", "matched")
 
 CONFIGURED = frozenset({"tune", "train"})
@@ -37,6 +39,7 @@ class Key:
         maximum: largest value, inclusive.
         choices: the words it takes; empty for any.
         models: the models it exists for; empty for all.
+        tasks: the tasks it exists for; empty for all.
         only_if: another key and the value it must have for this one to matter.
     """
 
@@ -52,7 +55,20 @@ class Key:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     only_if: tuple[str, str] | None = None
+
+    def exists_for(self, task: str, model: str) -> bool:
+        """Whether a training of ``model`` on ``task`` has this key."""
+        return self.misplaced([task], [model]) is None
+
+    def misplaced(self, tasks: Sequence[str], models: Sequence[str]) -> str | None:
+        """Why none of these tasks and models has the key, in words; None where one has it."""
+        for name, own, given in (("task", self.tasks, tasks), ("model", self.models, models)):
+            if own and not set(own) & set(given):
+                verb = "has" if len(own) == 1 else "have"
+                return f"only {', '.join(own)} {verb} it, got {name}={','.join(given)}"
+        return None
 
     def check(self, value: object) -> Value:
         """Return ``value`` in the key's type.
@@ -163,7 +179,7 @@ _TABLE = (
     Key(
         "depth",
         "int",
-        "layers (RHN: of the recurrence); null: the paper's shallowest for the task",
+        "layers (RHN: of the recurrence); null: the paper's shallowest for the task and model",
         SEARCHED,
         listable=True,
         optional=True,
@@ -221,6 +237,19 @@ _TABLE = (
         "whether the block's weight decay follows its learning rate",
         searchable=True,
         models=("dmu",),
+    ),
+    Key(
+        "training.stop_below",
+        "float",
+        "validation objective below which training is finished; null: none",
+        optional=True,
+        above=0,
+    ),
+    Key(
+        "training.stop_patience",
+        "int",
+        "epochs in a row below training.stop_below that it takes",
+        minimum=1,
     ),
     Key("training.replicas", "int", "independently seeded copies trained together", minimum=1),
     Key("training.seed", "int", "seed of replica 0; replica i has seed + i", minimum=0),
@@ -337,21 +366,58 @@ _TABLE = (
         optional=True,
     ),
     Key("tracking.experiment", "text", "MLflow's experiment", CONFIGURED | {"sync"}),
-    Key("data.root", "path", "cache of data files; null: the user's cache", DATA, optional=True),
+    Key(
+        "data.root",
+        "path",
+        "cache of data files; null: the user's cache",
+        DATA,
+        optional=True,
+        tasks=("polymusic",),
+    ),
     Key(
         "data.mirror",
         "path",
         "folder that already has the files; null: $DMU_SEARCH_DATA_MIRROR",
         DATA,
         optional=True,
+        tasks=("polymusic",),
     ),
-    Key("data.corpus", "text", "which music: auto falls back to demo", DATA, choices=CORPORA),
+    Key(
+        "data.corpus",
+        "text",
+        "which music: auto falls back to demo",
+        DATA,
+        choices=CORPORA,
+        tasks=("polymusic",),
+    ),
     Key(
         "data.limit",
         "int",
         "first sequences of each split only; null: all",
         optional=True,
         minimum=1,
+        tasks=("polymusic",),
+    ),
+    Key(
+        "data.length",
+        "int",
+        "steps of the shortest sequences that are made",
+        minimum=12,
+        tasks=SYNTHETIC,
+    ),
+    Key(
+        "data.batches_per_epoch",
+        "int",
+        "batches of fresh sequences in an epoch",
+        minimum=1,
+        tasks=SYNTHETIC,
+    ),
+    Key(
+        "data.noise",
+        "text",
+        "fresh in every sequence, as released, or fixed for all, as in the paper",
+        choices=NOISES,
+        tasks=("noiseseq",),
     ),
 )
 

@@ -24,22 +24,48 @@ class Aggregate:
 
 
 @dataclass(frozen=True)
+class Matched:
+    """The paper's network whose weight count the others match.
+
+    Attributes:
+        model: the recurrent network.
+        widths: one per layer, or one alone for every layer of any depth.
+    """
+
+    model: str
+    widths: tuple[int, ...]
+
+    def at(self, depth: int) -> tuple[int, ...]:
+        """Widths of the network that networks of ``depth`` match."""
+        return self.widths * depth if len(self.widths) == 1 else self.widths
+
+
+@dataclass(frozen=True)
 class Published:
     """What paper and release say about one task.
 
     Attributes:
         depths: the depths that the paper uses, shallowest first.
-        matched_width: width of the RHN whose weight count the other networks match.
-        widths: model -> depth -> widths, one per layer.
+        runs: runs that its results are over.
+        epochs: most epochs of a run.
+        matched_to: what other networks match.
+        widths: source -> model -> depth -> widths, one per layer.
         settings: source -> model -> depth -> key -> value.
-        results: model -> depth -> split -> aggregate.
+        results: model -> depth -> split -> aggregate; empty where the paper has curves only.
     """
 
     depths: tuple[int, ...]
-    matched_width: int
-    widths: Mapping[str, Mapping[int, tuple[int, ...]]]
+    runs: int
+    epochs: int
+    matched_to: Matched
+    widths: Mapping[str, Mapping[str, Mapping[int, tuple[int, ...]]]]
     settings: Mapping[str, Mapping[str, Mapping[int, Mapping[str, Value]]]]
     results: Mapping[str, Mapping[int, Mapping[str, Aggregate]]]
+
+    def default_depth(self, model: str) -> int:
+        """The shallowest depth published for ``model``; the paper's own for other models."""
+        depths = [depth for models in self.widths.values() for depth in models.get(model, ())]
+        return min(depths, default=self.depths[0])
 
 
 @cache
@@ -50,10 +76,15 @@ def published(task: str) -> Published:
     )
     return Published(
         depths=tuple(tree["depths"]),
-        matched_width=tree["matched_to"]["width"],
+        runs=tree["runs"],
+        epochs=tree["epochs"],
+        matched_to=Matched(tree["matched_to"]["model"], tuple(tree["matched_to"]["widths"])),
         widths={
-            model: {depth: tuple(widths) for depth, widths in depths.items()}
-            for model, depths in tree["widths"].items()
+            source: {
+                model: {depth: tuple(widths) for depth, widths in depths.items()}
+                for model, depths in models.items()
+            }
+            for source, models in tree["widths"].items()
         },
         settings={
             source: {model: _settings(depths) for model, depths in tree["settings"][source].items()}
@@ -64,7 +95,7 @@ def published(task: str) -> Published:
                 depth: {split: Aggregate(**cell) for split, cell in splits.items()}
                 for depth, splits in depths.items()
             }
-            for model, depths in tree["results"].items()
+            for model, depths in tree.get("results", {}).items()
         },
     )
 

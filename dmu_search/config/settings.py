@@ -5,18 +5,24 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dmu_search.config.keys import Value
+from dmu_search.config.keys import KEYS, Value
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which data, and where it is looked for; see the keys ``data.*``."""
+    """Which data, and where it is looked for; see the keys ``data.*``.
 
-    corpus: str
+    Those that the task does not have keep their defaults, which nothing reads.
+    """
+
+    corpus: str = "nottingham"
     root: Path | None = None
     mirror: Path | None = None
     limit: int | None = None
+    length: int = 100
+    batches_per_epoch: int = 200
+    noise: str = "fresh"
 
 
 @dataclass(frozen=True)
@@ -87,16 +93,25 @@ class RunSettings:
 
         Where data lies on this machine is left out: it is not part of what is trained.
         """
-        flat: dict[str, Any] = {
-            f"network.{name}": getattr(self.network, name) for name in _network_keys(self.model)
+        groups: tuple[tuple[str, NetworkSettings | TrainingSettings | DataSettings], ...] = (
+            ("network", self.network),
+            ("training", self.training),
+            ("data", self.data),
+        )
+        flat = {
+            f"{group}.{name}": getattr(part, name)
+            for group, part in groups
+            for name in _names(type(part))
         }
-        flat |= {
-            f"training.{name}": getattr(self.training, name)
-            for name in _names(TrainingSettings)
-            if self.model == "dmu" or "block" not in name
+        return {
+            name: value
+            for name, value in flat.items()
+            if name in KEYS and name not in PLACES and KEYS[name].exists_for(self.task, self.model)
         }
-        return flat | {"data.corpus": self.data.corpus, "data.limit": self.data.limit}
 
+
+# Where data lies.
+PLACES = ("data.root", "data.mirror")
 
 T = TypeVar("T")
 
@@ -116,7 +131,3 @@ def _group(values: Mapping[str, Value], group: str, kind: type) -> dict[str, Any
 
 def _names(kind: type) -> list[str]:
     return [field.name for field in fields(kind)]
-
-
-def _network_keys(model: str) -> list[str]:
-    return ["widths", "z_bias"] if model == "dmu" else ["widths"]

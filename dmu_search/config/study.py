@@ -136,9 +136,9 @@ def studies_of(given: Mapping[str, Setting | Alternatives]) -> tuple[StudySettin
         if name not in ("task", "model", "depth")
     }
     faults = [
-        f"{name}: only {', '.join(KEYS[name].models)} has it, got model={','.join(models)}"
+        f"{name}: {reason}"
         for name in shared
-        if KEYS[name].models and not set(KEYS[name].models) & set(models)
+        if (reason := KEYS[name].misplaced(tasks, models)) is not None
     ]
     studies = []
     for task, model, depth in itertools.product(tasks, models, depths):
@@ -157,14 +157,10 @@ def _alternatives(setting: Setting | Alternatives) -> tuple[str, ...]:
 
 
 def _study(task: str, model: str, depth: int | None, given: Mapping[str, Setting]) -> StudySettings:
-    own = {
-        name: setting
-        for name, setting in given.items()
-        if not KEYS[name].models or model in KEYS[name].models
-    }
+    own = {name: setting for name, setting in given.items() if KEYS[name].exists_for(task, model)}
     composed = compose_study(task, model, own)
     record = published(task)
-    depth = depth or record.depths[0]
+    depth = depth or record.default_depth(model)
     fixed, space, notes = _split(composed)
     widths, width_note = resolve_widths(task, model, depth, fixed["network.widths"])
     run_values = {k: v for k, v in fixed.items() if k.startswith(_RUN_GROUPS)}

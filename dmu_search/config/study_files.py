@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from dmu_search.config.compose import as_yaml_value, check_yaml, flatten, nest, read_yaml, yaml_text
 from dmu_search.config.grammar import Setting
-from dmu_search.config.keys import did_you_mean
+from dmu_search.config.keys import KEYS, did_you_mean
 from dmu_search.config.settings import ResourceSettings, SearchSettings, TrackingSettings
 from dmu_search.config.study import StudySettings, studies_of
 from dmu_search.errors import ConfigError
@@ -116,7 +116,12 @@ def _load(file: Path, output_dir: Path, given: dict[str, Setting]) -> Study:
         flat = flatten(tree["settings"])
         settings = {name: check_yaml(name, value) for name, value in flat.items()}
         identity = {name: tree[name] for name in ("task", "model", "depth")}
-        own = {**settings, **identity, **given, "output_dir": str(output_dir)}
+        applying = {
+            name: setting
+            for name, setting in given.items()
+            if KEYS[name].exists_for(identity["task"], identity["model"])
+        }
+        own = {**settings, **identity, **applying, "output_dir": str(output_dir)}
         (study,) = studies_of(own)
         return Study(tree["name"], tree["group"], study)
     except (KeyError, ValueError) as fault:

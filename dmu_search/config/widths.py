@@ -22,14 +22,22 @@ def resolve_widths(task: str, model: str, depth: int, rule: Value) -> tuple[tupl
     """
     if isinstance(rule, tuple):
         return _own_widths(model, depth, rule), "widths as given"
-    paper = published(task).widths.get(model, {}).get(depth)
-    if rule == "paper" and paper is None:
+    found = {
+        source: widths[model][depth]
+        for source, widths in published(task).widths.items()
+        if depth in widths.get(model, {})
+    }
+    if rule == "paper" and "paper" not in found:
+        other = "network.widths=auto for that of the release, " if "released" in found else ""
         raise ConfigError(
             f"network.widths=paper: the paper has no {model} of depth {depth} on {task}; "
-            "use network.widths=matched or a list with one width per layer"
+            f"use {other}network.widths=matched or a list with one width per layer"
         )
-    if rule != "matched" and paper is not None:
-        return paper, "widths from the paper"
+    if rule != "matched":
+        if "paper" in found:
+            return found["paper"], "widths from the paper"
+        if "released" in found:
+            return found["released"], "widths from the release; the paper has no such network"
     return _matched(task, model, depth)
 
 
@@ -54,9 +62,10 @@ def _own_widths(model: str, depth: int, widths: tuple[int, ...]) -> tuple[int, .
 
 def _matched(task: str, model: str, depth: int) -> tuple[tuple[int, ...], str]:
     network_of = TASKS[task].network
-    width = published(task).matched_width
-    target = weight_count(task, "rhn", (width,) * depth)
+    reference = published(task).matched_to
+    target = weight_count(task, reference.model, reference.at(depth))
     matched = matched_width(network_of, model=model, depth=depth, target=target)
     own = weight_count(task, model, (matched,) * depth)
-    note = f"widths matched to the paper's RHN: {own} weights beside its {target}"
+    name = reference.model.upper()
+    note = f"widths matched to the paper's {name}: {own} weights beside its {target}"
     return (matched,) * depth, note

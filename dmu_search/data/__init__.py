@@ -10,16 +10,23 @@ from dmu_search.data.files import (
     file_status,
     locate,
 )
+from dmu_search.data.generated import GeneratedData
 
 __all__ = [
     "CORPORA",
     "DATA_FILES",
     "Corpus",
+    "Data",
     "DataFile",
     "DataStore",
     "FileStatus",
+    "GeneratedData",
     "MissingFileError",
     "file_status",
     "load_piano_rolls",
     "locate",
 ]
+
+# What a task is trained on. All have a name, a sha256 of their content, a warning or None,
+# sequences per split, steps per epoch, and a line that describes them.
+Data = Corpus | GeneratedData

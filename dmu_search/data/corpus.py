@@ -40,6 +40,10 @@ class Corpus:
         """Number of time steps per split, all tunes together."""
         return {split: sum(map(len, getattr(self.rolls, split))) for split in SPLITS}
 
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Time steps that an epoch trains on: those of the training split, in any batches."""
+        return self.steps["train"]
+
     @property
     def mean_notes_per_step(self) -> float:
         """Sounding notes per time step, over all splits."""

@@ -23,8 +23,8 @@ NOISES = ("fresh", "fixed")
 SHORTEST = 12
 # Lengths are uniform in [L, L + EXTRA] where they vary.
 EXTRA = 10
-# The fixed sets are the same in every run: these seeds are literals, and no sensible
-# `training.seed` reaches them. They stay below 2**32, which is all that torch's CPU generator keeps.
+# The fixed sets are the same in every run. No sensible `training.seed` reaches these seeds, which
+# stay below 2**32, all that torch's CPU generator keeps of one.
 FIXED_SEEDS = {"train": 4_000_000_001, "valid": 4_000_000_002, "test": 4_000_000_003}
 # Rows, of all replicas together, that an evaluation holds in memory at a time. The networks are
 # narrow, so a loop over time is fast only if each of its steps has some thousand rows.

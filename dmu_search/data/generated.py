@@ -1,0 +1,56 @@
+"""The data of a synthetic task: rules, and the sequences that they fix."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from dmu_search.engine.tasks import GENERATED, Rules
+from dmu_search.engine.tasks.generated import EXTRA, FIXED_SEEDS
+
+
+@dataclass(frozen=True)
+class GeneratedData:
+    """Rules to make sequences by, described like a corpus.
+
+    Args:
+        name: of the task.
+        rules: its parameters.
+    """
+
+    name: str
+    rules: Rules
+    warning: None = None
+
+    @property
+    def sequences(self) -> dict[str, int]:
+        """Number of sequences in the fixed set of each split."""
+        return self.rules.fixed_sequences
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the rules' parameters and of every sequence of the fixed sets.
+
+        A change of the rules, or of torch's random numbers, shows in it.
+        """
+        task = GENERATED[self.name](self.rules)
+        digest = hashlib.sha256(f"{self.name} {self.rules}\n".encode())
+        for split in FIXED_SEEDS:
+            fixed = task.fixed_set(split)
+            for values in (fixed.inputs, fixed.lengths, fixed.targets):
+                digest.update(f"{split} {tuple(values.shape)}\n".encode())
+                digest.update(values.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Time steps that an epoch trains on, ends of shorter sequences included."""
+        return self.rules.batches_per_epoch * batch_size * (self.rules.length + EXTRA)
+
+    def describe(self) -> str:
+        """One line: name, what is made for an epoch, and the fixed sets."""
+        rules = self.rules
+        noise = f"{rules.noise} noise, " if self.name == "noiseseq" else ""
+        fixed = " / ".join(f"{count:,}" for count in self.sequences.values())
+        return (
+            f"{self.name}: made by rules of length {rules.length}, {noise}"
+            f"{rules.batches_per_epoch} fresh batches per epoch, fixed sets of {fixed} sequences"
+        )
