@@ -197,4 +197,3 @@ def _in_short(values: Sequence[float]) -> str:
         return " ".join(map(score, values))
     median = score(statistics.median(finite))
     return f"{score(min(finite))} to {score(max(finite))}, median {median}"
-

@@ -42,7 +42,7 @@ class GeneratedData:
         return digest.hexdigest()
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Time steps that an epoch trains on, ends of shorter sequences included."""
+        """Time steps that an epoch trains on, at most."""
         return self.rules.batches_per_epoch * batch_size * (self.rules.length + EXTRA)
 
     def describe(self) -> str:

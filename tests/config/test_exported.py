@@ -16,8 +16,16 @@ VALUES = {
 
 
 @pytest.mark.parametrize("model", ["dmu", "rhn", "lstm"])
-def test_an_exported_configuration_comes_back_the_same(tmp_path, model):
-    (study,) = plan_studies([f"model={model}", "depth=2", "data.corpus=demo"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["task=polymusic", "data.corpus=demo"],
+        ["task=noiseseq", "data.noise=fixed"],
+        ["task=adding"],
+    ],
+)
+def test_an_exported_configuration_comes_back_the_same(tmp_path, model, words):
+    (study,) = plan_studies([f"model={model}", "depth=2", *words])
     run = study.run({name: v for name, v in VALUES.items() if name in study.space})
     path = tmp_path / "best.yaml"
     write_run_file(path, run, {"objective": 3.5})
@@ -52,6 +60,13 @@ def test_a_hand_written_file_needs_no_heading(tmp_path):
         (
             "task: polymusic\nmodel: dmu\ndepth: 1\ntraining: {gamma: 'interval(0.5,1)'}\n",
             ["training.gamma: must be a number > 0 and <= 1, got 'interval"],
+        ),
+        (
+            "task: adding\nmodel: rhn\ndepth: 1\ndata: {limit: 3}\nnetwork: {z_bias: 1}\n",
+            [
+                "data.limit: only polymusic has it, got task=adding",
+                "network.z_bias: only dmu has it, got model=rhn",
+            ],
         ),
         ("- 1\n", ["must hold keys and values"]),
         ("a: [1\n", ["not readable as YAML"]),

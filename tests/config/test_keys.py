@@ -1,12 +1,16 @@
 import pytest
 
-from dmu_search.config.keys import KEYS, MODELS, TASKS, did_you_mean, keys_of
+from dmu_search.config.keys import KEYS, MODELS, NOISES, SYNTHETIC, TASKS, did_you_mean, keys_of
 from dmu_search.engine import cells, tasks
+from dmu_search.engine.tasks import generated
 
 
 def test_choices_are_those_of_the_engine():
     assert tuple(cells.MODELS) == MODELS
     assert tuple(tasks.TASKS) == TASKS
+    assert tuple(tasks.GENERATED) == SYNTHETIC
+    assert generated.NOISES == NOISES
+    assert KEYS["data.length"].minimum == generated.SHORTEST
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,13 @@ def test_bad_values_name_the_rule_and_the_value(name, given, message):
 
 def test_did_you_mean_says_nothing_when_nothing_is_near():
     assert did_you_mean("xyzzy", MODELS) == ""
+
+
+def test_a_key_without_tasks_and_models_exists_for_all():
+    assert KEYS["training.seed"].exists_for("adding", "rnn")
+    assert KEYS["network.z_bias"].exists_for("adding", "dmu")
+    assert not KEYS["network.z_bias"].exists_for("adding", "rnn")
+    assert not KEYS["data.limit"].exists_for("adding", "dmu")
 
 
 def test_train_takes_no_search_keys():

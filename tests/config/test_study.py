@@ -1,9 +1,15 @@
 import pytest
 
 from dmu_search.config.distributions import Choice, Interval
+from dmu_search.config.keys import MODELS, SYNTHETIC, TASKS
+from dmu_search.config.published import published
 from dmu_search.config.study import plan_studies
 from dmu_search.config.widths import resolve_widths, weight_count
+from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.tasks import TASKS as ENGINE_TASKS
 from dmu_search.errors import ConfigError
+
+ALL = [f"task={','.join(TASKS)}", f"model={','.join(MODELS)}"]
 
 
 def plan_one(*words):
@@ -28,6 +34,19 @@ def test_the_space_of_polymusic_is_the_documented_one():
         "training.gamma",
         "training.batch_size",
     }
+
+
+@pytest.mark.parametrize("task", SYNTHETIC)
+def test_the_space_of_the_synthetic_tasks_is_the_documented_one(task):
+    common = {"training.learning_rate", "training.gamma"}
+    block = {"training.block_learning_rate_rule", "training.block_learning_rate_ratio"}
+    dmu, rhn = plan_studies([f"task={task}", "model=dmu,rhn"])
+    assert dmu.space.keys() == common | block | {"network.z_bias"}
+    assert rhn.space.keys() == common
+    run = rhn.example()
+    assert (run.training.stop_below, run.training.stop_patience) == (1e-6, 5)
+    assert (run.training.max_epochs, run.training.batch_size) == (100, 32)
+    assert (run.data.length, run.data.batches_per_epoch) == (100, 200)
 
 
 def test_a_value_on_the_command_line_fixes_a_hyperparameter():
@@ -94,8 +113,61 @@ def test_equal_published_settings_are_tried_once():
     assert point.source == "paper, released"
 
 
+TABLE_6 = {
+    "adding": {"rnn": 0.01, "lstm": 0.001, "gru": 0.05, "dmu": 0.02},
+    "tempord": {"rnn": 0.01, "lstm": 0.005, "gru": 0.02, "dmu": 0.05},
+    "noiseseq": {"rnn": 0.01, "lstm": 0.002, "gru": 0.1, "dmu": 0.02},
+}
+RELEASED_RHN = {"adding": (4, 3, 0.02), "tempord": (4, 3, 0.02), "noiseseq": (3, 3, 0.05)}
+
+
+@pytest.mark.parametrize("task", SYNTHETIC)
+def test_published_settings_of_the_synthetic_tasks(task):
+    for model, rate in TABLE_6[task].items():
+        study = plan_one(f"task={task}", f"model={model}")
+        assert study.depth == 2
+        first = study.warm_starts[0]
+        assert first.source.startswith("paper")
+        assert first.values["training.learning_rate"] == rate
+        assert first.values.get("network.z_bias") == (3.0 if model == "dmu" else None)
+    width, depth, rate = RELEASED_RHN[task]
+    study = plan_one(f"task={task}", "model=rhn")
+    assert study.depth == depth
+    assert study.example().network.widths == (width,) * depth
+    (point,) = study.warm_starts
+    assert (point.source, point.values["training.learning_rate"]) == ("released", rate)
+    assert "widths from the release" in study.notes[0]
+
+
+TABLE_1 = {
+    "adding": {"rnn": 111, "lstm": 99, "gru": 108, "dmu": 106},
+    "tempord": {"rnn": 236, "lstm": 212, "gru": 208, "dmu": 203},
+    "noiseseq": {"rnn": 595, "lstm": 880, "gru": 687, "dmu": 573},
+}
+
+
+@pytest.mark.parametrize("model", ["rnn", "lstm", "gru", "dmu"])
+@pytest.mark.parametrize("task", SYNTHETIC)
+def test_weight_counts_of_table_1(task, model):
+    (study,) = plan_studies([f"task={task}", f"model={model}", "network.widths=paper"])
+    network = ENGINE_TASKS[task].network(study.example().network)
+    own = network.recurrent_weight_count if task == "noiseseq" else network.weight_count
+    assert own == TABLE_1[task][model]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_published_record_has_runs_epochs_and_widths_that_fit(task):
+    record = published(task)
+    assert (record.runs, record.epochs) == ((51, 100) if task in SYNTHETIC else (5, 500))
+    for widths in record.widths.values():
+        for model, depths in widths.items():
+            for depth, own in depths.items():
+                assert len(own) == depth
+                assert ENGINE_TASKS[task].network(NetworkSettings(model, own))
+
+
 def test_warm_starts_lie_in_the_space_of_every_study():
-    for study in plan_studies(["model=dmu,rhn", "depth=1,2,5,10"]):
+    for study in (*plan_studies(ALL), *plan_studies(["model=dmu,rhn", "depth=1,2,5,10"])):
         for point in study.warm_starts:
             assert all(value in study.space[name] for name, value in point.values.items())
 
@@ -133,9 +205,49 @@ def test_models_that_the_paper_lacks_are_matched(model, depth):
     assert f"{own} weights beside its {target}" in note
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("task", SYNTHETIC)
+def test_synthetic_networks_are_matched_to_the_papers_dmu(task, model):
+    target = weight_count(task, "dmu", published(task).widths["paper"]["dmu"][2])
+    widths, note = resolve_widths(task, model, 3, "matched")
+    assert f"matched to the paper's DMU: {weight_count(task, model, widths)}" in note
+    assert f"beside its {target}" in note
+
+
+def test_keys_of_one_task_may_stand_beside_another():
+    words = ["task=adding,noiseseq,polymusic", "data.noise=fixed", "data.length=50"]
+    adding, noiseseq, polymusic = plan_studies([*words, "data.limit=3"])
+    assert {k for k in adding.fixed if k.startswith("data.")} == {
+        "data.length",
+        "data.batches_per_epoch",
+    }
+    assert (noiseseq.data.noise, noiseseq.data.length) == ("fixed", 50)
+    assert polymusic.data.limit == 3
+    assert "data.length" not in polymusic.fixed
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            ["task=adding", "data.corpus=demo"],
+            "data.corpus: only polymusic has it, got task=adding",
+        ),
+        (
+            ["task=adding,polymusic", "data.noise=fixed"],
+            "data.noise: only noiseseq has it, got task=adding,polymusic",
+        ),
+        (
+            ["task=polymusic", "data.length=50"],
+            "data.length: only adding, tempord, noiseseq have it, got task=polymusic",
+        ),
+        (["task=adding", "data.lenght=50"], r"did you mean data\.length\?"),
+        (["task=adding", "data.length=5"], "data.length: must be a whole number >= 12, got 5"),
+        (["task=adding", "training.stop_below=0"], "stop_below: must be a number > 0, got 0"),
+        (
+            ["task=adding", "model=rhn", "depth=3", "network.widths=paper"],
+            "no rhn of depth 3 on adding; use network.widths=auto for that of the release, ",
+        ),
         (["depth=3", "network.widths=paper"], "the paper has no dmu of depth 3 on polymusic"),
         (["network.widths=[10,20]"], r"one width per layer, 1 at depth=1, got \[10, 20\]"),
         (["model=rhn", "depth=2", "network.widths=[10,20]"], "share one state, so one width"),

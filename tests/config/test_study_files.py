@@ -1,5 +1,6 @@
 import pytest
 
+from dmu_search.config.keys import TASKS
 from dmu_search.config.study import plan_studies
 from dmu_search.config.study_files import create_studies, find_studies
 from dmu_search.errors import ConfigError, StorageError
@@ -23,6 +24,19 @@ def test_a_study_comes_back_as_it_was_started(tmp_path):
     assert (found.name, found.group) == (study.name, study.group)
     for part in ("task", "model", "depth", "fixed", "space", "warm_starts", "search", "resources"):
         assert getattr(found.settings, part) == getattr(study.settings, part), part
+
+
+def test_studies_of_all_tasks_come_back_as_they_were_started(tmp_path):
+    studies = create(tmp_path, f"task={','.join(TASKS)}", "model=dmu,rhn", "data.noise=fixed")
+    # A folder of data concerns the tasks that have files only.
+    found = find_studies(tmp_path, "latest", {"data.mirror": "elsewhere"})
+    assert len(found) == len(studies) == len(TASKS) * 2
+    own = {study.name: study.settings for study in studies}
+    for study in found:
+        assert study.settings.data.length == own[study.name].data.length
+        for part in ("space", "warm_starts", "search"):
+            assert getattr(study.settings, part) == getattr(own[study.name], part), part
+        assert ("data.mirror" in study.settings.fixed) == (study.settings.task == "polymusic")
 
 
 def test_latest_is_every_study_of_the_last_command(tmp_path):

@@ -1,13 +1,15 @@
-"""Tiny piano rolls, and rows whose replicas differ."""
+"""Tiny tasks, and rows whose replicas differ."""
 
+import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.tasks import PianoRolls
+from dmu_search.engine.tasks import GENERATED, PianoRolls, PolyMusic, Rules, Task
 
 CPU = torch.device("cpu")
 
@@ -19,14 +21,33 @@ def random_rolls(lengths: list[int], seed: int) -> tuple[np.ndarray, ...]:
     return tuple(chords[rng.integers(4, size=length).repeat(3)[:length]] for length in lengths)
 
 
-@pytest.fixture(scope="session")
-def rolls() -> PianoRolls:
+def small_rules(**changes: Any) -> Rules:
+    """Short sequences, few batches and small fixed sets."""
+    small = Rules(
+        length=12, batches_per_epoch=2, train_sequences=6, valid_sequences=5, test_sequences=7
+    )
+    return dataclasses.replace(small, **changes)
+
+
+def small_rolls() -> PianoRolls:
     """Seven training tunes: two full batches of 3 and one of 1."""
     return PianoRolls(
         train=random_rolls([9, 4, 12, 2, 7, 15, 5], seed=1),
         valid=random_rolls([6, 11, 3], seed=2),
         test=random_rolls([8, 2, 10, 5], seed=3),
     )
+
+
+def small_task(name: str, dtype: torch.dtype = torch.float32) -> Task[Any]:
+    """Any task, with little data."""
+    if name in GENERATED:
+        return GENERATED[name](small_rules(), dtype=dtype)
+    return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype)
+
+
+@pytest.fixture(scope="session")
+def rolls() -> PianoRolls:
+    return small_rolls()
 
 
 @pytest.fixture

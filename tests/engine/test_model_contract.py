@@ -70,6 +70,23 @@ def test_weights_have_the_declared_shapes_and_count(settings: NetworkSettings) -
 
 
 @every_network
+def test_symbols_are_one_hot_inputs(settings: NetworkSettings) -> None:
+    network, (rows, x) = network_of(settings), inputs()
+    symbols = torch.randint(INPUTS, x.shape[:2], generator=torch.Generator().manual_seed(3))
+    gradients = []
+    for features in (symbols, torch.eye(INPUTS, dtype=torch.float64)[symbols]):
+        weights = weights_of(network)
+        states, _ = network.recur(weights, features, rows=rows)
+        states[rows.valid].square().sum().backward()
+        own = {name: weights[name].grad for name in network.recurrent_weights}
+        gradients.append({"states": states.detach()[rows.valid]} | own)
+    looked_up, multiplied = gradients
+    for name, values in looked_up.items():
+        # Float64 sums in another order.
+        torch.testing.assert_close(values, multiplied[name], rtol=1e-10, atol=1e-14)
+
+
+@every_network
 def test_every_weight_gets_a_finite_gradient(settings: NetworkSettings) -> None:
     network, (rows, x) = network_of(settings), inputs()
     weights = weights_of(network)

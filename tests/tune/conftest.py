@@ -22,15 +22,9 @@ RESOURCES = ResourceSettings(
     object_store_mb=100,
     address=None,
 )
-SMALL = (
-    "task=polymusic",
-    "data.corpus=demo",
-    "data.limit=4",
-    "training.max_epochs=3",
-    "search.startup_trials=2",
-    "search.checkpoint_every_s=0",
-    "network.widths=[8]",
-)
+SHORT = ("training.max_epochs=3", "search.startup_trials=2", "search.checkpoint_every_s=0")
+SMALL = ("task=polymusic", "data.corpus=demo", "data.limit=4", "network.widths=[8]", *SHORT)
+SMALL_ADDING = ("task=adding", "data.length=12", "data.batches_per_epoch=2", *SHORT)
 
 
 @pytest.fixture(scope="session")
@@ -73,8 +67,10 @@ class Bench:
         self.folder = folder
         self.cache = cache
 
-    def plan(self, *words):
-        words = [*SMALL, *words, f"output_dir={self.folder}", f"data.root={self.cache}"]
+    def plan(self, *words, small=SMALL):
+        words = [*small, *words, f"output_dir={self.folder}"]
+        if small is SMALL:
+            words.append(f"data.root={self.cache}")
         (settings,) = plan_studies(words)
         (study,) = create_studies([settings])
         return study

@@ -15,7 +15,7 @@ from dmu_search.errors import StorageError
 from dmu_search.records import read_events
 from dmu_search.tasks import load_data, make_task
 from dmu_search.tune.search import past_trials
-from tests.tune.conftest import SMALL, Watching
+from tests.tune.conftest import SMALL, SMALL_ADDING, Watching
 
 
 def mlflow_runs(bench, study):
@@ -152,6 +152,29 @@ def test_weak_trials_are_stopped_but_never_a_warm_start(bench):
     stopped = [r for r in trials.values() if r.data.tags["outcome"] == "stopped early"]
     assert len(stopped) == outcome.counts["PRUNED"]
     assert all("test_nll_nats" not in run.data.metrics for run in stopped)
+
+
+def test_a_trial_that_meets_the_stop_rule_has_used_its_budget(bench):
+    """Among others that do not, and that ASHA may stop."""
+    study = bench.plan(
+        "search.trials=3",
+        "training.stop_below=0.2",
+        "training.stop_patience=1",
+        # The paper's rate is enough to fall so low in the first epochs, the others are not.
+        "training.learning_rate=choice(0.02,1e-9)",
+        "training.batch_size=512",
+        small=SMALL_ADDING,
+    )
+    outcome = bench.run(study)
+    _, trials, _ = mlflow_runs(bench, study)
+    low = [run for run in trials.values() if run.data.metrics["best_val_mse"] < 0.2]
+    assert low
+    for run in low:
+        assert run.data.tags["outcome"] == "finished"
+        assert run.info.status == "FINISHED"
+        assert {"train_mse", "test_mse"} <= set(run.data.metrics)
+    assert outcome.best.objective < 0.2
+    assert outcome.missing == 0
 
 
 def test_a_diverging_trial_fails_alone(bench):

@@ -1,0 +1,58 @@
+"""What the commands say before they train, for every task and model."""
+
+import re
+
+import pytest
+
+from dmu_search.cli.screen import score
+from dmu_search.cli.train import train
+from dmu_search.cli.tune import tune
+from dmu_search.config.keys import MODELS, SYNTHETIC, TASKS
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_plan_for_every_model(task, capsys, tmp_path):
+    own = [] if task in SYNTHETIC else ["data.corpus=demo", f"data.root={tmp_path}"]
+    assert tune([f"task={task}", f"model={','.join(MODELS)}", *own], dry_run=True) == 0
+    shown = capsys.readouterr().out
+    for model in MODELS:
+        assert f"{task}-{model}-d" in shown
+    assert shown.count("training steps of the network at most") == len(MODELS)
+
+
+def test_the_cost_counts_the_largest_batches(capsys):
+    costs = {}
+    for sizes in ("choice(8,32,16)", "range(8,32,8)", "32"):
+        words = ["task=adding", "search.trials=1", f"training.batch_size={sizes}"]
+        tune([*words, "training.max_epochs=1", "data.batches_per_epoch=5"], dry_run=True)
+        (costs[sizes],) = re.findall(r"; (\S+) training steps", capsys.readouterr().out)
+    # 5 batches of 32 sequences of at most 110 steps.
+    assert set(costs.values()) == {"1.8e+04"}
+
+
+@pytest.mark.parametrize(("task", "runs"), [("adding", 51), ("polymusic", 5)])
+def test_train_has_as_many_replicas_as_the_paper_has_runs(task, runs, capsys, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"task: {task}\nmodel: dmu\ndepth: 2\ntraining: {{learning_rate: 0.01}}\n")
+    own = ["data.corpus=demo", f"data.root={tmp_path}"] if task == "polymusic" else []
+    assert train([f"config={file}", *own], dry_run=True) == 0
+    assert f"replicas   {runs}, seeds 0 to {runs - 1}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3.52841, "3.5284"),
+        (0.0, "0.0000"),
+        (4.2e-7, "4.20e-07"),
+        (float("nan"), "nan"),
+        (None, ""),
+    ],
+)
+def test_scores_keep_digits_that_say_something(value, text):
+    assert score(value) == text

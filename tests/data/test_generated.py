@@ -1,0 +1,57 @@
+import pickle
+
+import pytest
+import torch
+
+from dmu_search.config.settings import DataSettings
+from dmu_search.data import GeneratedData
+from dmu_search.engine.tasks import GENERATED, Rules
+from dmu_search.errors import ConfigError
+from dmu_search.tasks import load_data, make_task
+
+every_task = pytest.mark.parametrize("name", GENERATED)
+
+
+@every_task
+def test_the_hash_is_that_of_the_rules_and_their_sequences(name, monkeypatch):
+    data = GeneratedData(name, Rules())
+    assert data.sha256 == GeneratedData(name, Rules()).sha256
+    others = {Rules(length=50), Rules(batches_per_epoch=3), Rules(noise="fixed")}
+    hashes = {GeneratedData(name, rules).sha256 for rules in others}
+    assert len({data.sha256, *hashes}) == 4
+
+    # A change of the rules themselves shows too.
+    sequences = GENERATED[name].sequences
+    monkeypatch.setattr(
+        GENERATED[name], "sequences", lambda task, draws: sequences(task, 1 - draws)
+    )
+    assert GeneratedData(name, Rules()).sha256 != data.sha256
+
+
+@every_task
+def test_data_travels_to_workers_without_its_sequences(name):
+    data = GeneratedData(name, Rules())
+    copied = pickle.loads(pickle.dumps(data))
+    assert copied == data
+    assert len(pickle.dumps(data)) < 1_000
+    first, second = (make_task(name, each).fixed_set("test") for each in (data, copied))
+    assert torch.equal(first.inputs, second.inputs)
+
+
+def test_settings_become_rules():
+    settings = DataSettings(length=50, batches_per_epoch=3, noise="fixed")
+    data = load_data("noiseseq", settings)
+    assert data.rules == Rules(length=50, batches_per_epoch=3, noise="fixed")
+    assert data.steps_per_epoch(32) == 3 * 32 * 60
+    with pytest.raises(ConfigError, match=r"data\.length: must be >= 12, got 3"):
+        load_data("adding", DataSettings(length=3))
+
+
+def test_description():
+    assert GeneratedData("adding", Rules()).describe() == (
+        "adding: made by rules of length 100, 200 fresh batches per epoch, "
+        "fixed sets of 1,000 / 1,000 / 10,000 sequences"
+    )
+    assert (
+        "length 100, fixed noise, 200" in GeneratedData("noiseseq", Rules(noise="fixed")).describe()
+    )
