@@ -66,7 +66,7 @@ _GRAMMAR = (
 def _entry(key: Key, default: object) -> list[str]:
     star = "*" if key.searchable else ""
     shown = "" if default is None else f" [{default}]"
-    only = f" ({', '.join(key.models)} only)" if key.models else ""
+    only = "".join(f" ({', '.join(names)} only)" for names in (key.tasks, key.models) if names)
     rule = "" if key.kind == "widths" else f"; {key.rule()}"
     text = f"{key.help}{rule}{only}{shown}"
     width = min(shutil.get_terminal_size().columns, 110)

@@ -34,7 +34,7 @@ def test_the_version(capsys):
     [
         (["tun"], "there is no such command (did you mean tune?)"),
         (["tune", "--dryrun"], "there is no such option (did you mean --dry-run?)"),
-        (["tune", "task=polymusik"], "task: must be one of polymusic"),
+        (["tune", "task=polymusik"], "got 'polymusik' (did you mean polymusic?)"),
         (["tune", "model=lstn"], "got 'lstn' (did you mean lstm?)"),
         (["tune", "search.sampler=tp"], "(did you mean tpe?)"),
         (["tune", "data.mirror=/nowhere/at/all"], "this mirror folder does not exist"),
