@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import or_
 from pathlib import Path
 from typing import cast
 
@@ -143,10 +144,12 @@ class _Progress:
         """Report an epoch, unless the last report is fresh."""
         now = time.monotonic()
         self.began = self.began or now - result.wall_time_s
-        if now - self.spoke_at < 10 and result.epoch < self.max_epochs:
+        over = result.epoch == self.max_epochs or all(map(or_, result.diverged, result.done))
+        if now - self.spoke_at < 10 and not over:
             return
         self.spoke_at = now
-        left = (now - self.began) / result.epoch * (self.max_epochs - result.epoch)
+        epochs_left = 0 if over else self.max_epochs - result.epoch
+        left = (now - self.began) / result.epoch * epochs_left
         name = f"val_{self.objective}"
         diverged, done = sum(result.diverged), sum(result.done)
         self.console.print(
