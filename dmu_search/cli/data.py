@@ -7,7 +7,9 @@ from rich.table import Table
 
 from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
+from dmu_search.config.study import alternatives
 from dmu_search.data.files import DATA_FILES, DataStore, file_status, locate
+from dmu_search.engine.tasks import GENERATED
 from dmu_search.errors import DataError
 
 
@@ -19,11 +21,17 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
         DataError: the mirror folder does not exist.
     """
     given = parse_overrides("data", words)
+    console = open_console()
+    tasks = alternatives(given.get("task", "polymusic"))
+    for task in tasks:
+        if task in GENERATED:
+            console.print(f"{task}: generated while training, needs no file", highlight=False)
+    if all(task in GENERATED for task in tasks):
+        return 0
     root, mirror = (given.get(f"data.{name}") for name in ("root", "mirror"))
     store = DataStore.from_settings(
         root=Path(str(root)) if root else None, mirror=Path(str(mirror)) if mirror else None
     )
-    console = open_console()
     faults = []
     if not dry_run:
         for file in DATA_FILES.values():

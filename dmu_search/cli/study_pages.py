@@ -1,7 +1,6 @@
 """The pages of ``tune``: header, plan, result and end, and the note on the MLflow run."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from rich.console import Console
@@ -10,7 +9,6 @@ from rich.table import Table
 
 from dmu_search.cli.published_values import published_in_words, published_result
 from dmu_search.cli.screen import number, print_rows, score, settings_text
-from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.published import published
 from dmu_search.config.study import StudySettings
 from dmu_search.config.study_files import Study
@@ -55,7 +53,7 @@ def print_plan(console: Console, settings: StudySettings, data: Data) -> None:
     cost = f"{trials} trials of at most {epochs} epochs: {whole} epochs"
     if settings.search.scheduler == "asha":
         cost += f"; ASHA stops weak trials from epoch {settings.grace_epochs} on"
-    steps = whole * data.steps_per_epoch(_largest_batch(settings))
+    steps = whole * data.steps_per_epoch(settings.heaviest().training.batch_size)
     steps *= settings.example().training.replicas
     rows = {
         **_what(settings, data),
@@ -74,17 +72,6 @@ def print_plan(console: Console, settings: StudySettings, data: Data) -> None:
     console.print(table)
     for point in settings.warm_starts:
         console.print(f"tried first ({point.source}): {settings_text(point.values)}")
-
-
-def _largest_batch(settings: StudySettings) -> int:
-    name = "training.batch_size"
-    match settings.space.get(name):
-        case Choice(values=values):
-            return max(cast(tuple[int, ...], values))
-        case Interval(high=high):
-            return int(high)
-        case _:
-            return cast(int, settings.fixed[name])
 
 
 def _what(settings: StudySettings, data: Data) -> dict[str, str]:

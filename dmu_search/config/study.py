@@ -127,9 +127,9 @@ def plan_studies(words: Sequence[str]) -> tuple[StudySettings, ...]:
 
 def studies_of(given: Mapping[str, Setting | Alternatives]) -> tuple[StudySettings, ...]:
     """As ``plan_studies``, from parsed overrides."""
-    tasks = _alternatives(given.get("task", "polymusic"))
-    models = _alternatives(given.get("model", "dmu"))
-    depths = _alternatives(given.get("depth"))
+    tasks = alternatives(given.get("task", "polymusic"))
+    models = alternatives(given.get("model", "dmu"))
+    depths = alternatives(given.get("depth"))
     shared = {
         name: cast(Setting, setting)
         for name, setting in given.items()
@@ -151,7 +151,8 @@ def studies_of(given: Mapping[str, Setting | Alternatives]) -> tuple[StudySettin
     return tuple(studies)
 
 
-def _alternatives(setting: Setting | Alternatives) -> tuple[str, ...]:
+def alternatives(setting: Setting | Alternatives) -> tuple[str, ...]:
+    """The values of a comma list, or the one value."""
     values = setting.values if isinstance(setting, Alternatives) else (setting,)
     return cast(tuple[str, ...], values)
 
