@@ -1,0 +1,114 @@
+// The recurrence of DMU, RHN, LSTM, GRU and RNN over packed sequences, forwards and backwards.
+//
+// build.py builds it with the user's own compiler at first use, scan.py calls it. It holds what has
+// to happen step by step; products over all rows at once stay with PyTorch. Sequences never touch
+// each other inside the loop, so the work is cut into tasks of one replica and a range of its
+// sequences (sorted by length, longest first), and threads take one task after the other. Neither
+// the cut nor the number of threads changes the order of any sum: results are the same bit for bit.
+#include <stdlib.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "cells.hpp"
+#include "lanes.hpp"
+#include "rows.hpp"
+
+namespace {
+
+template <template <class> class Cell, class Layout>
+void run_task(const Task<typename Layout::Real> &task, Arena &arena, bool backward) {
+    Layout layout(task, arena, backward);
+    Buffers<Layout> buffers(layout, arena);
+    if (!arena.memory) return;
+    const Problem &problem = task.problem;
+    if (!backward) {
+        for (Index time = 0; task.running(time); ++time) {
+            layout.start_step(time, false);
+            Cell<Layout>::forward(layout, buffers);
+            layout.end_forward_step();
+        }
+        layout.end_forward();
+        return;
+    }
+    for (Index time = task.steps() - 1; time >= 0; --time) {
+        layout.start_step(time, true);
+        for (Index c = 0; c < problem.components; ++c)
+            layout.start_sequences(c, layout.scratch(buffers.carry[c], 0));
+        Cell<Layout>::backward(layout, buffers);
+        layout.end_backward_step();
+    }
+    for (Index c = 0; c < problem.components; ++c)
+        layout.end_backward(c, layout.scratch(buffers.carry[c], 0));
+}
+
+template <class Layout>
+void run_cell(const Task<typename Layout::Real> &task, Arena &arena, bool backward) {
+    switch (task.problem.cell) {
+        case DMU: return run_task<Dmu, Layout>(task, arena, backward);
+        case RHN: return run_task<Rhn, Layout>(task, arena, backward);
+        case LSTM: return run_task<Lstm, Layout>(task, arena, backward);
+        case GRU: return run_task<Gru, Layout>(task, arena, backward);
+        default: return run_task<Rnn, Layout>(task, arena, backward);
+    }
+}
+
+template <typename Real>
+void run_in_layout(const Task<Real> &task, Arena &arena, bool backward) {
+    if (task.problem.lanes)
+        run_cell<Lanes<Real>>(task, arena, backward);
+    else
+        run_cell<Rows<Real>>(task, arena, backward);
+}
+
+// Takes tasks until none is left. Memory is allocated once, for the largest.
+template <typename Real>
+bool work(const Problem &problem, bool backward, std::atomic<Index> &next) {
+    const auto task = [&](Index number) {
+        const Index replica = number % problem.replicas, block = number / problem.replicas;
+        const Index first = block * problem.batch / problem.blocks;
+        const Index end = (block + 1) * problem.batch / problem.blocks;
+        return Task<Real>{problem, replica, first, end - first, block};
+    };
+    Arena measure;
+    // The last block is never the smaller one.
+    run_in_layout(task(problem.replicas * problem.blocks - 1), measure, backward);
+    void *memory = nullptr;
+    if (posix_memalign(&memory, CACHE_LINE, measure.used)) return false;
+    for (Index number; (number = next++) < problem.replicas * problem.blocks;) {
+        memset(memory, 0, measure.used);
+        Arena arena{static_cast<char *>(memory)};
+        run_in_layout(task(number), arena, backward);
+    }
+    free(memory);
+    return true;
+}
+
+template <typename Real>
+int run_problem(const Problem &problem, bool backward) {
+    std::atomic<Index> next{0};
+    std::atomic<bool> enough_memory{true};
+    const auto share = [&] {
+        if (!work<Real>(problem, backward, next)) enough_memory = false;
+    };
+    std::vector<std::thread> threads;
+    for (Index i = 1; i < problem.threads; ++i) threads.emplace_back(share);
+    share();
+    for (std::thread &thread : threads) thread.join();
+    return enough_memory ? 0 : 1;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Sequences side by side in layout Lanes.
+int64_t lane_count() { return LANES; }
+
+// Returns 0, or 1 if there is no memory. REAL is float or double: a library holds one of them, so
+// that building it takes half as long.
+int run(const void *problem, int backward) {
+    return run_problem<REAL>(*static_cast<const Problem *>(problem), backward);
+}
+}
