@@ -1,17 +1,14 @@
 """The recurrence behind one contract, so that a faster backend can take a loop's place."""
 
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dmu_search.engine.backend import choose_backend
 from dmu_search.engine.cells.base import Cell, State
-from dmu_search.engine.native.build import native_problem
 from dmu_search.engine.native.recurrence import native_scan, program_of
 from dmu_search.engine.rows import PackedRows
-from dmu_search.errors import ConfigError
 
 Scan = Callable[[Cell, Mapping[str, Tensor], Tensor, State, PackedRows], tuple[Tensor, State]]
 
@@ -54,52 +51,7 @@ def reference_scan(
     return components[0], tuple(rows.last(component) for component in components)
 
 
-# In order of preference. What a backend cannot do, for the reason it gives, the next one does.
 BACKENDS: dict[str, Scan] = {"native": native_scan, "reference": reference_scan}
-# Environment variable that names the one to use.
-BACKEND_VARIABLE = "DMU_SEARCH_BACKEND"
-
-
-@dataclass(frozen=True)
-class BackendChoice:
-    """The backend that runs the recurrence.
-
-    Attributes:
-        name: a key of ``BACKENDS``.
-        reason: why this one, in a few words.
-    """
-
-    name: str
-    reason: str
-
-
-def choose_backend(device: torch.device, dtype: torch.dtype) -> BackendChoice:
-    """The backend in use for such tensors, and why; builds the native one if need be.
-
-    The first of ``BACKENDS`` that can do it, unless ``DMU_SEARCH_BACKEND`` names one. A compiler
-    that is missing or fails is warned about once.
-
-    Raises:
-        ConfigError: if ``DMU_SEARCH_BACKEND`` names none, or ``native`` where that cannot be had.
-    """
-    wanted = os.environ.get(BACKEND_VARIABLE, "")
-    if wanted and wanted not in BACKENDS:
-        raise ConfigError(
-            f"{BACKEND_VARIABLE}: must be one of {', '.join(BACKENDS)}, got {wanted!r}; "
-            "leave it out for the fastest one"
-        )
-    if wanted == "reference":
-        return BackendChoice("reference", f"{BACKEND_VARIABLE}={wanted}")
-    problem = native_problem(device, dtype)
-    if problem is None:
-        reason = f"{BACKEND_VARIABLE}={wanted}" if wanted else "built on this machine"
-        return BackendChoice("native", reason)
-    if wanted:
-        raise ConfigError(
-            f"{BACKEND_VARIABLE}={wanted}: {problem}; mend that, or leave the variable out "
-            "for PyTorch's slower loop"
-        )
-    return BackendChoice("reference", problem)
 
 
 def scan(

@@ -51,6 +51,9 @@ def load_library(dtype: torch.dtype) -> ctypes.CDLL:
     library.run.argtypes = [ctypes.c_void_p, ctypes.c_int]
     library.run.restype = ctypes.c_int
     library.lane_count.restype = ctypes.c_int64
+    for product in (library.multiply, library.correlate):
+        product.argtypes = [ctypes.c_void_p]
+        product.restype = None
     return library
 
 

@@ -13,6 +13,7 @@
 
 #include "cells.hpp"
 #include "lanes.hpp"
+#include "large.hpp"
 #include "rows.hpp"
 
 namespace {
@@ -85,18 +86,34 @@ bool work(const Problem &problem, bool backward, std::atomic<Index> &next) {
     return true;
 }
 
+// Calls share() on so many threads, this one included.
+template <typename F>
+void on_threads(Index count, F share) {
+    std::vector<std::thread> threads;
+    for (Index i = 1; i < count; ++i) threads.emplace_back(share);
+    share();
+    for (std::thread &thread : threads) thread.join();
+}
+
 template <typename Real>
 int run_problem(const Problem &problem, bool backward) {
     std::atomic<Index> next{0};
     std::atomic<bool> enough_memory{true};
-    const auto share = [&] {
+    on_threads(problem.threads, [&] {
         if (!work<Real>(problem, backward, next)) enough_memory = false;
-    };
-    std::vector<std::thread> threads;
-    for (Index i = 1; i < problem.threads; ++i) threads.emplace_back(share);
-    share();
-    for (std::thread &thread : threads) thread.join();
+    });
     return enough_memory ? 0 : 1;
+}
+
+template <class Part>
+void run_large(const LargeProduct &problem) {
+    const Index each = Part::tasks_per_replica(problem);
+    std::atomic<Index> next{0};
+    on_threads(problem.threads, [&] {
+        Part part(problem);
+        for (Index number; (number = next++) < problem.replicas * each;)
+            part.run(number / each, number % each);
+    });
 }
 
 }  // namespace
@@ -110,5 +127,13 @@ int64_t lane_count() { return LANES; }
 // that building it takes half as long.
 int run(const void *problem, int backward) {
     return run_problem<REAL>(*static_cast<const Problem *>(problem), backward);
+}
+
+void multiply(const void *problem) {
+    run_large<Multiply<REAL>>(*static_cast<const LargeProduct *>(problem));
+}
+
+void correlate(const void *problem) {
+    run_large<Correlate<REAL>>(*static_cast<const LargeProduct *>(problem));
 }
 }

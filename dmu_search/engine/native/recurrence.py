@@ -18,6 +18,7 @@ from dmu_search.engine.cells.lstm import LSTM
 from dmu_search.engine.cells.rhn import RHN
 from dmu_search.engine.cells.rnn import RNN
 from dmu_search.engine.native.build import load_library
+from dmu_search.engine.native.products import WORTH_A_THREAD, correlate
 from dmu_search.engine.rows import PackedRows
 
 # Up to this width, vectors hold sequences instead of units; measured, see benchmarks/README.md.
@@ -26,8 +27,6 @@ LANES_WIDTH = 12
 ROWS_BLOCK = 64
 # Smaller tasks are slower per sequence, as each reads all weights in every step.
 SMALLEST_BLOCK = 8
-# Multiplications below which a second thread costs more than it brings.
-WORTH_A_THREAD = 2_000_000
 
 Tensors = Sequence[Tensor | None]
 
@@ -357,15 +356,11 @@ def _backward_rows(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) 
     )
     of_products = [outputs[0] if recurrent is None else recurrent, *outputs[1:]]
     read: list[Any] = [previous, *kept["inner"]]
-    grad_weights = [
-        torch.bmm(operand.transpose(1, 2), gradient)
-        for operand, gradient in zip(read, of_products, strict=True)
+    gradients = [
+        correlate(operand, gradient, sums=name is not None)
+        for operand, gradient, name in zip(read, of_products, loop.program.biases, strict=True)
     ]
-    grad_biases = [
-        None if name is None else gradient.sum(dim=1, keepdim=True)
-        for name, gradient in zip(loop.program.biases, of_products, strict=True)
-    ]
-    return outputs[0], grad_weights, grad_biases
+    return outputs[0], [weight for weight, _ in gradients], [bias for _, bias in gradients]
 
 
 def _backward_lanes(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) -> Gradients:

@@ -76,7 +76,7 @@ struct Rows {
 
     // to = from W_l; in the backward pass, to = from W_l'.
     void multiply(Index l, View<Real> from, View<Real> to) const {
-        product<Real>(sequences, from.at, from.line, packed[l], to.at, to.line);
+        product<Real>(sequences, {from.at, from.line, 1, nullptr, 0, to.at, to.line}, packed[l]);
     }
     void end_forward_step() const {
         for (Index c = 0; c < problem.components; ++c)
