@@ -44,17 +44,22 @@ def load_library(dtype: torch.dtype) -> ctypes.CDLL:
     Raises:
         NativeUnavailableError: there is no working compiler, or no folder to build in.
     """
+    library = _built_library(REAL_TYPES[dtype])
     try:
-        library = ctypes.CDLL(str(_built_library(REAL_TYPES[dtype])))
+        loaded = ctypes.CDLL(str(library))
     except OSError as error:
-        raise NativeUnavailableError(f"the built library cannot be loaded: {error}") from error
-    library.run.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    library.run.restype = ctypes.c_int
-    library.lane_count.restype = ctypes.c_int64
-    for product in (library.multiply, library.correlate):
+        raise NativeUnavailableError(
+            f"the library cannot be loaded: {error}; delete {library} to build it anew"
+        ) from error
+    loaded.run.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    loaded.run.restype = ctypes.c_int
+    for size in (loaded.lane_count, loaded.vector_width):
+        size.argtypes = []
+        size.restype = ctypes.c_int64
+    for product in (loaded.multiply, loaded.correlate):
         product.argtypes = [ctypes.c_void_p]
         product.restype = None
-    return library
+    return loaded
 
 
 @cache

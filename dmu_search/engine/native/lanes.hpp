@@ -63,16 +63,53 @@ struct Lanes {
             read(task.rows(problem.x, problem.outputs[0], now), problem.outputs[0], x_lanes);
         else if (problem.grad_states)
             read(task.rows(problem.grad_states, problem.hidden, now), problem.hidden, grad_lanes);
+        if (backward && time > 1) prefetch(time - 2);
     }
+    // What was kept is larger than the caches, and hardware is slow to see that it is read backwards.
+    void prefetch(Index time) const {
+        for (Index l = 0; l < problem.layers; ++l) {
+            prefetch(problem.gates[l], gates_kept(problem.cell) * problem.hidden, time);
+            if (l + 1 < problem.layers) prefetch(problem.inner[l], problem.inputs[l + 1], time);
+        }
+        for (Index c = 0; c < problem.components; ++c)
+            prefetch(problem.trace[c], problem.hidden, time);
+    }
+    void prefetch(void *tensor, Index units, Index time) const {
+        const char *from = reinterpret_cast<const char *>(kept_or(tensor, units, time, nullptr, 0).at);
+        const char *end = from + units * LANES * Index(sizeof(Real));
+        if (from)
+            for (; from < end; from += CACHE_LINE) __builtin_prefetch(from);
+    }
+    // Between rows (sequence, unit) and lanes (unit, sequence). With the number of units known to the
+    // compiler, a sequence's units are moved without a loop.
+    template <int UNITS>
+    void read_units(const Real *rows, Real *to) const {
+        for (Index i = 0; i < sequences; ++i) {
+            UNROLL
+            for (int j = 0; j < UNITS; ++j) to[j * LANES + i] = rows[i * UNITS + j];
+        }
+    }
+    template <int UNITS>
+    void write_units(const Real *from, Real *rows) const {
+        for (Index i = 0; i < sequences; ++i) {
+            UNROLL
+            for (int j = 0; j < UNITS; ++j) rows[i * UNITS + j] = from[j * LANES + i];
+        }
+    }
+    template <int UNITS = 12>
     void read(const Real *rows, Index units, Real *to) const {
+        if (units == UNITS) return read_units<UNITS>(rows, to);
+        if constexpr (UNITS > 1) return read<UNITS - 1>(rows, units, to);
         for (Index j = 0; j < units; ++j)
             for (Index i = 0; i < sequences; ++i) to[j * LANES + i] = rows[i * units + j];
     }
+    template <int UNITS = 12>
     void write(const Real *from, Index units, Real *rows) const {
+        if (units == UNITS) return write_units<UNITS>(from, rows);
+        if constexpr (UNITS > 1) return write<UNITS - 1>(from, units, rows);
         for (Index i = 0; i < sequences; ++i)
             for (Index j = 0; j < units; ++j) rows[i * units + j] = from[j * LANES + i];
     }
-
     View<Real> scratch(Real *buffer, Index gate) const { return {buffer, LANES, gate * LANES}; }
     View<Real> kept_or(void *tensor, Index units, Index time, Real *scratch, Index gate) const {
         const Index block = task.replica * problem.blocks + task.block;
@@ -168,19 +205,43 @@ struct Lanes {
     }
     // Adds a step's share to the gradients of a weight and a bias, each lane to its own sum.
     void accumulate(Index l, View<Real> inputs, View<Real> outputs) const {
-        for (Index p = 0; p < problem.outputs[l]; ++p) {
-            Vec<Real> sum = load(bias_sums[l] + p * width);
-            for (Index lane = 0; lane < filled; lane += width) sum += load(outputs(p) + lane);
-            store(bias_sums[l] + p * width, sum);
-        }
-        Real *sums = weight_sums[l];
-        for (Index h = 0; h < problem.inputs[l]; ++h)
-            for (Index p = 0; p < problem.outputs[l]; ++p, sums += width) {
-                Vec<Real> sum = load(sums);
-                for (Index lane = 0; lane < filled; lane += width)
-                    sum += load(inputs(h) + lane) * load(outputs(p) + lane);
-                store(sums, sum);
+        for (Index lane = 0; lane < filled; lane += 2 * width)
+            if (lane + width < filled)
+                accumulate_vectors<2>(l, inputs.at + lane, outputs.at + lane);
+            else
+                accumulate_vectors<1>(l, inputs.at + lane, outputs.at + lane);
+    }
+    template <int VECTORS>
+    void accumulate_vectors(Index l, const Real *inputs, const Real *outputs) const {
+        const Index out = problem.outputs[l];
+        Index p = 0;
+        for (; p + 4 <= out; p += 4) accumulate_columns<VECTORS, 4>(l, p, inputs, outputs + p * LANES);
+        for (; p < out; ++p) accumulate_columns<VECTORS, 1>(l, p, inputs, outputs + p * LANES);
+    }
+    template <int VECTORS, int COLUMNS>
+    INLINE void accumulate_columns(Index l, Index p, const Real *inputs, const Real *outputs) const {
+        Vec<Real> output[COLUMNS][VECTORS];
+        UNROLL
+        for (int c = 0; c < COLUMNS; ++c) {
+            Vec<Real> sum = load(bias_sums[l] + (p + c) * width);
+            UNROLL
+            for (int v = 0; v < VECTORS; ++v) {
+                output[c][v] = load(outputs + c * LANES + v * width);
+                sum += output[c][v];
             }
+            store(bias_sums[l] + (p + c) * width, sum);
+        }
+        Real *sums = weight_sums[l] + p * width;
+        for (Index h = 0; h < problem.inputs[l]; ++h, sums += problem.outputs[l] * width) {
+            UNROLL
+            for (int c = 0; c < COLUMNS; ++c) {
+                Vec<Real> sum = load(sums + c * width);
+                UNROLL
+                for (int v = 0; v < VECTORS; ++v)
+                    sum += load(inputs + h * LANES + v * width) * output[c][v];
+                store(sums + c * width, sum);
+            }
+        }
     }
     void end_backward_step() const {
         const Index units = problem.outputs[0];

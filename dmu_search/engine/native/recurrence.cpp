@@ -77,10 +77,12 @@ bool work(const Problem &problem, bool backward, std::atomic<Index> &next) {
     run_in_layout(task(problem.replicas * problem.blocks - 1), measure, backward);
     void *memory = nullptr;
     if (posix_memalign(&memory, CACHE_LINE, measure.used)) return false;
-    for (Index number; (number = next++) < problem.replicas * problem.blocks;) {
+    const Index tasks = problem.replicas * problem.blocks;
+    for (Index number; (number = next++) < tasks;) {
         memset(memory, 0, measure.used);
         Arena arena{static_cast<char *>(memory)};
-        run_in_layout(task(number), arena, backward);
+        // The way back begins with what the way there kept last: it may still be in a cache.
+        run_in_layout(task(backward ? tasks - 1 - number : number), arena, backward);
     }
     free(memory);
     return true;
@@ -122,6 +124,9 @@ extern "C" {
 
 // Sequences side by side in layout Lanes.
 int64_t lane_count() { return LANES; }
+
+// Numbers in a vector.
+int64_t vector_width() { return WIDTH<REAL>; }
 
 // Returns 0, or 1 if there is no memory. REAL is float or double: a library holds one of them, so
 // that building it takes half as long.

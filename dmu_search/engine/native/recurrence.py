@@ -21,9 +21,7 @@ from dmu_search.engine.native.build import load_library
 from dmu_search.engine.native.products import WORTH_A_THREAD, correlate
 from dmu_search.engine.rows import PackedRows
 
-# Up to this width, vectors hold sequences instead of units; measured, see benchmarks/README.md.
-LANES_WIDTH = 12
-# Sequences of a task in the other layout: what a step needs of them stays in the nearest caches.
+# Sequences of a task in layout Rows: what a step needs of them stays in the nearest caches.
 ROWS_BLOCK = 64
 # Smaller tasks are slower per sequence, as each reads all weights in every step.
 SMALLEST_BLOCK = 8
@@ -96,8 +94,9 @@ def native_scan(
         raise NotImplementedError(f"{type(cell).__name__} has no native program")
     matrices = [weights[name] for name in program.weights]
     biases = [None if name is None else weights[name] for name in program.biases]
-    loop = Loop.plan(program, matrices, len(initial_state), rows)
+    loop = Loop.plan(program, matrices, len(cell.state_sizes), rows)
     inputs = (x_projected, *initial_state, *matrices, *biases)
+    loop.check(inputs)
     differentiate = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in inputs
     )
@@ -160,7 +159,8 @@ class Loop:
         sizes = tuple((weight.shape[1], weight.shape[2]) for weight in weights)
         dtype = weights[0].dtype
         library = load_library(dtype)
-        lanes = rows.batch > 1 and max(map(max, sizes)) <= LANES_WIDTH
+        # A layer narrower than a vector leaves part of it empty. Measured, the border is there.
+        lanes = rows.batch > 1 and max(units for units, _ in sizes) < library.vector_width()
         work = int(rows.row_counts.sum()) * sum(map(math.prod, sizes))
         threads = max(1, min(torch.get_num_threads(), work // WORTH_A_THREAD))
         blocks = -(-rows.batch // (library.lane_count() if lanes else ROWS_BLOCK))
@@ -173,11 +173,6 @@ class Loop:
     def hidden(self) -> int:
         """Width of the state."""
         return self.sizes[0][0]
-
-    @property
-    def state_shape(self) -> tuple[int, int, int]:
-        """``(replica, batch, hidden)``."""
-        return (self.rows.replicas, self.rows.batch, self.hidden)
 
     def packed(self, width: int) -> Tensor:
         """Room for a packed tensor, ``(replica, row, width)``."""
@@ -238,6 +233,29 @@ class Loop:
         )
         if self.library.run(ctypes.byref(problem), int(backward)):
             raise MemoryError("the native recurrence got no memory for the buffers of a step")
+
+    def check(self, inputs: Tensors) -> None:
+        """Refuse what C++ would read beyond: a tensor of another shape or precision.
+
+        Raises:
+            ValueError: with the shapes there should be, and those there are.
+        """
+        replicas, layers = self.rows.replicas, len(self.sizes)
+        row_count = int(self.rows.row_counts.max())
+        expected: list[tuple[int, ...] | None] = [(replicas, row_count, self.sizes[0][1])]
+        expected += [(replicas, self.rows.batch, self.hidden)] * self.components
+        expected += [(replicas, *size) for size in self.sizes]
+        expected += [
+            None if name is None else (replicas, 1, size[1])
+            for name, size in zip(self.program.biases, self.sizes, strict=True)
+        ]
+        shapes = [None if tensor is None else tuple(tensor.shape) for tensor in inputs]
+        dtypes = {tensor.dtype for tensor in inputs if tensor is not None}
+        if shapes != expected or dtypes != {self.dtype}:
+            raise ValueError(
+                f"a scan of {layers} products needs tensors of {expected} in {self.dtype}, "
+                f"got {shapes} in {dtypes}"
+            )
 
     def split(self, inputs: Tensors) -> tuple[Tensor, list[Tensor], list[Tensor], Tensors]:
         """Projected inputs, initial state, matrices and biases, contiguous."""
