@@ -59,6 +59,9 @@ def load_library(dtype: torch.dtype) -> ctypes.CDLL:
     for product in (loaded.multiply, loaded.correlate):
         product.argtypes = [ctypes.c_void_p]
         product.restype = None
+    loaded.keep_freed_memory.argtypes = []
+    loaded.keep_freed_memory.restype = None
+    loaded.keep_freed_memory()
     return loaded
 
 

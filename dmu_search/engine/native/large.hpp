@@ -1,5 +1,5 @@
-// Products over all rows at once, before and after the loop. PyTorch's library reaches half this
-// speed on processors that it does not favour, and a third with the few columns of a readout.
+// Products over all rows at once, before and after the loop. PyTorch's library (MKL) runs at half
+// this speed on processors that it does not favour.
 #pragma once
 
 #include <vector>
@@ -73,22 +73,50 @@ struct Multiply {
 // Some columns of c = a' b, chunk of rows after chunk of rows.
 template <typename Real>
 struct Correlate {
-    // Columns of a task: so few that a packed chunk of them stays in the nearest cache, so many that
-    // the rows of a are worth reading again.
-    static constexpr Index COLUMNS = 4 * WIDTH<Real>;
+    // Vectors of columns of a task, at most: few enough that a packed chunk of them stays in a near
+    // cache. Fewer only to give each thread a task, but enough to be worth reading all of a again.
+    static constexpr Index VECTORS = 16, FEWEST_VECTORS = 4;
+    static constexpr Index COLUMNS = VECTORS * WIDTH<Real>;
     const LargeProduct &problem;
-    std::vector<Real> panels, padded;
+    std::vector<Real> panels, padded, strips;
 
     explicit Correlate(const LargeProduct &problem)
-        : problem(problem), panels(CHUNK * COLUMNS), padded(problem.depth * COLUMNS) {}
+        : problem(problem),
+          panels(CHUNK * COLUMNS),
+          padded(problem.depth * COLUMNS),
+          strips(CHUNK * round_up(problem.depth, MAX_BLOCK)) {}
 
     static Index tasks_per_replica(const LargeProduct &problem) {
-        return (problem.columns + COLUMNS - 1) / COLUMNS;
+        const Index all = vectors(problem), parts = (all + VECTORS - 1) / VECTORS;
+        const Index possible = (all + FEWEST_VECTORS - 1) / FEWEST_VECTORS;
+        const Index wanted = (problem.threads + problem.replicas - 1) / problem.replicas;
+        const Index useful = wanted < possible ? wanted : possible;
+        return parts > useful ? parts : useful;
+    }
+
+    static Index vectors(const LargeProduct &problem) {
+        return (problem.columns + WIDTH<Real> - 1) / WIDTH<Real>;
+    }
+
+    // Puts the MAX_BLOCK columns of a that a register block reads next to each other.
+    void pack_strips(Index rows, const Real *a) {
+        Real *to = strips.data();
+        for (Index k = 0; k < problem.depth; k += MAX_BLOCK) {
+            const Index count = problem.depth - k < MAX_BLOCK ? problem.depth - k : MAX_BLOCK;
+            if (count == MAX_BLOCK)
+                for (Index i = 0; i < rows; ++i, to += MAX_BLOCK)
+                    memcpy(to, a + i * problem.depth + k, MAX_BLOCK * sizeof(Real));
+            else
+                for (Index i = 0; i < rows; ++i, to += MAX_BLOCK)
+                    for (Index c = 0; c < count; ++c) to[c] = a[i * problem.depth + k + c];
+        }
     }
 
     void run(Index replica, Index part) {
-        const Index first_column = part * COLUMNS, left = problem.columns - first_column;
-        const Index columns = left < COLUMNS ? left : COLUMNS;
+        const Index parts = tasks_per_replica(problem), all = vectors(problem);
+        const Index first_column = part * all / parts * WIDTH<Real>;
+        const Index end = (part + 1) * all / parts * WIDTH<Real>;
+        const Index columns = (end < problem.columns ? end : problem.columns) - first_column;
         const Index line = round_up(columns, WIDTH<Real>);
         Real sums[COLUMNS] = {};
         memset(padded.data(), 0, padded.size() * sizeof(Real));
@@ -99,8 +127,13 @@ struct Correlate {
             const Real *b = real<Real>(problem.b, row * problem.columns + first_column);
             Packed<Real> packed{panels.data(), rows, columns};
             packed.pack(b, problem.columns, 1);
-            product<Real>(problem.depth, {a, 1, problem.depth, padded.data(), line, padded.data(), line},
-                          packed);
+            pack_strips(rows, a);
+            for (Index k = 0; k < problem.depth; k += MAX_BLOCK) {
+                const Index count = problem.depth - k < MAX_BLOCK ? problem.depth - k : MAX_BLOCK;
+                Real *sum = padded.data() + k * line;
+                product<Real>(count, {strips.data() + k * rows, 1, MAX_BLOCK, sum, line, sum, line},
+                              packed);
+            }
             if (problem.bias) add_rows(packed, sums);
         }
         Real *c = real<Real>(problem.c, replica * problem.depth * problem.columns + first_column);

@@ -6,6 +6,9 @@
 // sequences (sorted by length, longest first), and threads take one task after the other. Neither
 // the cut nor the number of threads changes the order of any sum: results are the same bit for bit.
 #include <stdlib.h>
+#if defined(__linux__)
+#include <malloc.h>
+#endif
 
 #include <atomic>
 #include <thread>
@@ -127,6 +130,15 @@ int64_t lane_count() { return LANES; }
 
 // Numbers in a vector.
 int64_t vector_width() { return WIDTH<REAL>; }
+
+// Lets freed memory stay with the process. By default each training step would give tens of megabytes
+// back and fault them in again page by page, a tenth of its time.
+void keep_freed_memory() {
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that is allowed
+    mallopt(M_TRIM_THRESHOLD, 1 << 29);
+#endif
+}
 
 // Returns 0, or 1 if there is no memory. REAL is float or double: a library holds one of them, so
 // that building it takes half as long.
