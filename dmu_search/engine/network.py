@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dmu_search.engine.cells import Cell, State, recurrent_block
 from dmu_search.engine.cells.base import Shape, uniform
+from dmu_search.engine.products import affine
 from dmu_search.engine.rows import PackedRows
 from dmu_search.engine.scan import scan
 from dmu_search.engine.settings import NetworkSettings
@@ -156,7 +157,7 @@ class Network:
             if number > 1:
                 states = torch.relu(states)
             weight, bias = weights[f"readout_{number}.weight"], weights[f"readout_{number}.bias"]
-            states = torch.baddbmm(bias, states, weight)
+            states = affine(bias, states, weight)
         return states
 
     def forward(

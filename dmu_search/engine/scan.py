@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from dmu_search.engine.backend import choose_backend
 from dmu_search.engine.cells.base import Cell, State
+from dmu_search.engine.native.recurrence import native_scan, program_of
 from dmu_search.engine.rows import PackedRows
 
 Scan = Callable[[Cell, Mapping[str, Tensor], Tensor, State, PackedRows], tuple[Tensor, State]]
@@ -49,7 +51,7 @@ def reference_scan(
     return components[0], tuple(rows.last(component) for component in components)
 
 
-BACKENDS: dict[str, Scan] = {"reference": reference_scan}
+BACKENDS: dict[str, Scan] = {"native": native_scan, "reference": reference_scan}
 
 
 def scan(
@@ -60,4 +62,7 @@ def scan(
     rows: PackedRows,
 ) -> tuple[Tensor, State]:
     """Run a cell over packed sequences by the backend in use; see ``reference_scan``."""
-    return BACKENDS["reference"](cell, weights, x_projected, initial_state, rows)
+    name = choose_backend(x_projected.device, x_projected.dtype).name
+    if name == "native" and program_of(cell) is None:
+        name = "reference"
+    return BACKENDS[name](cell, weights, x_projected, initial_state, rows)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dmu_search.engine.cells.base import Cell, Shape, State, uniform
+from dmu_search.engine.products import affine
 from dmu_search.engine.settings import NetworkSettings
 
 LEAKY_SLOPE = 0.01
@@ -99,7 +100,7 @@ class DMU(Cell):
 
     def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """The first layer's share of the input, bias included."""
-        return torch.baddbmm(weights["dense_1.bias"], x, weights["dense_1.input"])
+        return affine(weights["dense_1.bias"], x, weights["dense_1.input"])
 
     def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:
         """Run the dense layers, then ``blend``."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.cells.base import Cell, Shape, uniform
+from dmu_search.engine.products import affine
 from dmu_search.engine.settings import NetworkSettings
 
 
@@ -58,7 +59,7 @@ class GatedCell(Cell):
     def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """All gates' share of the input; both biases, as they are only ever added."""
         bias = weights["input.bias"] + weights["state.bias"]
-        return torch.baddbmm(bias, x, weights["input.weight"])
+        return affine(bias, x, weights["input.weight"])
 
 
 def stack(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dmu_search.engine.cells.base import Cell, State
 from dmu_search.engine.cells.gated import GatedCell, stack
+from dmu_search.engine.products import affine
 from dmu_search.engine.settings import NetworkSettings
 
 
@@ -25,7 +26,7 @@ class GRU(GatedCell):
 
     def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """All gates' share of the input; the state's bias stays out, since ``r`` scales it."""
-        return torch.baddbmm(weights["input.bias"], x, weights["input.weight"])
+        return affine(weights["input.bias"], x, weights["input.weight"])
 
     def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:
         """One step of ``h``."""

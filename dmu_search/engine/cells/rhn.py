@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.cells.base import Cell, Shape, State, uniform
+from dmu_search.engine.products import affine
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.errors import ConfigError
 
@@ -54,7 +55,7 @@ class RHN(Cell):
 
     def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """The first layer's share of the input, with that layer's bias."""
-        return torch.baddbmm(weights["highway_1.bias"], x, weights["input"])
+        return affine(weights["highway_1.bias"], x, weights["input"])
 
     def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:
         """Run all highway layers."""

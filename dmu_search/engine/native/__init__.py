@@ -1,0 +1,1 @@
+"""The recurrence in C++, built with the user's own compiler at first use (CPU only)."""

@@ -1,0 +1,274 @@
+// Layout Lanes: a line is a unit, its value in each of up to LANES sequences side by side. For tiny
+// networks, whose few units would leave most of a vector empty.
+#pragma once
+
+#include <vector>
+
+#include "task.hpp"
+
+namespace {
+
+template <typename Scalar>
+struct Lanes {
+    using Real = Scalar;
+    static constexpr Index width = WIDTH<Real>;
+    const Task<Real> &task;
+    const Problem &problem;
+    const bool backward;
+    std::vector<Real *> biases, weight_sums, bias_sums;
+    Real *initial[MAX_COMPONENTS], *states[MAX_COMPONENTS][2];
+    Real *scratch_inner, *scratch_gates, *x_lanes, *grad_lanes, *outputs_lanes, *recurrent_lanes;
+    Index now = 0, sequences = 0, filled = 0;
+
+    Lanes(const Task<Real> &task, Arena &arena, bool backward)
+        : task(task), problem(task.problem), backward(backward) {
+        for (Index l = 0; l < problem.layers; ++l) {
+            const Index in = problem.inputs[l], out = problem.outputs[l];
+            biases.push_back(arena.take<Real>(out * LANES));
+            weight_sums.push_back(arena.take<Real>(in * out * width));
+            bias_sums.push_back(arena.take<Real>(out * width));
+        }
+        for (Index c = 0; c < problem.components; ++c) {
+            initial[c] = arena.take<Real>(problem.hidden * LANES);
+            for (Real *&state : states[c]) state = arena.take<Real>(problem.hidden * LANES);
+        }
+        scratch_inner = arena.take<Real>(problem.layers * buffer_size());
+        scratch_gates = arena.take<Real>(problem.hidden * LANES * gates_kept(problem.cell));
+        for (Real **buffer : {&x_lanes, &grad_lanes, &outputs_lanes, &recurrent_lanes})
+            *buffer = arena.take<Real>(buffer_size());
+        if (arena.memory) read_weights_and_states();
+    }
+    void read_weights_and_states() {
+        for (Index l = 0; l < problem.layers; ++l)
+            if (const Real *bias = task.bias(l))
+                for (Index at = 0; at < problem.outputs[l] * LANES; ++at)
+                    biases[l][at] = bias[at / LANES];
+        for (Index c = 0; c < problem.components; ++c)
+            for (Index i = 0; i < task.count; ++i) {
+                const Real *from = task.sequence(problem.initial[c], i);
+                for (Index j = 0; j < problem.hidden; ++j) initial[c][j * LANES + i] = from[j];
+            }
+    }
+
+    Index buffer_size() const { return task.widest() * LANES; }
+    Index lines(Index units) const { return units; }
+    Index length(Index) const { return filled; }
+
+    // Lanes of a vector beyond the running sequences compute on with old, finite numbers. Nothing
+    // reads them; their gradients are 0, so they add nothing to those of the weights.
+    void start_step(Index time, bool backward) {
+        now = time, sequences = task.running(time);
+        filled = round_up(sequences, width);
+        if (!backward)
+            read(task.rows(problem.x, problem.outputs[0], now), problem.outputs[0], x_lanes);
+        else if (problem.grad_states)
+            read(task.rows(problem.grad_states, problem.hidden, now), problem.hidden, grad_lanes);
+        if (backward && time > 1) prefetch(time - 2);
+    }
+    // What was kept is larger than the caches, and hardware is slow to see that it is read backwards.
+    void prefetch(Index time) const {
+        for (Index l = 0; l < problem.layers; ++l) {
+            prefetch(problem.gates[l], gates_kept(problem.cell) * problem.hidden, time);
+            if (l + 1 < problem.layers) prefetch(problem.inner[l], problem.inputs[l + 1], time);
+        }
+        for (Index c = 0; c < problem.components; ++c)
+            prefetch(problem.trace[c], problem.hidden, time);
+    }
+    void prefetch(void *tensor, Index units, Index time) const {
+        const char *from = reinterpret_cast<const char *>(kept_or(tensor, units, time, nullptr, 0).at);
+        const char *end = from + units * LANES * Index(sizeof(Real));
+        if (from)
+            for (; from < end; from += CACHE_LINE) __builtin_prefetch(from);
+    }
+    // Between rows (sequence, unit) and lanes (unit, sequence). With the number of units known to the
+    // compiler, a sequence's units are moved without a loop.
+    template <int UNITS>
+    void read_units(const Real *rows, Real *to) const {
+        for (Index i = 0; i < sequences; ++i) {
+            UNROLL
+            for (int j = 0; j < UNITS; ++j) to[j * LANES + i] = rows[i * UNITS + j];
+        }
+    }
+    template <int UNITS>
+    void write_units(const Real *from, Real *rows) const {
+        for (Index i = 0; i < sequences; ++i) {
+            UNROLL
+            for (int j = 0; j < UNITS; ++j) rows[i * UNITS + j] = from[j * LANES + i];
+        }
+    }
+    template <int UNITS = 12>
+    void read(const Real *rows, Index units, Real *to) const {
+        if (units == UNITS) return read_units<UNITS>(rows, to);
+        if constexpr (UNITS > 1) return read<UNITS - 1>(rows, units, to);
+        for (Index j = 0; j < units; ++j)
+            for (Index i = 0; i < sequences; ++i) to[j * LANES + i] = rows[i * units + j];
+    }
+    template <int UNITS = 12>
+    void write(const Real *from, Index units, Real *rows) const {
+        if (units == UNITS) return write_units<UNITS>(from, rows);
+        if constexpr (UNITS > 1) return write<UNITS - 1>(from, units, rows);
+        for (Index i = 0; i < sequences; ++i)
+            for (Index j = 0; j < units; ++j) rows[i * units + j] = from[j * LANES + i];
+    }
+    View<Real> scratch(Real *buffer, Index gate) const { return {buffer, LANES, gate * LANES}; }
+    View<Real> kept_or(void *tensor, Index units, Index time, Real *scratch, Index gate) const {
+        const Index block = task.replica * problem.blocks + task.block;
+        Real *kept = real<Real>(tensor, (block * problem.times + time) * units * LANES);
+        return {kept ? kept : scratch, LANES, gate * LANES};
+    }
+    View<Real> x(Index gate) const { return scratch(x_lanes, gate); }
+    View<Real> bias(Index l, Index gate) const { return scratch(biases[l], gate); }
+    View<Real> state_at(Index c, Index time) const {
+        if (time < 0) return scratch(initial[c], 0);
+        return kept_or(problem.trace[c], problem.hidden, time, states[c][time % 2], 0);
+    }
+    View<Real> state(Index c) const { return state_at(c, now); }
+    View<Real> state_before(Index c) const { return state_at(c, now - 1); }
+    View<Real> inner(Index l) const {
+        Real *scratch = scratch_inner + l * buffer_size();
+        return kept_or(problem.inner[l], problem.inputs[l + 1], now, scratch, 0);
+    }
+    View<Real> gates(Index l) const {
+        const Index units = gates_kept(problem.cell) * problem.hidden;
+        return kept_or(problem.gates[l], units, now, scratch_gates, problem.hidden);
+    }
+    View<Real> grad_output(Index, Index gate) const { return scratch(outputs_lanes, gate); }
+    View<Real> grad_recurrent() const { return scratch(recurrent_lanes, problem.hidden); }
+    View<Real> grad_state() const {
+        return scratch(problem.grad_states ? grad_lanes : nullptr, 0);
+    }
+
+    // to = from W_l; in the backward pass, to = from W_l'.
+    void multiply(Index l, View<Real> from, View<Real> to) const {
+        const Index in = problem.inputs[l], out = problem.outputs[l];
+        const Real *weight = task.weight(l);
+        Index lane = 0;
+        for (; lane + 2 * width <= filled; lane += 2 * width)
+            multiply_vectors<2>(in, out, weight, from.at + lane, to.at + lane);
+        if (lane < filled) multiply_vectors<1>(in, out, weight, from.at + lane, to.at + lane);
+    }
+    template <int VECTORS>
+    void multiply_vectors(Index in, Index out, const Real *weight, const Real *from, Real *to) const {
+        const Index depth = backward ? out : in, columns = backward ? in : out;
+        const Index row_step = backward ? 1 : out, column_step = backward ? out : 1;
+        Index column = 0;
+        for (; column + 4 <= columns; column += 4)
+            multiply_columns<VECTORS, 4>(depth, weight + column * column_step, row_step, column_step,
+                                         from, to + column * LANES);
+        for (; column < columns; ++column)
+            multiply_columns<VECTORS, 1>(depth, weight + column * column_step, row_step, column_step,
+                                         from, to + column * LANES);
+    }
+    template <int VECTORS, int COLUMNS>
+    INLINE void multiply_columns(Index depth, const Real *weight, Index row_step, Index column_step,
+                                 const Real *from, Real *to) const {
+        Vec<Real> sum[COLUMNS][VECTORS] = {};
+        for (Index k = 0; k < depth; ++k) {
+            UNROLL
+            for (int c = 0; c < COLUMNS; ++c) {
+                const Vec<Real> element = splat(weight[k * row_step + c * column_step]);
+                UNROLL
+                for (int v = 0; v < VECTORS; ++v)
+                    sum[c][v] += element * load(from + k * LANES + v * width);
+            }
+        }
+        UNROLL
+        for (int c = 0; c < COLUMNS; ++c) {
+            UNROLL
+            for (int v = 0; v < VECTORS; ++v) store(to + c * LANES + v * width, sum[c][v]);
+        }
+    }
+
+    void end_forward_step() const {
+        write(state(0).at, problem.hidden, task.rows(problem.states, problem.hidden, now));
+        for (Index c = 0; c < problem.components; ++c)
+            for (Index i = task.running(now + 1); i < sequences; ++i) {
+                Real *to = task.sequence(problem.final[c], i);
+                for (Index j = 0; j < problem.hidden; ++j) to[j] = state(c)(j)[i];
+            }
+    }
+    void end_forward() const { clear_padding(problem.states, problem.hidden); }
+    void clear_padding(void *tensor, Index units) const {
+        if (task.block) return;
+        Real *start = real<Real>(tensor, task.replica * problem.rows * units);
+        for (Real *at = start + task.real_rows() * units; at < start + problem.rows * units; ++at)
+            *at = 0;
+    }
+
+    // Sequences whose last step this is bring the gradient of their final state.
+    void start_sequences(Index c, View<Real> grad) const {
+        if (!problem.grad_final[c]) return;
+        for (Index i = task.running(now + 1); i < sequences; ++i) {
+            const Real *from = task.sequence(problem.grad_final[c], i);
+            for (Index j = 0; j < problem.hidden; ++j) grad(j)[i] = from[j];
+        }
+    }
+    // Adds a step's share to the gradients of a weight and a bias, each lane to its own sum.
+    void accumulate(Index l, View<Real> inputs, View<Real> outputs) const {
+        for (Index lane = 0; lane < filled; lane += 2 * width)
+            if (lane + width < filled)
+                accumulate_vectors<2>(l, inputs.at + lane, outputs.at + lane);
+            else
+                accumulate_vectors<1>(l, inputs.at + lane, outputs.at + lane);
+    }
+    template <int VECTORS>
+    void accumulate_vectors(Index l, const Real *inputs, const Real *outputs) const {
+        const Index out = problem.outputs[l];
+        Index p = 0;
+        for (; p + 4 <= out; p += 4) accumulate_columns<VECTORS, 4>(l, p, inputs, outputs + p * LANES);
+        for (; p < out; ++p) accumulate_columns<VECTORS, 1>(l, p, inputs, outputs + p * LANES);
+    }
+    template <int VECTORS, int COLUMNS>
+    INLINE void accumulate_columns(Index l, Index p, const Real *inputs, const Real *outputs) const {
+        Vec<Real> output[COLUMNS][VECTORS];
+        UNROLL
+        for (int c = 0; c < COLUMNS; ++c) {
+            Vec<Real> sum = load(bias_sums[l] + (p + c) * width);
+            UNROLL
+            for (int v = 0; v < VECTORS; ++v) {
+                output[c][v] = load(outputs + c * LANES + v * width);
+                sum += output[c][v];
+            }
+            store(bias_sums[l] + (p + c) * width, sum);
+        }
+        Real *sums = weight_sums[l] + p * width;
+        for (Index h = 0; h < problem.inputs[l]; ++h, sums += problem.outputs[l] * width) {
+            UNROLL
+            for (int c = 0; c < COLUMNS; ++c) {
+                Vec<Real> sum = load(sums + c * width);
+                UNROLL
+                for (int v = 0; v < VECTORS; ++v)
+                    sum += load(inputs + h * LANES + v * width) * output[c][v];
+                store(sums + c * width, sum);
+            }
+        }
+    }
+    void end_backward_step() const {
+        const Index units = problem.outputs[0];
+        write(outputs_lanes, units, task.rows(problem.grad_outputs[0], units, now));
+    }
+    void end_backward(Index c, View<Real> grad) const {
+        for (Index i = 0; i < task.count; ++i) {
+            Real *to = task.sequence(problem.grad_initial[c], i);
+            for (Index j = 0; j < problem.hidden; ++j) to[j] = grad(j)[i];
+        }
+        if (c) return;
+        clear_padding(problem.grad_outputs[0], problem.outputs[0]);
+        const Index block = task.replica * problem.blocks + task.block;
+        for (Index l = 0; l < problem.layers; ++l) {
+            const Index out = problem.outputs[l], count = problem.inputs[l] * out;
+            add_lanes(weight_sums[l], count, real<Real>(problem.grad_weights[l], block * count));
+            if (problem.grad_biases[l])
+                add_lanes(bias_sums[l], out, real<Real>(problem.grad_biases[l], block * out));
+        }
+    }
+    static void add_lanes(const Real *sums, Index count, Real *to) {
+        for (Index at = 0; at < count; ++at) {
+            Real total = 0;
+            for (Index i = 0; i < width; ++i) total += sums[at * width + i];
+            to[at] = total;
+        }
+    }
+};
+
+}  // namespace

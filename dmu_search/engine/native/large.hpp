@@ -1,0 +1,163 @@
+// Products over all rows at once, before and after the loop. PyTorch's library (MKL) runs at half
+// this speed on processors that it does not favour.
+#pragma once
+
+#include <vector>
+
+#include "product.hpp"
+#include "task.hpp"
+
+namespace {
+
+// What products.py hands over; keep the two in step. Tensors are contiguous.
+//   multiply    c = a b + bias    a (replica, row, depth), c (replica, row, columns)
+//   correlate   c = a' b          a (replica, row, depth), b (replica, row, columns),
+//                                 c (replica, depth, columns), bias (replica, columns): b's sum
+struct LargeProduct {
+    Index replicas, rows, depth, columns, transposed, threads;
+    void *a;
+    void *b;     // multiply: (replica, depth, columns), or with the last two swapped if transposed
+    void *bias;  // (replica, columns), or null
+    void *c;
+};
+
+// Rows that are multiplied, or packed for it, while they are in a near cache.
+constexpr Index CHUNK = 192;
+
+// Copies the columns that exist from a buffer with padded columns.
+template <typename Real>
+void copy_columns(const Real *from, Index from_line, Index rows, Index columns, Real *to) {
+    for (Index i = 0; i < rows; ++i) memcpy(to + i * columns, from + i * from_line, columns * sizeof(Real));
+}
+
+// One chunk of rows of c = a b + bias.
+template <typename Real>
+struct Multiply {
+    const LargeProduct &problem;
+    std::vector<Real> panels, bias, padded;
+    Index packed_replica = -1;
+
+    explicit Multiply(const LargeProduct &problem)
+        : problem(problem),
+          panels(Packed<Real>::size(problem.depth, problem.columns)),
+          bias(line()),
+          padded(CHUNK * line()) {}
+
+    Index line() const { return round_up(problem.columns, WIDTH<Real>); }
+    static Index tasks_per_replica(const LargeProduct &problem) {
+        return (problem.rows + CHUNK - 1) / CHUNK;
+    }
+
+    void run(Index replica, Index chunk) {
+        Packed<Real> b{panels.data(), problem.depth, problem.columns};
+        if (replica != packed_replica) {
+            const Real *from = real<Real>(problem.b, replica * problem.depth * problem.columns);
+            const bool swapped = problem.transposed;
+            b.pack(from, swapped ? 1 : problem.columns, swapped ? problem.depth : 1);
+            if (problem.bias)
+                memcpy(bias.data(), real<Real>(problem.bias, replica * problem.columns),
+                       problem.columns * sizeof(Real));
+            packed_replica = replica;
+        }
+        const Index first = chunk * CHUNK;
+        const Index rows = problem.rows - first < CHUNK ? problem.rows - first : CHUNK;
+        const Real *a = real<Real>(problem.a, (replica * problem.rows + first) * problem.depth);
+        Real *c = real<Real>(problem.c, (replica * problem.rows + first) * problem.columns);
+        const Real *sum = problem.bias ? bias.data() : nullptr;
+        const bool direct = line() == problem.columns;
+        product<Real>(rows, {a, problem.depth, 1, sum, 0, direct ? c : padded.data(), line()}, b);
+        if (!direct) copy_columns(padded.data(), line(), rows, problem.columns, c);
+    }
+};
+
+// Some columns of c = a' b, chunk of rows after chunk of rows.
+template <typename Real>
+struct Correlate {
+    // Vectors of columns of a task, at most: few enough that a packed chunk of them stays in a near
+    // cache. Fewer only to give each thread a task, but enough to be worth reading all of a again.
+    static constexpr Index VECTORS = 16, FEWEST_VECTORS = 4;
+    static constexpr Index COLUMNS = VECTORS * WIDTH<Real>;
+    const LargeProduct &problem;
+    std::vector<Real> panels, padded, strips;
+
+    explicit Correlate(const LargeProduct &problem)
+        : problem(problem),
+          panels(CHUNK * COLUMNS),
+          padded(problem.depth * COLUMNS),
+          strips(CHUNK * round_up(problem.depth, MAX_BLOCK)) {}
+
+    static Index tasks_per_replica(const LargeProduct &problem) {
+        const Index all = vectors(problem), parts = (all + VECTORS - 1) / VECTORS;
+        const Index possible = (all + FEWEST_VECTORS - 1) / FEWEST_VECTORS;
+        const Index wanted = (problem.threads + problem.replicas - 1) / problem.replicas;
+        const Index useful = wanted < possible ? wanted : possible;
+        return parts > useful ? parts : useful;
+    }
+
+    static Index vectors(const LargeProduct &problem) {
+        return (problem.columns + WIDTH<Real> - 1) / WIDTH<Real>;
+    }
+
+    // Puts the MAX_BLOCK columns of a that a register block reads next to each other.
+    void pack_strips(Index rows, const Real *a) {
+        Real *to = strips.data();
+        for (Index k = 0; k < problem.depth; k += MAX_BLOCK) {
+            const Index count = problem.depth - k < MAX_BLOCK ? problem.depth - k : MAX_BLOCK;
+            if (count == MAX_BLOCK)
+                for (Index i = 0; i < rows; ++i, to += MAX_BLOCK)
+                    memcpy(to, a + i * problem.depth + k, MAX_BLOCK * sizeof(Real));
+            else
+                for (Index i = 0; i < rows; ++i, to += MAX_BLOCK)
+                    for (Index c = 0; c < count; ++c) to[c] = a[i * problem.depth + k + c];
+        }
+    }
+
+    void run(Index replica, Index part) {
+        const Index parts = tasks_per_replica(problem), all = vectors(problem);
+        const Index first_column = part * all / parts * WIDTH<Real>;
+        const Index end = (part + 1) * all / parts * WIDTH<Real>;
+        const Index columns = (end < problem.columns ? end : problem.columns) - first_column;
+        const Index line = round_up(columns, WIDTH<Real>);
+        Real sums[COLUMNS] = {};
+        memset(padded.data(), 0, padded.size() * sizeof(Real));
+        for (Index first = 0; first < problem.rows; first += CHUNK) {
+            const Index rows = problem.rows - first < CHUNK ? problem.rows - first : CHUNK;
+            const Index row = replica * problem.rows + first;
+            const Real *a = real<Real>(problem.a, row * problem.depth);
+            const Real *b = real<Real>(problem.b, row * problem.columns + first_column);
+            Packed<Real> packed{panels.data(), rows, columns};
+            packed.pack(b, problem.columns, 1);
+            pack_strips(rows, a);
+            for (Index k = 0; k < problem.depth; k += MAX_BLOCK) {
+                const Index count = problem.depth - k < MAX_BLOCK ? problem.depth - k : MAX_BLOCK;
+                Real *sum = padded.data() + k * line;
+                product<Real>(count, {strips.data() + k * rows, 1, MAX_BLOCK, sum, line, sum, line},
+                              packed);
+            }
+            if (problem.bias) add_rows(packed, sums);
+        }
+        Real *c = real<Real>(problem.c, replica * problem.depth * problem.columns + first_column);
+        for (Index k = 0; k < problem.depth; ++k)
+            memcpy(c + k * problem.columns, padded.data() + k * line, columns * sizeof(Real));
+        if (problem.bias)
+            memcpy(real<Real>(problem.bias, replica * problem.columns + first_column), sums,
+                   columns * sizeof(Real));
+    }
+
+    static void add_rows(const Packed<Real> &packed, Real *sums) {
+        const Real *from = packed.panels;
+        for (Index first = 0; first < packed.vectors(); first += PANEL) {
+            const Index here = packed.vectors() - first < PANEL ? packed.vectors() - first : PANEL;
+            for (Index v = 0; v < here; ++v) {
+                Real *to = sums + (first + v) * WIDTH<Real>;
+                Vec<Real> sum = load(to);
+                for (Index k = 0; k < packed.depth; ++k)
+                    sum += load(from + (k * here + v) * WIDTH<Real>);
+                store(to, sum);
+            }
+            from += packed.depth * here * WIDTH<Real>;
+        }
+    }
+};
+
+}  // namespace

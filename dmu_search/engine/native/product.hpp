@@ -1,0 +1,133 @@
+// Small products: register blocks over a packed weight.
+#pragma once
+
+#include "simd.hpp"
+
+namespace {
+
+constexpr Index PANEL = 2;  // vectors side by side in a packed panel
+constexpr Index MAX_BLOCK = REGISTERS == 32 ? 12 : 6;
+
+// A matrix (depth, columns) as panels of PANEL vectors of columns, the last one narrower if their
+// number is odd, each (depth, panel width) in one piece; columns are padded with zeros.
+template <typename Real>
+struct Packed {
+    Real *panels;
+    Index depth, columns;
+
+    static Index size(Index depth, Index columns) { return depth * round_up(columns, WIDTH<Real>); }
+    Index vectors() const { return (columns + WIDTH<Real> - 1) / WIDTH<Real>; }
+
+    // Reads element (k, c) at k * row_step + c * column_step.
+    void pack(const Real *matrix, Index row_step, Index column_step) {
+        Real *to = panels;
+        for (Index first = 0; first < vectors(); first += PANEL) {
+            const Index here = vectors() - first < PANEL ? vectors() - first : PANEL;
+            const Index begin = first * WIDTH<Real>, end = begin + here * WIDTH<Real>;
+            for (Index k = 0; k < depth; ++k) {
+                const Real *from = matrix + k * row_step;
+                if (column_step == 1 && end <= columns) {
+                    for (Index c = begin; c < end; c += WIDTH<Real>, to += WIDTH<Real>)
+                        store(to, load(from + c));
+                    continue;
+                }
+                for (Index c = begin; c < end; ++c)
+                    *to++ = c < columns ? from[c * column_step] : Real(0);
+            }
+        }
+    }
+};
+
+// C = S + A B for ROWS rows of A and PANELS panels of VECTORS vectors of B; all sums in registers.
+// Element (i, k) of A lies at i * a_line + k * a_step. S may be null for 0; a bias has s_line 0.
+template <typename Real, int ROWS, int PANELS, int VECTORS>
+void product_block(const Real *__restrict a, Index a_line, Index a_step, const Real *__restrict b,
+                   Index depth, const Real *s, Index s_line, Real *c, Index c_line) {
+    constexpr Index width = WIDTH<Real>;
+    const Index panel_size = depth * PANEL * width;
+    Vec<Real> sum[ROWS][PANELS * VECTORS] = {};
+    if (s) {
+        UNROLL
+        for (int i = 0; i < ROWS; ++i) {
+            UNROLL
+            for (int v = 0; v < PANELS * VECTORS; ++v) sum[i][v] = load(s + i * s_line + v * width);
+        }
+    }
+    for (Index k = 0; k < depth; ++k) {
+        Vec<Real> column[PANELS * VECTORS];
+        UNROLL
+        for (int p = 0; p < PANELS; ++p) {
+            UNROLL
+            for (int v = 0; v < VECTORS; ++v)
+                column[p * VECTORS + v] = load(b + p * panel_size + v * width);
+        }
+        UNROLL
+        for (int i = 0; i < ROWS; ++i) {
+            const Vec<Real> element = splat(a[i * a_line]);
+            UNROLL
+            for (int v = 0; v < PANELS * VECTORS; ++v) sum[i][v] += element * column[v];
+        }
+        a += a_step;
+        b += VECTORS * width;
+    }
+    UNROLL
+    for (int i = 0; i < ROWS; ++i) {
+        UNROLL
+        for (int v = 0; v < PANELS * VECTORS; ++v) store(c + i * c_line + v * width, sum[i][v]);
+    }
+}
+
+template <typename Real>
+struct Operands {
+    const Real *a;
+    Index a_line, a_step;
+    const Real *s;
+    Index s_line;
+    Real *c;
+    Index c_line;
+};
+
+template <typename Real, int PANELS, int VECTORS, int ROWS>
+void product_rows(Index rows, const Operands<Real> &o, const Real *b, Index depth) {
+    if (rows == ROWS)
+        product_block<Real, ROWS, PANELS, VECTORS>(o.a, o.a_line, o.a_step, b, depth, o.s, o.s_line,
+                                                   o.c, o.c_line);
+    else if constexpr (ROWS > 1)
+        product_rows<Real, PANELS, VECTORS, ROWS - 1>(rows, o, b, depth);
+}
+
+// C = S + A B for so many rows; C and S have room for B's padded columns.
+template <typename Real>
+void product(Index rows, const Operands<Real> &operands, const Packed<Real> &b) {
+    constexpr Index width = WIDTH<Real>;
+    const Index blocks = (rows + MAX_BLOCK - 1) / MAX_BLOCK;
+    const Index largest = blocks ? (rows + blocks - 1) / blocks : 0;
+    Index vector = 0;
+    while (vector < b.vectors()) {
+        const Index left = b.vectors() - vector;
+        const Real *panel = b.panels + vector * width * b.depth;
+        // Few rows leave registers for several panels, whose sums then hide each other's latency.
+        Index taken = left >= PANEL ? PANEL : 1;
+        if (left >= 2 * PANEL && largest <= MAX_BLOCK / 2) taken = 2 * PANEL;
+        if (left >= 4 * PANEL && largest <= MAX_BLOCK / 6) taken = 4 * PANEL;
+        // A panel stays in the nearest cache for all blocks of rows.
+        for (Index block = 0; block < blocks; ++block) {
+            const Index first = block * rows / blocks, count = (block + 1) * rows / blocks - first;
+            Operands<Real> here = operands;
+            here.a += first * here.a_line;
+            here.c += first * here.c_line + vector * width;
+            if (here.s) here.s += first * here.s_line + vector * width;
+            if (taken == 4 * PANEL)
+                product_rows<Real, 4, PANEL, MAX_BLOCK / 6>(count, here, panel, b.depth);
+            else if (taken == 2 * PANEL)
+                product_rows<Real, 2, PANEL, MAX_BLOCK / 2>(count, here, panel, b.depth);
+            else if (taken == PANEL)
+                product_rows<Real, 1, PANEL, MAX_BLOCK>(count, here, panel, b.depth);
+            else
+                product_rows<Real, 1, 1, MAX_BLOCK>(count, here, panel, b.depth);
+        }
+        vector += taken;
+    }
+}
+
+}  // namespace

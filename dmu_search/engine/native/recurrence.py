@@ -1,0 +1,405 @@
+"""The native backend of ``scan``: the loop over time in C++, large products before and after it."""
+
+import ctypes
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dmu_search.engine.cells.base import Cell, State
+from dmu_search.engine.cells.dmu import DMU
+from dmu_search.engine.cells.gru import GRU
+from dmu_search.engine.cells.lstm import LSTM
+from dmu_search.engine.cells.rhn import RHN
+from dmu_search.engine.cells.rnn import RNN
+from dmu_search.engine.native.build import load_library
+from dmu_search.engine.native.products import WORTH_A_THREAD, correlate
+from dmu_search.engine.rows import PackedRows
+
+# Sequences of a task in layout Rows: what a step needs of them stays in the nearest caches.
+ROWS_BLOCK = 64
+# Smaller tasks are slower per sequence, as each reads all weights in every step.
+SMALLEST_BLOCK = 8
+
+Tensors = Sequence[Tensor | None]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What one step of a cell is made of.
+
+    Attributes:
+        number: of the cell in ``task.hpp``.
+        weights: name of the matrix of each product, in order.
+        biases: name of what is added to each; None where ``project`` has added it already.
+        gates: activations of each that the backward pass needs, in widths of the state.
+    """
+
+    number: int
+    weights: tuple[str, ...]
+    biases: tuple[str | None, ...]
+    gates: tuple[int, ...]
+
+
+def program_of(cell: Cell) -> Program | None:
+    """The native program of a cell, None for one that has only its Python equations."""
+    match cell:
+        case DMU():
+            later = [f"dense_{number}" for number in range(2, len(cell.widths) + 1)]
+            return Program(
+                number=0,
+                weights=("dense_1.state", *(f"{layer}.weight" for layer in later)),
+                biases=(None, *(f"{layer}.bias" for layer in later)),
+                gates=(0,) * len(later) + (2,),
+            )
+        case RHN():
+            layers = [f"highway_{number}" for number in range(1, cell.depth + 1)]
+            return Program(
+                number=1,
+                weights=tuple(f"{layer}.weight" for layer in layers),
+                biases=(None, *(f"{layer}.bias" for layer in layers[1:])),
+                gates=(2,) * cell.depth,
+            )
+        case LSTM():
+            return Program(2, ("state.weight",), (None,), (5,))
+        case GRU():
+            return Program(3, ("state.weight",), ("state.bias",), (4,))
+        case RNN():
+            return Program(4, ("state.weight",), (None,), (0,))
+    return None
+
+
+def native_scan(
+    cell: Cell,
+    weights: Mapping[str, Tensor],
+    x_projected: Tensor,
+    initial_state: State,
+    rows: PackedRows,
+) -> tuple[Tensor, State]:
+    """Run a cell over packed sequences in C++; arguments and results as in ``reference_scan``.
+
+    Results differ from the reference's by rounding: sums of products are taken in another order,
+    and activations are polynomials that are off by at most 3 units in the last place.
+
+    Raises:
+        NativeUnavailableError: if the library cannot be built here.
+    """
+    program = program_of(cell)
+    if program is None:
+        raise NotImplementedError(f"{type(cell).__name__} has no native program")
+    matrices = [weights[name] for name in program.weights]
+    biases = [None if name is None else weights[name] for name in program.biases]
+    loop = Loop.plan(program, matrices, len(cell.state_sizes), rows)
+    inputs = (x_projected, *initial_state, *matrices, *biases)
+    loop.check(inputs)
+    differentiate = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in inputs
+    )
+    run = _Recurrence.apply if differentiate else _forward
+    states, *final = run(loop, *inputs)
+    return states, tuple(final)
+
+
+class _Problem(ctypes.Structure):
+    """The struct of the same name in ``task.hpp``; the two must be kept in step."""
+
+    SIZES = ("cell", "layers", "components", "hidden", "replicas", "batch", "times", "rows")
+    CHOICES = ("blocks", "lanes", "threads")
+    INTEGERS = ("inputs", "outputs", "order", "active", "offsets")
+    # Those that are lists have an entry per product or per component of the state.
+    TENSORS: Mapping[str, type] = {
+        "weights": list, "biases": list, "x": Tensor, "initial": list, "final": list,
+        "states": Tensor, "inner": list, "gates": list, "trace": list, "grad_states": Tensor,
+        "grad_final": list, "grad_initial": list, "grad_outputs": list, "grad_recurrent": Tensor,
+        "previous": Tensor, "grad_weights": list, "grad_biases": list,
+    }  # fmt: skip
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in SIZES + CHOICES),
+        *((name, ctypes.c_void_p) for name in INTEGERS),
+        *((name, ctypes.c_void_p) for name in TENSORS),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """One recurrence over one batch: its sizes, and how the work is laid out and cut.
+
+    Attributes:
+        program: of the cell.
+        components: of the state.
+        sizes: units in and out of each product.
+        rows: the packing of the batch.
+        library: for the precision of the tensors.
+        dtype: that precision.
+        lanes: whether vectors hold sequences, as suits tiny networks, instead of units.
+        threads: how many share the work.
+        blocks: parts that each replica's batch is cut into.
+    """
+
+    program: Program
+    components: int
+    sizes: tuple[tuple[int, int], ...]
+    rows: PackedRows
+    library: ctypes.CDLL
+    dtype: torch.dtype
+    lanes: bool
+    threads: int
+    blocks: int
+
+    @classmethod
+    def plan(
+        cls, program: Program, weights: Sequence[Tensor], components: int, rows: PackedRows
+    ) -> "Loop":
+        """Choose layout, threads and blocks by the shapes."""
+        sizes = tuple((weight.shape[1], weight.shape[2]) for weight in weights)
+        dtype = weights[0].dtype
+        library = load_library(dtype)
+        # A layer narrower than a vector leaves part of it empty. Measured, the border is there.
+        lanes = rows.batch > 1 and max(units for units, _ in sizes) < library.vector_width()
+        work = int(rows.row_counts.sum()) * sum(map(math.prod, sizes))
+        threads = max(1, min(torch.get_num_threads(), work // WORTH_A_THREAD))
+        blocks = -(-rows.batch // (library.lane_count() if lanes else ROWS_BLOCK))
+        if threads > rows.replicas and not lanes:
+            # Sequences that end early are cheap, so equal parts are unequal work: make more parts.
+            blocks = max(blocks, min(rows.batch // SMALLEST_BLOCK, 4 * threads))
+        return cls(program, components, sizes, rows, library, dtype, lanes, threads, blocks)
+
+    @property
+    def hidden(self) -> int:
+        """Width of the state."""
+        return self.sizes[0][0]
+
+    def packed(self, width: int) -> Tensor:
+        """Room for a packed tensor, ``(replica, row, width)``."""
+        return torch.empty(
+            self.rows.replicas, int(self.rows.row_counts.max()), width, dtype=self.dtype
+        )
+
+    def kept(self, width: int) -> Tensor:
+        """Room for so many numbers of each step, in the layout of the loop."""
+        if not self.lanes:
+            return self.packed(width)
+        times = self.rows.active_rows.shape[1]
+        shape = (self.rows.replicas, self.blocks, times, width, self.library.lane_count())
+        return torch.empty(shape, dtype=self.dtype)
+
+    def run(self, *, backward: bool, **tensors: Tensor | Tensors | None) -> None:
+        """Call the library.
+
+        Args:
+            backward: which pass.
+            tensors: contiguous, by their names in ``_Problem``; what is left out is null.
+
+        Raises:
+            MemoryError: if there is none for the buffers of a step.
+        """
+        integers = {
+            "inputs": np.array([size[0] for size in self.sizes]),
+            "outputs": np.array([size[1] for size in self.sizes]),
+            "order": np.ascontiguousarray(self.rows.order),
+            "active": np.ascontiguousarray(self.rows.active_rows),
+            "offsets": np.ascontiguousarray(self.rows.offsets),
+        }
+        entries = max(len(self.sizes), self.components)
+        lists = {
+            name: _addresses(tensors.get(name), entries)
+            for name, kind in _Problem.TENSORS.items()
+            if kind is list
+        }
+        problem = _Problem(
+            cell=self.program.number,
+            layers=len(self.sizes),
+            components=self.components,
+            hidden=self.hidden,
+            replicas=self.rows.replicas,
+            batch=self.rows.batch,
+            times=self.rows.active_rows.shape[1],
+            rows=int(self.rows.row_counts.max()),
+            blocks=self.blocks,
+            lanes=self.lanes,
+            threads=min(self.threads, self.rows.replicas * self.blocks),
+            **{name: array.ctypes.data for name, array in integers.items()},
+            **{name: ctypes.addressof(array) for name, array in lists.items()},
+            **{
+                name: tensor.data_ptr()
+                for name, tensor in tensors.items()
+                if isinstance(tensor, Tensor)
+            },
+        )
+        if self.library.run(ctypes.byref(problem), int(backward)):
+            raise MemoryError("the native recurrence got no memory for the buffers of a step")
+
+    def check(self, inputs: Tensors) -> None:
+        """Refuse what C++ would read beyond: a tensor of another shape or precision.
+
+        Raises:
+            ValueError: with the shapes there should be, and those there are.
+        """
+        replicas, layers = self.rows.replicas, len(self.sizes)
+        row_count = int(self.rows.row_counts.max())
+        expected: list[tuple[int, ...] | None] = [(replicas, row_count, self.sizes[0][1])]
+        expected += [(replicas, self.rows.batch, self.hidden)] * self.components
+        expected += [(replicas, *size) for size in self.sizes]
+        expected += [
+            None if name is None else (replicas, 1, size[1])
+            for name, size in zip(self.program.biases, self.sizes, strict=True)
+        ]
+        shapes = [None if tensor is None else tuple(tensor.shape) for tensor in inputs]
+        dtypes = {tensor.dtype for tensor in inputs if tensor is not None}
+        if shapes != expected or dtypes != {self.dtype}:
+            raise ValueError(
+                f"a scan of {layers} products needs tensors of {expected} in {self.dtype}, "
+                f"got {shapes} in {dtypes}"
+            )
+
+    def split(self, inputs: Tensors) -> tuple[Tensor, list[Tensor], list[Tensor], Tensors]:
+        """Projected inputs, initial state, matrices and biases, contiguous."""
+        x, *rest = [None if tensor is None else tensor.contiguous() for tensor in inputs]
+        first, last = self.components, self.components + len(self.sizes)
+        return x, rest[:first], rest[first:last], rest[last:]  # type: ignore[return-value]
+
+
+def _addresses(tensors: Tensor | Tensors | None, entries: int) -> "ctypes.Array[ctypes.c_void_p]":
+    """Addresses of tensors, null for those that are None or not given."""
+    addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors or ()]
+    return (ctypes.c_void_p * entries)(*addresses)
+
+
+def _forward(loop: Loop, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+    """States and final state, with nothing kept for a backward pass."""
+    states, final, _ = _run_forward(loop, inputs, keep=False)
+    return (states, *final)
+
+
+def _run_forward(
+    loop: Loop, inputs: Tensors, *, keep: bool
+) -> tuple[Tensor, list[Tensor], dict[str, Tensors]]:
+    """Also returns what the backward pass needs, by its names in ``_Problem``."""
+    x, initial, weights, biases = loop.split(inputs)
+    states = loop.packed(loop.hidden)
+    final = [torch.empty_like(component) for component in initial]
+    kept: dict[str, Tensors] = {}
+    if keep or not loop.lanes:
+        # Layout Rows has its first trace in the result itself.
+        first = loop.kept(loop.hidden) if loop.lanes else states
+        kept["trace"] = [first, *(loop.kept(loop.hidden) for _ in initial[1:])]
+    if keep:
+        kept["inner"] = [loop.kept(width) for width, _ in loop.sizes[1:]]
+        kept["gates"] = [
+            loop.kept(widths * loop.hidden) if widths else None for widths in loop.program.gates
+        ]
+    loop.run(
+        backward=False,
+        x=x,
+        initial=initial,
+        weights=weights,
+        biases=biases,
+        states=states,
+        final=final,
+        **kept,
+    )
+    return states, final, kept
+
+
+class _Recurrence(torch.autograd.Function):
+    """The loop, differentiable once.
+
+    Inputs are the projected inputs, the components of the initial state, the matrices, and as many
+    biases or None; results are the states and the components of the final one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, loop: Loop, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+        states, final, kept = _run_forward(loop, inputs, keep=True)
+        if not loop.lanes:
+            kept["trace"] = kept["trace"][1:]  # a result kept outside save_for_backward would leak
+        ctx.loop, ctx.kept = loop, kept
+        ctx.save_for_backward(states, *inputs[1:])
+        ctx.set_materialize_grads(False)
+        return (states, *final)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_states: Tensor | None, *grad_final: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        loop: Loop = ctx.loop
+        states, *inputs = ctx.saved_tensors
+        kept = dict(ctx.kept)
+        if not loop.lanes:
+            kept["trace"] = [states, *kept["trace"]]
+        _, initial, weights, biases = loop.split([states, *inputs])
+        gradients = [
+            None if gradient is None else gradient.contiguous()
+            for gradient in (grad_states, *grad_final)
+        ]
+        grad_initial = [torch.empty_like(component) for component in initial]
+        given = {
+            "initial": initial,
+            "weights": weights,
+            "biases": biases,
+            "grad_states": gradients[0],
+            "grad_final": gradients[1:],
+            "grad_initial": grad_initial,
+        }
+        finish = _backward_lanes if loop.lanes else _backward_rows
+        grad_x, grad_weights, grad_biases = finish(loop, kept, given)
+        used = [
+            None if bias is None else grad for bias, grad in zip(biases, grad_biases, strict=True)
+        ]
+        return (None, grad_x, *grad_initial, *grad_weights, *used)
+
+
+Gradients = tuple[Tensor, list[Tensor], Tensors]
+
+
+def _backward_rows(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) -> Gradients:
+    """The loop gives the gradient of each product's output, one product over all rows the rest."""
+    outputs = [loop.packed(width) for _, width in loop.sizes]
+    # A GRU's reset gate lies between its product and what the input is added to.
+    recurrent = loop.packed(loop.sizes[0][1]) if loop.program.biases[0] else None
+    previous = loop.packed(loop.hidden)
+    loop.run(
+        backward=True,
+        grad_outputs=outputs,
+        grad_recurrent=recurrent,
+        previous=previous,
+        **kept,
+        **given,
+    )
+    of_products = [outputs[0] if recurrent is None else recurrent, *outputs[1:]]
+    read: list[Any] = [previous, *kept["inner"]]
+    gradients = [
+        correlate(operand, gradient, sums=name is not None)
+        for operand, gradient, name in zip(read, of_products, loop.program.biases, strict=True)
+    ]
+    return outputs[0], [weight for weight, _ in gradients], [bias for _, bias in gradients]
+
+
+def _backward_lanes(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) -> Gradients:
+    """The loop gives everything, the gradients of weights once per block of sequences."""
+    grad_x = loop.packed(loop.sizes[0][1])
+    parts = (loop.rows.replicas, loop.blocks)
+    grad_weights = [torch.empty(*parts, *size, dtype=loop.dtype) for size in loop.sizes]
+    grad_biases = [
+        None if name is None else torch.empty(*parts, 1, size[1], dtype=loop.dtype)
+        for name, size in zip(loop.program.biases, loop.sizes, strict=True)
+    ]
+    loop.run(
+        backward=True,
+        grad_outputs=[grad_x],
+        grad_weights=grad_weights,
+        grad_biases=grad_biases,
+        **kept,
+        **given,
+    )
+    return (
+        grad_x,
+        [gradient.sum(dim=1) for gradient in grad_weights],
+        [None if gradient is None else gradient.sum(dim=1) for gradient in grad_biases],
+    )
