@@ -13,6 +13,7 @@ from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.data.files import DATA_FILES, DataStore, file_status
+from dmu_search.engine.backend import choose_backend
 from dmu_search.errors import DmuSearchError
 from dmu_search.export import package_versions
 from dmu_search.folders import check_writable
@@ -44,6 +45,7 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
     checks: tuple[Callable[[], list[Finding]], ...] = (
         _versions,
         _devices,
+        _engine,
         lambda: _data(store),
         lambda: _folder(output_dir),
         lambda: _tracking(tracking, output_dir),
@@ -87,6 +89,15 @@ def _devices() -> list[Finding]:
             Finding(f"GPU {index}", f"{card.name}, {card.total_memory / 2**30:.0f} GiB")
         )
     return findings
+
+
+def _engine() -> list[Finding]:
+    import torch
+
+    backend = choose_backend(torch.device("cpu"), torch.float32)
+    if backend.name == "native":
+        return [Finding("engine", f"native loop, {backend.reason}")]
+    return [Finding("engine", "PyTorch loop, several times slower", backend.reason)]
 
 
 def _data(store: DataStore) -> list[Finding]:

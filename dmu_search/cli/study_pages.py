@@ -14,6 +14,7 @@ from dmu_search.config.study import StudySettings
 from dmu_search.config.study_files import Study
 from dmu_search.config.widths import weight_count
 from dmu_search.data import Data
+from dmu_search.engine.backend import BackendChoice
 from dmu_search.engine.tasks import TASKS
 from dmu_search.export import Kept
 from dmu_search.invocation import command
@@ -30,6 +31,7 @@ def print_header(
     data: Data,
     cluster: Cluster,
     share: TrialShare,
+    backend: BackendChoice,
     tracking: Tracking,
 ) -> None:
     """Say what is about to run, on what, and where it is logged."""
@@ -39,6 +41,7 @@ def print_header(
         **_what(settings, data),
         "devices": _devices(cluster, share),
         "at a time": _at_a_time(share),
+        "engine": _engine(backend),
         "MLflow": "off: records only" if tracking.runs is None else tracking.runs.uri,
         "folder": str(study.folder),
     }
@@ -94,6 +97,12 @@ def _devices(cluster: Cluster, share: TrialShare) -> str:
     if share.gpus and cluster.nodes == 1 and not torch.cuda.is_available():
         text += " (CUDA cannot be used here: trials train on the CPU)"
     return text
+
+
+def _engine(backend: BackendChoice) -> str:
+    if backend.name == "native":
+        return f"native loop, {backend.reason}"
+    return f"PyTorch loop, several times slower than the native one: {backend.reason}"
 
 
 def _at_a_time(share: TrialShare) -> str:

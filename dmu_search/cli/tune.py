@@ -17,6 +17,7 @@ from dmu_search.config.settings import DataSettings
 from dmu_search.config.study import StudySettings, studies_of
 from dmu_search.config.study_files import Study, create_studies, find_studies
 from dmu_search.data import Data
+from dmu_search.engine.backend import BackendChoice, choose_backend
 from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import ConfigError
 from dmu_search.export import Kept, keep_best, provenance
@@ -102,12 +103,20 @@ def _search(
             for study, share in zip(studies, shares, strict=True):
                 if stop.reason is None:
                     own = data[study.settings.task, study.settings.data]
-                    study_pages.print_header(console, study, own, cluster, share, tracking)
+                    study_pages.print_header(
+                        console, study, own, cluster, share, _backend(share), tracking
+                    )
                     failed |= not _run_one(command, study, own, share)
     study_pages.print_end(console, studies, tracking, stop.reason)
     if stop.reason == "interrupted":
         return INTERRUPTED
     return SOME_FAILED if failed else DONE
+
+
+def _backend(share: TrialShare) -> BackendChoice:
+    """What the trials compute with; the native loop is built here, once, not by every worker."""
+    on_gpu = bool(share.gpus) and torch.cuda.is_available()
+    return choose_backend(torch.device("cuda" if on_gpu else "cpu"), torch.float32)
 
 
 def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> bool:
@@ -127,7 +136,9 @@ def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> 
         screen.resume(past_trials(study))
         with screen:
             outcome = run_study(study, data, share=share, tracking=command.tracking, watcher=screen)
-        kept = None if outcome.best is None else _keep(command.tracking, study, data, outcome.best)
+        kept = None
+        if outcome.best is not None:
+            kept = _keep(command.tracking, study, data, outcome.best, _backend(share).name)
         recorder.tag(
             study.name,
             {"mlflow.note.content": study_pages.note(study, outcome, data, screen.trials)},
@@ -166,7 +177,7 @@ def _study_run(study: Study, data: Data, share: TrialShare) -> RunStart:
     )
 
 
-def _keep(tracking: Tracking, study: Study, data: Data, best: BestTrial) -> Kept:
+def _keep(tracking: Tracking, study: Study, data: Data, best: BestTrial, backend: str) -> Kept:
     """Export the best trial, with its weights, and put it on the study's run."""
     settings = study.settings
     source = provenance(
@@ -180,6 +191,7 @@ def _keep(tracking: Tracking, study: Study, data: Data, best: BestTrial) -> Kept
         mlflow_run=None if tracking.runs is None else tracking.address(best.run_id),
         sampler_seed=settings.search.seed,
         trials=settings.search.trials,
+        backend=backend,
     )
     kept = keep_best(study.folder, settings.output_dir, settings.run(best.values), source)
     recorder = tracking.recorder
