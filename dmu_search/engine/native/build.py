@@ -24,8 +24,15 @@ import torch
 SOURCES = Path(__file__).parent
 # No errno and no traps: with them, a compiler may not compute lanes that nobody asked for.
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
-# What not every compiler knows about every processor: tried in this order.
-MACHINE_FLAGS = (("-march=native",), ("-mcpu=native",), ())
+# What not every compiler knows, or not for every processor: tried in this order. GCC tunes for some
+# processors by rounding products before it adds them, but not in all copies of the inner loop: then
+# a row's result would depend on how many rows are computed with it.
+MACHINE_FLAGS = (
+    ("-march=native", "--param=avoid-fma-max-bits=0"),
+    ("-march=native",),
+    ("-mcpu=native",),
+    (),
+)
 REAL_TYPES = {torch.float32: "float", torch.float64: "double"}
 BUILD_TIMEOUT_S = 300
 

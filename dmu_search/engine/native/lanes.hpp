@@ -63,22 +63,39 @@ struct Lanes {
             read(task.rows(problem.x, problem.outputs[0], now), problem.outputs[0], x_lanes);
         else if (problem.grad_states)
             read(task.rows(problem.grad_states, problem.hidden, now), problem.hidden, grad_lanes);
-        if (backward && time > 1) prefetch(time - 2);
+        if (backward && time >= AHEAD) prefetch_kept(time - AHEAD);
+        prefetch_rows(backward ? time - AHEAD : time + AHEAD);
     }
-    // What was kept is larger than the caches, and hardware is slow to see that it is read backwards.
-    void prefetch(Index time) const {
+    // A step takes less time than memory does to answer, and the pieces that it reads and writes are
+    // too short for hardware to see where they go on.
+    static constexpr Index AHEAD = 2;
+    void prefetch_rows(Index time) const {
+        if (time < 0 || time >= problem.times) return;
+        const Index count = task.running(time), units = problem.outputs[0];
+        if (!backward) {
+            prefetch(task.rows(problem.x, units, time), count * units);
+            prefetch(task.rows(problem.states, problem.hidden, time), count * problem.hidden);
+        } else {
+            prefetch(task.rows(problem.grad_outputs[0], units, time), count * units);
+            prefetch(task.rows(problem.grad_states, problem.hidden, time), count * problem.hidden);
+        }
+    }
+    void prefetch_kept(Index time) const {
         for (Index l = 0; l < problem.layers; ++l) {
-            prefetch(problem.gates[l], gates_kept(problem.cell) * problem.hidden, time);
-            if (l + 1 < problem.layers) prefetch(problem.inner[l], problem.inputs[l + 1], time);
+            prefetch_kept(problem.gates[l], gates_kept(problem.cell) * problem.hidden, time);
+            if (l + 1 < problem.layers) prefetch_kept(problem.inner[l], problem.inputs[l + 1], time);
         }
         for (Index c = 0; c < problem.components; ++c)
-            prefetch(problem.trace[c], problem.hidden, time);
+            prefetch_kept(problem.trace[c], problem.hidden, time);
     }
-    void prefetch(void *tensor, Index units, Index time) const {
-        const char *from = reinterpret_cast<const char *>(kept_or(tensor, units, time, nullptr, 0).at);
-        const char *end = from + units * LANES * Index(sizeof(Real));
-        if (from)
-            for (; from < end; from += CACHE_LINE) __builtin_prefetch(from);
+    void prefetch_kept(void *tensor, Index units, Index time) const {
+        prefetch(kept_or(tensor, units, time, nullptr, 0).at, units * LANES);
+    }
+    static void prefetch(const Real *from, Index count) {
+        if (!from) return;
+        const char *at = reinterpret_cast<const char *>(from);
+        for (const char *end = at + count * sizeof(Real); at < end; at += CACHE_LINE)
+            __builtin_prefetch(at);
     }
     // Between rows (sequence, unit) and lanes (unit, sequence). With the number of units known to the
     // compiler, a sequence's units are moved without a loop.

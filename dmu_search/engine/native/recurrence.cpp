@@ -1,6 +1,6 @@
 // The recurrence of DMU, RHN, LSTM, GRU and RNN over packed sequences, forwards and backwards.
 //
-// build.py builds it with the user's own compiler at first use, scan.py calls it. It holds what has
+// build.py builds it with the user's own compiler at first use, recurrence.py calls it. It holds what has
 // to happen step by step; products over all rows at once stay with PyTorch. Sequences never touch
 // each other inside the loop, so the work is cut into tasks of one replica and a range of its
 // sequences (sorted by length, longest first), and threads take one task after the other. Neither
@@ -70,7 +70,7 @@ void run_in_layout(const Task<Real> &task, Arena &arena, bool backward) {
 template <typename Real>
 bool work(const Problem &problem, bool backward, std::atomic<Index> &next) {
     const auto task = [&](Index number) {
-        const Index replica = number % problem.replicas, block = number / problem.replicas;
+        const Index replica = number / problem.blocks, block = number % problem.blocks;
         const Index first = block * problem.batch / problem.blocks;
         const Index end = (block + 1) * problem.batch / problem.blocks;
         return Task<Real>{problem, replica, first, end - first, block};

@@ -5,7 +5,7 @@
 
 namespace {
 
-// What scan.py hands over; keep the two in step. Widths are those of the products of one step:
+// What recurrence.py hands over; keep the two in step. Widths are those of the products of one step:
 // product l maps inputs[l] units to outputs[l]. Arrays of pointers have an entry per product or
 // per component of the state; tensors are contiguous, and have the shape given.
 struct Problem {
