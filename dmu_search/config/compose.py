@@ -1,6 +1,6 @@
 """Composing one study's configuration from ``search_spaces/`` and the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def compose_study(task: str, model: str, given: Mapping[str, Setting]) -> Compos
     with initialize_config_dir(str(root), version_base="1.3"):
         tree = compose("config", [f"task={task}", f"model={model}"])
     plain = flatten(OmegaConf.to_container(tree, resolve=True))
-    files = {name: _origin(root, task, model, name) for name in plain}
+    files = _origins(root, task, model, plain)
     settings = _check(plain, files)
     # The root file has the keys of all tasks and models.
     settings = {k: v for k, v in settings.items() if KEYS[k].exists_for(task, model)}
@@ -123,13 +123,23 @@ def _check(plain: Mapping[str, object], files: Mapping[str, str]) -> dict[str, S
     return settings
 
 
-def _origin(root: Path, task: str, model: str, name: str) -> str:
+def _origins(root: Path, task: str, model: str, names: Iterable[str]) -> dict[str, str]:
+    """The file that decides each key: the model's, over the task's, over the common one."""
     files = [root / "model" / f"{model}.yaml", root / "task" / f"{task}.yaml"]
+    trees = {file.relative_to(root): OmegaConf.load(file) for file in files}
     missing = object()
-    for file in files:
-        if OmegaConf.select(OmegaConf.load(file), name, default=missing) is not missing:
-            return f"{root.name}/{file.relative_to(root)}"
-    return f"{root.name}/config.yaml"
+    return {
+        name: f"{root.name}/"
+        + next(
+            (
+                str(file)
+                for file, tree in trees.items()
+                if OmegaConf.select(tree, name, default=missing) is not missing
+            ),
+            "config.yaml",
+        )
+        for name in names
+    }
 
 
 def _one_line(fault: Exception) -> str:

@@ -17,7 +17,7 @@ from dmu_search.engine.cells.gru import GRU
 from dmu_search.engine.cells.lstm import LSTM
 from dmu_search.engine.cells.rhn import RHN
 from dmu_search.engine.cells.rnn import RNN
-from dmu_search.engine.native.build import load_library
+from dmu_search.engine.native.build import NativeUnavailableError, load_library
 from dmu_search.engine.native.products import WORTH_A_THREAD, correlate
 from dmu_search.engine.rows import PackedRows
 
@@ -87,11 +87,11 @@ def native_scan(
     and activations are polynomials that are off by at most 3 units in the last place.
 
     Raises:
-        NativeUnavailableError: if the library cannot be built here.
+        NativeUnavailableError: if the library cannot be built here, or has no such cell.
     """
     program = program_of(cell)
     if program is None:
-        raise NotImplementedError(f"{type(cell).__name__} has no native program")
+        raise NativeUnavailableError(f"the native library has no {type(cell).__name__}")
     matrices = [weights[name] for name in program.weights]
     biases = [None if name is None else weights[name] for name in program.biases]
     loop = Loop.plan(program, matrices, len(cell.state_sizes), rows)
