@@ -12,6 +12,7 @@ from typing import Any
 import dmu_search
 from dmu_search.config.exported import read_run_file, write_run_file
 from dmu_search.config.settings import RunSettings
+from dmu_search.config.study import StudySettings
 from dmu_search.data import Data
 from dmu_search.errors import ConfigError
 
@@ -35,7 +36,7 @@ class Kept:
     reason: str
 
 
-def best_path(output_dir: Path, run: RunSettings) -> Path:
+def best_path(output_dir: Path, run: RunSettings | StudySettings) -> Path:
     """Where the best configuration of a task, model and depth is kept."""
     return output_dir / "best" / run.task / f"{run.model}-d{run.depth}.yaml"
 

@@ -16,7 +16,7 @@ from dmu_search.config.widths import weight_count
 from dmu_search.data import Data
 from dmu_search.engine.backend import BackendChoice
 from dmu_search.engine.tasks import TASKS
-from dmu_search.export import Kept
+from dmu_search.export import Kept, best_path
 from dmu_search.invocation import command
 from dmu_search.tracking import Tracking
 from dmu_search.tune.progress import TrialView
@@ -218,16 +218,17 @@ def print_end(
 ) -> None:
     """Say where to look and what to type next."""
     console.rule(align="left")
-    first = studies[0].settings
-    folder = [] if str(first.output_dir) == "runs" else [f"output_dir={first.output_dir}"]
     for line in tracking.where_to_look([study.name for study in studies]):
         console.print(line, highlight=False, soft_wrap=True)
+    first = studies[0].settings
+    folder = [] if str(first.output_dir) == "runs" else [f"output_dir={first.output_dir}"]
     if stopped is not None:
         why = "interrupted" if stopped == "interrupted" else "the time budget is used up"
         say = f"{why}; what finished is kept. To go on:"
-        words = ["tune", "resume=latest", *folder]
+        lines = [command("tune", "resume=latest", *folder)]
     else:
         say = f"To train the best setting over {published(first.task).runs} fresh seeds:"
-        best = f"{first.output_dir}/best/{first.task}/{first.model}-d{first.depth}.yaml"
-        words = ["train", f"config={best}", *folder]
-    console.print(f"{say}\n  {command(*words)}", highlight=False, soft_wrap=True)
+        found = [best_path(first.output_dir, study.settings) for study in studies]
+        lines = [command("train", f"config={best}", *folder) for best in found if best.exists()]
+    if lines:
+        console.print("\n  ".join([say, *lines]), highlight=False, soft_wrap=True)

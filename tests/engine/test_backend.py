@@ -131,6 +131,7 @@ def test_other_devices_and_precisions_take_the_reference(unbuilt: pytest.MonkeyP
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_processes_that_build_at_once_do_not_race(tmp_path: Path) -> None:
     """All start with an empty cache; each gets a working library, and one is left."""
     script = (

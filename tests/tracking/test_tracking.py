@@ -150,6 +150,7 @@ def _wait_for(address):
     raise AssertionError(f"{address} never answered")
 
 
+@pytest.mark.slow
 def test_a_server_lost_on_the_way_loses_no_record(server, store_uri, tmp_path):
     process, address = server
     attachment = tmp_path / "best.yaml"
