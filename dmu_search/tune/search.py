@@ -141,8 +141,7 @@ def run_study(
         searcher.after_restore = scheduler.replay
     callback = StudyCallback(study, tracking, watcher, searcher)
     resume = _has_state(study)
-    if resume:
-        callback.must_be_restored = True
+    callback.must_be_restored = resume
     # Tune asks for one trial at a time unless it is told how many may wait.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.concurrent)
     try:
