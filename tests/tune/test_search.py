@@ -154,6 +154,7 @@ def test_weak_trials_are_stopped_but_never_a_warm_start(bench):
     assert all("test_nll_nats" not in run.data.metrics for run in stopped)
 
 
+@pytest.mark.slow
 def test_a_trial_that_meets_the_stop_rule_has_used_its_budget(bench):
     # Every loss is below that, so the first epoch of three is the last.
     stop = ("training.stop_below=1e9", "training.stop_patience=1")
@@ -187,6 +188,7 @@ def test_a_diverging_trial_fails_alone(bench):
     assert outcome.best.values["training.learning_rate"] == 0.01
 
 
+@pytest.mark.slow
 def test_a_trial_that_raises_is_reported_and_closed(bench):
     study = bench.plan("search.trials=1")
     watcher = Watching()
