@@ -145,7 +145,7 @@ class Trainer:
         terms = torch.zeros_like(total)
         carry = None
         for batch in self.task.train_batches(self._generators, self.training.batch_size):
-            self._optimiser.zero_grad()
+            self._optimiser.zero_grad(set_to_none=False)
             loss = self.task.loss(self.network, self.weights, batch=batch, carry=carry)
             # The sum gives every replica the gradient of its own mean.
             torch.autograd.backward(loss.mean.sum())
