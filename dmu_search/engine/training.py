@@ -103,6 +103,11 @@ class Trainer:
         return self._epochs_below >= self.training.stop_patience
 
     @property
+    def standing(self) -> EpochResult:
+        """How the replicas stand after the last epoch."""
+        return self._result(wall_time_s=0.0)
+
+    @property
     def best_state(self) -> Weights:
         """Weights of each replica's best epoch (its first ones if it has none), on the CPU."""
         return {name: weight.cpu().clone() for name, weight in self._best_weights.items()}
