@@ -45,6 +45,7 @@ LAYERS = (
     "export",
     "retraining",
     "results",
+    "reproduction",
     "cli",
     "__main__",
 )
