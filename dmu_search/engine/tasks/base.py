@@ -64,6 +64,9 @@ class Task(Protocol[Batch]):
     ) -> Iterator[Batch]:
         """The batches of one epoch; generators, one per replica, advance."""
 
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """How many batches ``train_batches`` gives."""
+
     def loss(
         self,
         network: Network,

@@ -190,6 +190,10 @@ class GeneratedTask(ABC):
             draws = self._draw(generators, batch_size).to(self.device)
             yield self._placed(self.sequences(draws))
 
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """As the rules say."""
+        return self.rules.batches_per_epoch
+
     def loss(
         self,
         network: Network,
