@@ -5,6 +5,7 @@ from typing import Any
 from dmu_search.engine.tasks.adding import Adding
 from dmu_search.engine.tasks.base import BatchLoss, Task
 from dmu_search.engine.tasks.generated import GeneratedTask, Rules
+from dmu_search.engine.tasks.natlang import NatLang, Text
 from dmu_search.engine.tasks.noiseseq import NoiseSeq
 from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
 from dmu_search.engine.tasks.tempord import TempOrd
@@ -15,12 +16,14 @@ __all__ = [
     "Adding",
     "BatchLoss",
     "GeneratedTask",
+    "NatLang",
     "NoiseSeq",
     "PianoRolls",
     "PolyMusic",
     "Rules",
     "Task",
     "TempOrd",
+    "Text",
 ]
 
 # The synthetic tasks: made from rules, without a data set.
@@ -30,4 +33,4 @@ GENERATED: dict[str, type[GeneratedTask]] = {
     "noiseseq": NoiseSeq,
 }
 
-TASKS: dict[str, type[Task[Any]]] = {**GENERATED, "polymusic": PolyMusic}
+TASKS: dict[str, type[Task[Any]]] = {**GENERATED, "polymusic": PolyMusic, "natlang": NatLang}
