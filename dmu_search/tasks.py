@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from dmu_search.config.settings import DataSettings
-from dmu_search.data import Data, GeneratedData
+from dmu_search.data import Data, GeneratedData, Treebank
 from dmu_search.data.corpus import load_piano_rolls
 from dmu_search.data.files import DataStore
-from dmu_search.engine.tasks import GENERATED, PolyMusic, Rules, Task
+from dmu_search.data.treebank import load_treebank
+from dmu_search.engine.tasks import GENERATED, NatLang, PolyMusic, Rules, Task
 
 
 def load_data(task: str, settings: DataSettings) -> Data:
@@ -26,6 +27,8 @@ def load_data(task: str, settings: DataSettings) -> Data:
         )
         return GeneratedData(task, rules)
     store = DataStore.from_settings(root=settings.root, mirror=settings.mirror)
+    if task == "natlang":
+        return load_treebank(store, settings.limit)
     return load_piano_rolls(settings.corpus, store, settings.limit)
 
 
@@ -33,4 +36,6 @@ def make_task(task: str, data: Data, *, device: torch.device | str = "cpu") -> T
     """The task over loaded data, on a device."""
     if isinstance(data, GeneratedData):
         return GENERATED[task](data.rules, device=device)
+    if isinstance(data, Treebank):
+        return NatLang(data.text, device=device)
     return PolyMusic(data.rolls, device=device)

