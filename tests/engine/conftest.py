@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.tasks import GENERATED, PianoRolls, PolyMusic, Rules, Task
+from dmu_search.engine.tasks import GENERATED, NatLang, PianoRolls, PolyMusic, Rules, Task, Text
 
 CPU = torch.device("cpu")
 
@@ -38,10 +38,29 @@ def small_rolls() -> PianoRolls:
     )
 
 
+class SmallNatLang(NatLang):
+    """NatLang with few words, so that their embeddings and logits cost little."""
+
+    vocabulary = 7
+
+
+def random_words(count: int, seed: int) -> np.ndarray:
+    """Words each followed by the next one or, half as often, by the one after that."""
+    steps = np.random.default_rng(seed).choice([1, 1, 2], size=count)
+    return steps.cumsum() % SmallNatLang.vocabulary
+
+
+def small_text() -> Text:
+    """Three training streams of one whole chunk and a shorter one; test streams of one chunk."""
+    return Text(random_words(380, seed=1), random_words(150, seed=2), random_words(90, seed=3))
+
+
 def small_task(name: str, dtype: torch.dtype = torch.float32) -> Task[Any]:
     """Any task, with little data."""
     if name in GENERATED:
         return GENERATED[name](small_rules(), dtype=dtype)
+    if name == "natlang":
+        return SmallNatLang(small_text(), dtype=dtype)
     return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype)
 
 
