@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.table import Table
 from dmu_search.cli.screen import duration, open_console
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
-from dmu_search.config.keys import KEYS, PUBLISHED, TASKS, Value
+from dmu_search.config.keys import KEYS, MODELS, PUBLISHED, TASKS, Value
 from dmu_search.config.published import published
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import (
@@ -61,6 +61,8 @@ DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 _RUN_GROUPS = ("network.", "training.", "data.")
 _PROBE_S = 0.5
 _SPEAK_EVERY_S = 30.0
+# Runs whose pages are named at the end; MLflow's list has the others.
+_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,12 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
     given = parse_overrides("reproduce", words)
     values = _fixed(given)
     output_dir = Path(str(values["output_dir"]))
+    tasks = _tasks(given)
+    models = alternatives(given["model"]) if "model" in given else MODELS
+    _check_places(given, tasks, models)
     settings = settings_for(
-        _tasks(given),
-        alternatives(given["model"]) if "model" in given else (),
+        tasks,
+        models,
         cast(tuple[int, ...], alternatives(given["depth"])) if "depth" in given else (),
         alternatives(given["source"]) if "source" in given else PUBLISHED,
         output_dir=output_dir,
@@ -141,6 +146,16 @@ def _fixed(given: Mapping[str, Setting | Alternatives]) -> dict[str, Value]:
     defaults["plan_only"] = False
     plain = {k: v for k, v in given.items() if not isinstance(v, Alternatives)}
     return {**defaults, **cast(dict[str, Value], plain)}
+
+
+def _check_places(given: Iterable[str], tasks: Sequence[str], models: Sequence[str]) -> None:
+    faults = [
+        f"{name}: {reason}"
+        for name in given
+        if (reason := KEYS[name].misplaced(tasks, models)) is not None
+    ]
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _tasks(given: Mapping[str, Setting | Alternatives]) -> tuple[str, ...]:
@@ -239,6 +254,11 @@ def _write_plan(
 ) -> None:
     """A folder to be carried to another machine, and what to call there and here."""
     new = [each.job for each in jobs if each.job.continues is None]
+    if len(new) < len(jobs):
+        console.print(
+            f"{len(jobs) - len(new)} trainings were cut off here and are left out: their "
+            "checkpoints are on this machine; reproduce without plan_only goes on with them"
+        )
     if not new:
         return
     folder = make_unique_folder(output_dir / "plans", time.strftime("plan-%Y%m%d-%H%M%S"))
@@ -301,7 +321,7 @@ def _train(
             failed |= progress.report(plans, ended)
     for name in progress.open_runs(plans):
         tracking.recorder.close_for(name, "KILLED")
-    for line in tracking.where_to_look([plan.name for plan in plans]):
+    for line in tracking.where_to_look([plan.name for plan in plans][:_FEW]):
         console.print(line, highlight=False, soft_wrap=True)
     if stop.reason is not None:
         console.print("interrupted; the same command goes on where this one stopped")
