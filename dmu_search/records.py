@@ -136,6 +136,12 @@ def read_events(path: Path) -> Iterator[Event]:
                 ) from None
 
 
+def first_tags(path: Path) -> Mapping[str, str]:
+    """The tags that the run in the record ``path`` began with; none where there is no record."""
+    start = next(read_events(path), None) if path.exists() else None
+    return start["tags"] if start is not None else {}
+
+
 def _is_closed(events: Sequence[Event]) -> bool:
     return bool(events[-1]["event"] == "end")
 

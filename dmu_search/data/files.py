@@ -42,6 +42,8 @@ class DataFile:
         sha256: hexadecimal digest of the content.
         citation: where the data comes from and under which terms.
         way_around: how to do without the file, added to its error messages; may be empty.
+        served: whether ``url`` serves these bytes. Otherwise it is the page of what the file was
+            made from, which has to be put in place by hand.
     """
 
     name: str
@@ -50,6 +52,7 @@ class DataFile:
     sha256: str
     citation: str
     way_around: str = ""
+    served: bool = True
 
 
 DATA_FILES = {
@@ -64,6 +67,21 @@ DATA_FILES = {
             "licence for the file, so it is fetched and never redistributed"
         ),
         way_around="data.corpus=demo needs no file",
+    ),
+    "nottingham-midi": DataFile(
+        name="nottingham-midi.tar.gz",
+        url="https://github.com/jukedeck/nottingham-dataset",
+        size_bytes=210_627,
+        sha256="5bee6069fcd23942be3b6b13c6c131b3d3e81fa140cb3daebd8101dd10d9f842",
+        citation=(
+            "Nottingham folk tunes (E. Foxley's database) as MIDI files of Jukedeck's cleaned "
+            "edition, under the GPL version 3"
+        ),
+        way_around=(
+            "data.corpus=FOLDER reads its .mid files, those directly in the folder MIDI, from a "
+            "folder of your own"
+        ),
+        served=False,
     ),
 }
 
@@ -197,6 +215,8 @@ def _fault(path: Path, data_file: DataFile) -> str | None:
 
 def _fetch(data_file: DataFile, store: DataStore) -> Path:
     folder = store.cache_folder
+    if not data_file.served:
+        raise _missing(data_file, store, "nobody serves it as one file")
     try:
         return _download(data_file, folder)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
