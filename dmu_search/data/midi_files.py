@@ -93,8 +93,8 @@ def _in_zip(source: Path) -> Iterator[MidiFile]:
 
 def _is_midi(name: str) -> bool:
     path = PurePosixPath(name)
-    passed_over = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in MIDI_SUFFIXES and not passed_over
+    hidden = any(part.startswith(".") and part != ".." for part in path.parts)
+    return path.suffix.lower() in MIDI_SUFFIXES and not hidden and "__MACOSX" not in path.parts
 
 
 def _size_bytes(path: Path) -> int:
