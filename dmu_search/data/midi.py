@@ -216,5 +216,6 @@ def _parse(content: bytes) -> Any:
             return pretty_midi.PrettyMIDI(io.BytesIO(content))
     # The parser raises EOFError, OSError, ValueError, IndexError, KeyError and errors of its own.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        told = "it ends too early" if isinstance(error, EOFError) else type(error).__name__
+        reason = " ".join(str(error).split()) or told
         raise DataError(f"cannot be read as a MIDI file ({reason:.100})") from error

@@ -92,13 +92,13 @@ def test_every_bad_file_is_listed_with_its_reason_and_none_is_fatal(folder, stor
     reasons = {each.name: each.reason for each in corpus.midi.skipped}
     assert reasons == {
         "a empty.mid": "empty",
-        "b truncated.mid": "cannot be read as a MIDI file (EOFError)",
+        "b truncated.mid": "cannot be read as a MIDI file (it ends too early)",
         "c text.mid": "cannot be read as a MIDI file (MThd not found. Probably not a MIDI file)",
         "d silent.mid": "holds no notes (drums do not count)",
         "e short.mid": "must last 2 to 100,000 steps, got 1",
         "f twice.mid": "same content as 0.mid",
         "g link.mid": "cannot be read (no regular file)",
-        "i\nodd\\udcff.mid": "cannot be read as a MIDI file (EOFError)",
+        "i\nodd\\udcff.mid": "cannot be read as a MIDI file (it ends too early)",
     }
     assert "8 files skipped" in corpus.describe()
     assert corpus.warning.startswith(
