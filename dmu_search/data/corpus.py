@@ -23,7 +23,7 @@ class Corpus:
     Args:
         rolls: the three splits, after any limit.
         name: ``nottingham``, ``nottingham-midi`` or ``demo``, never ``auto``; for the user's own,
-            the name of the file, or of the folder with a slash behind it.
+            the name of the file, or of the folder and that it is one.
         sha256: of the notes and the split, see ``content_sha256``.
         source: file or folder that they were read from.
         warning: one sentence that the user must see, or None.
@@ -134,7 +134,7 @@ def _loader_of(corpus: str) -> _Loader:
         return CORPORA[corpus]
     source = Path(corpus)
     if source.is_dir():
-        return partial(_load_midi, f"{source.name}/", source)
+        return partial(_load_midi, f"{source.name} (folder)", source)
     if source.is_file() and source.name.lower().endswith(ARCHIVE_SUFFIXES):
         return partial(_load_midi, source.name, source)
     if source.is_file() and source.suffix.lower() == ".mat":

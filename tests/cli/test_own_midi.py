@@ -46,13 +46,13 @@ def test_a_plan_names_the_first_skipped_files(tunes, place, capsys):
     shown = capsys.readouterr().out.replace("\n", "")
     assert f"warning: {tunes}: 5 of 11 MIDI files skipped: a.mid" in shown
     assert "c.mid (cannot be read as a MIDI file (it ends too early)) and 2 more" in shown
-    assert "tunes/: 4 / 1 / 1 sequences" in shown
+    assert "tunes (folder): 4 / 1 / 1 sequences" in shown
     assert "in C major and A minor, 5 files skipped" in shown
 
 
 def test_doctor_reads_it(tunes, place, capsys):
     main(["doctor", "data.corpus=tunes", *place])
-    assert "ok   corpus       tunes/: 4 / 1 / 1 sequences" in capsys.readouterr().out
+    assert "ok   corpus       tunes (folder): 4 / 1 / 1 sequences" in capsys.readouterr().out
     main(["doctor", "data.corpus=elsewhere/", *place])
     assert "bad  corpus       cannot be used" in capsys.readouterr().out
 
@@ -72,7 +72,7 @@ def test_an_exported_setting_finds_it_from_anywhere_and_says_when_it_has_changed
     assert "has changed" not in capsys.readouterr().out
     # The provenance is of eighths.
     assert main(words) == 0
-    assert "tunes/: the data has changed since this setting was found" in capsys.readouterr().out
+    assert "tunes (folder): the data has changed since this setting was found" in capsys.readouterr().out
 
 
 def test_a_study_does_not_go_on_with_other_data(tunes, place, tmp_path, capsys):

@@ -69,7 +69,7 @@ def test_a_folder_and_its_archives_are_one_corpus(folder, store, kind):
     everything = corpus.rolls.train + corpus.rolls.valid + corpus.rolls.test
     assert lowest(everything) == list(range(40, 40 + TUNES))
     assert (corpus.warning, corpus.source) == (None, source)
-    assert corpus.name == ("my tunes/" if kind == "folder" else source.name)
+    assert corpus.name == ("my tunes (folder)" if kind == "folder" else source.name)
     assert corpus.sha256 == load_piano_rolls(str(folder), store).sha256
     assert "steps of 1/8, in their own keys, no files skipped, from" in corpus.describe()
     # Nothing is unpacked: the cache holds what was read, and nothing else was written.
