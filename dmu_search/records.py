@@ -7,6 +7,7 @@ lost, the records are what ``sync`` brings in later.
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,11 @@ class Recorder:
             params=dict(run.params),
             tags=dict(run.tags),
         )
+
+    def close_for(self, run_id: str, status: str) -> None:
+        """Close a run whose writer is gone."""
+        _drop_cut_off_line(self._path(run_id))
+        self.end(run_id, status)
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Keep ``metrics`` of epoch ``step``; an epoch already kept is left as it is.
@@ -142,8 +148,58 @@ def first_tags(path: Path) -> Mapping[str, str]:
     return start["tags"] if start is not None else {}
 
 
+class RecordTail:
+    """Reads a record while another process writes it.
+
+    Args:
+        path: of the record; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new_events(self) -> list[Event]:
+        """The events written since the last call, whole lines only."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [_with_nan(json.loads(line)) for line in whole.splitlines()]
+
+
 def _is_closed(events: Sequence[Event]) -> bool:
     return bool(events[-1]["event"] == "end")
+
+
+def collect_records(source: Path, own: Path) -> None:
+    """Copy the records in ``source`` to ``own``; a longer version of a record replaces a shorter.
+
+    Raises:
+        StorageError: two different runs have one name, or ``own`` cannot be written.
+    """
+    if source.resolve() == own.resolve():
+        return
+    for path in sorted(source.glob("*.jsonl")):
+        brought, target = path.read_bytes(), own / path.name
+        kept = target.read_bytes() if target.exists() else b""
+        if kept.startswith(brought):
+            continue
+        if not brought.startswith(kept):
+            raise StorageError(
+                f"{path}: {target} is another run of the same name, or went on by itself; rename "
+                "one of them"
+            )
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(brought)
+            partial.replace(target)
+        except OSError as fault:
+            raise not_writable(target, str(fault.strerror)) from None
 
 
 def last_step(path: Path) -> int:

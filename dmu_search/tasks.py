@@ -10,7 +10,7 @@ from dmu_search.data import Data, GeneratedData
 from dmu_search.data.corpus import load_piano_rolls
 from dmu_search.data.files import DataStore
 from dmu_search.data.midi import Reading
-from dmu_search.engine.tasks import GENERATED, PolyMusic, Rules, Task
+from dmu_search.engine.tasks import GENERATED, TASKS, Rules, Task
 
 
 def load_data(task: str, settings: DataSettings) -> Data:
@@ -34,6 +34,4 @@ def load_data(task: str, settings: DataSettings) -> Data:
 
 def make_task(task: str, data: Data, *, device: torch.device | str = "cpu") -> Task[Any]:
     """The task over loaded data, on a device."""
-    if isinstance(data, GeneratedData):
-        return GENERATED[task](data.rules, device=device)
-    return PolyMusic(data.rolls, device=device)
+    return TASKS[task](data.task_data, device=device)

@@ -34,9 +34,9 @@ LAYERS = (
     "errors",
     "folders",
     "invocation",
+    "records",
     "engine",
     "data",
-    "records",
     "config",
     "tasks",
     "study",
@@ -44,6 +44,8 @@ LAYERS = (
     "tune",
     "export",
     "retraining",
+    "results",
+    "reproduction",
     "cli",
     "__main__",
 )
@@ -101,7 +103,7 @@ def test_layers_import_only_earlier_ones() -> None:
 
 
 def test_the_engine_needs_torch_and_numpy_only() -> None:
-    ours = ("dmu_search.engine.", "dmu_search.errors.")
+    ours = tuple(f"dmu_search.{part}." for part in ("engine", "errors", "folders", "records"))
     faults = [
         f"{name_of(path)} imports {module}"
         for path in sorted((PACKAGE / "engine").rglob("*.py"))

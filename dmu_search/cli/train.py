@@ -23,11 +23,12 @@ from dmu_search.config.published import published
 from dmu_search.config.settings import PLACES, RunSettings, TrackingSettings, build
 from dmu_search.config.widths import weight_count
 from dmu_search.data import Data
+from dmu_search.engine.runs import Trained
 from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training import EpochResult
 from dmu_search.errors import ConfigError
-from dmu_search.folders import check_writable, make_folder
-from dmu_search.retraining import Retrained, retrain
+from dmu_search.folders import check_writable, make_folder, make_unique_folder
+from dmu_search.retraining import plan_run, retrain
 from dmu_search.tasks import load_data
 from dmu_search.tracking import open_tracking
 
@@ -51,7 +52,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     run_file = read_run_file(Path(str(file)))
     composed = compose_study(run_file.task, run_file.model, given).settings
     defaults = {k: v for k, v in composed.items() if not isinstance(v, Interval | Choice)}
-    run = run_file.run(_with_fresh_seeds(given, run_file, defaults), defaults)
+    run = run_file.run(_with_fresh_seeds(given, run_file), defaults)
     data = load_data(run.task, run.data)
     console = open_console()
     for warning in filter(None, (data.warning, _changed(run_file, given, data))):
@@ -63,17 +64,19 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     check_writable(output_dir)
     make_folder(output_dir)
     tracking = open_tracking(build(TrackingSettings, "tracking", defaults), output_dir)
-    retrained = retrain(
+    title = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = make_unique_folder(output_dir / "retrained", title)
+    trained = retrain(
+        plan_run(folder.name, run, data, {"config": str(file)}),
         run,
         data,
-        output_dir=output_dir,
-        tracking=tracking,
-        tags={"config": str(file)},
+        folder=folder,
+        recorder=tracking.recorder,
         on_epoch=_Progress(console, run.training.max_epochs, TASKS[run.task].objective),
     )
-    console.print(_results(run, data, retrained))
-    console.print(f"weights    {retrained.folder}", highlight=False, soft_wrap=True)
-    for line in tracking.where_to_look([retrained.name]):
+    console.print(_results(run, data, trained))
+    console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
+    for line in tracking.where_to_look([folder.name]):
         console.print(line, highlight=False, soft_wrap=True)
     return 0
 
@@ -98,24 +101,14 @@ def _changed(file: RunFile, given: Mapping[str, Value], data: Data) -> str | Non
     return f"{data.name}: the data has changed since this setting was found; results differ by it"
 
 
-def _with_fresh_seeds(
-    given: Mapping[str, Value], file: RunFile, defaults: Mapping[str, Value]
-) -> dict[str, Value]:
-    """Replicas and seeds where the command names none: as many runs as the paper's results have.
-
-    A setting found by a search is trained with seeds that the search did not use; otherwise the
-    luck of the seed that won would be counted again.
-    """
+def _with_fresh_seeds(given: Mapping[str, Value], file: RunFile) -> dict[str, Value]:
+    """Replicas and seeds where the command names none: as many runs as the paper's results have."""
     completed = dict(given)
     if file.provenance or "training.replicas" not in file.values:
         completed.setdefault("training.replicas", published(file.task).runs)
     if file.provenance:
-        used = [file.values.get(f"training.{name}", fallback) for name, fallback in _SEEDS.items()]
-        completed.setdefault("training.seed", sum(cast(int, value) for value in used))
+        completed.setdefault("training.seed", file.used_seeds.stop)
     return completed
-
-
-_SEEDS = {"seed": 0, "replicas": 1}
 
 
 def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile, path: str) -> None:
@@ -171,7 +164,7 @@ class _Progress:
         )
 
 
-def _results(run: RunSettings, data: Data, retrained: Retrained) -> Table:
+def _results(run: RunSettings, data: Data, trained: Trained) -> Table:
     """The objective of each replica at its best epoch, its mean, and the paper's."""
     objective = TASKS[run.task].objective
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -179,11 +172,11 @@ def _results(run: RunSettings, data: Data, retrained: Retrained) -> Table:
     for split in ("train", "val", "test"):
         table.add_column(split, justify="right")
     table.add_column("best epoch", justify="right")
-    columns = [retrained.metrics[f"{split}_{objective}"] for split in ("train", "val", "test")]
+    columns = [trained.metrics[f"{split}_{objective}"] for split in ("train", "val", "test")]
     for replica, values in enumerate(zip(*columns, strict=True)):
         seed = run.training.seed + replica
         cells = [score(value) for value in values]
-        epoch = f"{retrained.best_epoch[replica]}/{retrained.epochs}"
+        epoch = f"{trained.best_epoch[replica]}/{trained.epochs}"
         table.add_row(f"replica {replica}, seed {seed}", *cells, epoch)
     table.add_row("[bold]mean ± std", *(f"[bold]{_mean_std(values)}" for values in columns))
     result = published_result(run, data)

@@ -18,10 +18,15 @@ STEPS = ("1/2", "1/4", "1/6", "1/8", "1/12", "1/16", "1/24", "1/32")
 NOISES = ("fresh", "fixed")
 WIDTH_RULES = ("auto", "paper", "matched")
 
-CONFIGURED = frozenset({"tune", "train"})
+PUBLISHED = ("paper", "released")
+SOURCES = (*PUBLISHED, "best")
+
+CONFIGURED = frozenset({"tune", "train", "reproduce"})
 SEARCHED = frozenset({"tune"})
+ON_RAY = SEARCHED | {"reproduce"}
+SELECTED = frozenset({"reproduce", "report"})
 DATA = CONFIGURED | {"data", "doctor"}
-EVERYWHERE = DATA | {"sync"}
+EVERYWHERE = DATA | {"sync", "report"}
 
 
 @dataclass(frozen=True)
@@ -196,16 +201,32 @@ _CONVERT = {
 }
 
 _TABLE = (
-    Key("task", "text", "the task", SEARCHED | {"data"}, listable=True, choices=TASKS),
-    Key("model", "text", "the recurrent network", SEARCHED, listable=True, choices=MODELS),
+    Key("task", "text", "the task", ON_RAY | {"data"}, listable=True, choices=TASKS),
+    Key("model", "text", "the recurrent network", ON_RAY, listable=True, choices=MODELS),
     Key(
         "depth",
         "int",
         "layers (RHN: of the recurrence); null: the paper's shallowest for the task and model",
-        SEARCHED,
+        ON_RAY,
         listable=True,
         optional=True,
         minimum=1,
+    ),
+    Key("table", "int", "a table of the paper", SELECTED, listable=True, minimum=1, maximum=7),
+    Key("figure", "int", "a figure of the paper", SELECTED, listable=True, minimum=2, maximum=4),
+    Key(
+        "source",
+        "text",
+        "whose settings: the paper's, the authors' release's, or the best that was found",
+        SELECTED,
+        listable=True,
+        choices=SOURCES,
+    ),
+    Key(
+        "plan_only",
+        "bool",
+        "write the plan to a file, to be carried out on a machine that has only torch",
+        frozenset({"reproduce"}),
     ),
     Key("config", "path", "the exported or hand-written file to train", frozenset({"train"})),
     Key(
@@ -223,6 +244,14 @@ _TABLE = (
         "added to the biases that produce z_t at initialisation",
         searchable=True,
         models=("dmu",),
+    ),
+    Key(
+        "network.initialisation",
+        "text",
+        "of the recurrent block; released: xavier for DMU, pytorch (as torch.nn.Linear) for RHN",
+        searchable=True,
+        choices=("released", "xavier", "pytorch"),
+        models=("dmu", "rhn"),
     ),
     Key("training.learning_rate", "float", "of Adam", searchable=True, above=0),
     Key("training.weight_decay", "float", "coupled L2 of Adam", searchable=True, minimum=0),
@@ -347,22 +376,22 @@ _TABLE = (
         "resources.gpus_per_trial",
         "share",
         "share of a GPU for one trial; auto: measured where there is a GPU",
-        SEARCHED,
+        ON_RAY,
         minimum=0,
     ),
     Key(
         "resources.cpus_per_trial",
         "share",
         "CPU cores for one trial; auto: 1, or an even share when GPUs carry more trials than cores",
-        SEARCHED,
+        ON_RAY,
         above=0,
     ),
-    Key("resources.cpus", "int", "CPU cores to use; null: all", SEARCHED, optional=True, minimum=1),
+    Key("resources.cpus", "int", "CPU cores to use; null: all", ON_RAY, optional=True, minimum=1),
     Key(
         "resources.gpus",
         "int",
         "GPUs to use; null: those that Ray finds",
-        SEARCHED,
+        ON_RAY,
         optional=True,
         minimum=0,
     ),
@@ -370,14 +399,14 @@ _TABLE = (
         "resources.object_store_mb",
         "int",
         "Ray's shared memory on this machine, in MB",
-        SEARCHED,
+        ON_RAY,
         minimum=80,
     ),
     Key(
         "resources.address",
         "text",
         "of a running Ray cluster (auto: this machine's); null: start Ray here",
-        SEARCHED,
+        ON_RAY,
         optional=True,
     ),
     Key(

@@ -1,12 +1,10 @@
 """One trial: a trainer that Ray Tune steps, saves, restores and re-uses."""
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from ray import tune
 
@@ -14,6 +12,7 @@ from dmu_search.config.study import StudySettings
 from dmu_search.engine.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.tasks import make_task
+from dmu_search.tune.devices import assigned_device
 from dmu_search.tune.searcher import OBJECTIVE
 
 CHECKPOINT_FILE = "trainer.pt"
@@ -32,7 +31,7 @@ class TrainingTrial(tune.Trainable):
     ) -> None:
         """Prepare a new actor; ``data`` is shared by all trials of the study."""
         self._study = study
-        self._device = _device(study)
+        self._device = assigned_device()
         self._task = make_task(study.task, data, device=self._device)
         self._begin(config)
 
@@ -80,19 +79,3 @@ class TrainingTrial(tune.Trainable):
 def _objective(result: EpochResult, name: str) -> float:
     best = result.metrics[f"best_val_{name}"]
     return sum(best) / len(best)
-
-
-def _device(study: StudySettings) -> str:
-    """The GPU that Ray gave this actor, or the CPU.
-
-    Recent Ray leaves CUDA_VISIBLE_DEVICES alone for trials without a GPU, so they hide it.
-    """
-    assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()
-    if "GPU" not in assigned:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    torch.set_num_threads(max(1, int(assigned.get("CPU", 1.0))))
-    if "GPU" not in assigned or not torch.cuda.is_available():
-        return "cpu"
-    # A logical share isolates no memory; the cap makes a greedy trial fail alone.
-    torch.cuda.set_per_process_memory_fraction(min(1.0, assigned["GPU"]))
-    return "cuda"

@@ -72,7 +72,10 @@ def test_an_exported_setting_finds_it_from_anywhere_and_says_when_it_has_changed
     assert "has changed" not in capsys.readouterr().out
     # The provenance is of eighths.
     assert main(words) == 0
-    assert "tunes (folder): the data has changed since this setting was found" in capsys.readouterr().out
+    assert (
+        "tunes (folder): the data has changed since this setting was found"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_study_does_not_go_on_with_other_data(tunes, place, tmp_path, capsys):

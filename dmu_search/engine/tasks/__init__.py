@@ -3,7 +3,7 @@
 from typing import Any
 
 from dmu_search.engine.tasks.adding import Adding
-from dmu_search.engine.tasks.base import BatchLoss, Task
+from dmu_search.engine.tasks.base import BatchLoss, Task, TaskData
 from dmu_search.engine.tasks.generated import GeneratedTask, Rules
 from dmu_search.engine.tasks.noiseseq import NoiseSeq
 from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
@@ -20,6 +20,7 @@ __all__ = [
     "PolyMusic",
     "Rules",
     "Task",
+    "TaskData",
     "TempOrd",
 ]
 

@@ -1,8 +1,9 @@
 """PolyMusic: predict the notes of the next step of a piano roll."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
 from dmu_search.engine.rows import PackedRows
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks.base import BatchLoss, Direction
+from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.errors import DataError
 
 NOTES = 88
@@ -41,6 +42,27 @@ class PianoRolls:
     train: tuple[Roll, ...]
     valid: tuple[Roll, ...]
     test: tuple[Roll, ...]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Per split all tunes, one after the other, and the steps of each."""
+        arrays = {}
+        for split in SPLITS:
+            rolls = getattr(self, split)
+            arrays[f"{split}_notes"] = np.concatenate(rolls)
+            arrays[f"{split}_steps"] = np.array([len(roll) for roll in rolls])
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "PianoRolls":
+        """The inverse of ``to_arrays``."""
+        return cls(
+            **{
+                split: tuple(
+                    np.split(arrays[f"{split}_notes"], arrays[f"{split}_steps"].cumsum()[:-1])
+                )
+                for split in SPLITS
+            }
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +120,7 @@ class PolyMusic:
     objective: ClassVar[str] = "nll_nats"
     direction: ClassVar[Direction] = "minimize"
     loss_name: ClassVar[str] = "nll_nats"
+    data_type: ClassVar[type[TaskData]] = PianoRolls
 
     def __init__(
         self,
@@ -126,6 +149,10 @@ class PolyMusic:
         orders = torch.stack([torch.randperm(count, generator=each) for each in generators])
         for sequences in torch.split(orders, batch_size, dim=1):
             yield self._batch("train", sequences)
+
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """Of so many tunes each, the last maybe of fewer."""
+        return math.ceil(len(self._splits["train"].lengths) / batch_size)
 
     def loss(
         self,
