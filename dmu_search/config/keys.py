@@ -6,6 +6,7 @@ Everything that has to know a key (parsing, checking, help, did-you-mean) reads 
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 Value = bool | int | float | str | None | tuple[int, ...]
 
@@ -13,7 +14,8 @@ MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
 SYNTHETIC = ("adding", "tempord", "noiseseq")
 ON_FILES = ("polymusic", "natlang")
 TASKS = (*SYNTHETIC, *ON_FILES)
-CORPORA = ("nottingham", "demo", "auto")
+CORPORA = ("nottingham", "nottingham-midi", "demo", "auto")
+STEPS = ("1/2", "1/4", "1/6", "1/8", "1/12", "1/16", "1/24", "1/32")
 NOISES = ("fresh", "fixed")
 WIDTH_RULES = ("auto", "paper", "matched")
 
@@ -34,7 +36,7 @@ class Key:
 
     Attributes:
         name: dotted name, as on the command line.
-        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``share`` or ``widths``.
+        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``share``, ``widths`` or ``corpus``.
         help: what it is, with its unit.
         commands: the commands that take it.
         searchable: whether it may be a distribution.
@@ -86,8 +88,8 @@ class Key:
             if self.optional:
                 return None
             raise ValueError(f"must be {self.rule()}, got null")
-        if self.kind == "widths":
-            return _check_widths(value)
+        if self.kind in _CHECKS:
+            return _CHECKS[self.kind][1](value)
         converted = _CONVERT[self.kind](value)
         if converted is None or not self._holds(converted):
             raise ValueError(f"must be {self.rule()}, got {value!r}{_meant(value, self.choices)}")
@@ -110,8 +112,8 @@ class Key:
         """The values it takes, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        if self.kind == "widths":
-            return _WIDTHS_RULE
+        if self.kind in _CHECKS:
+            return _CHECKS[self.kind][0]
         noun = {
             "int": "a whole number",
             "float": "a number",
@@ -141,6 +143,26 @@ def _check_widths(value: object) -> Value:
     if isinstance(value, Sequence) and value and all(_is_width(width) for width in value):
         return tuple(value)
     raise ValueError(f"must be {_WIDTHS_RULE}, got {value!r}")
+
+
+_CORPUS_RULE = (
+    f"one of {', '.join(CORPORA)}, or the path of a folder or archive of MIDI files, or of a .mat "
+    "file with rolls as in Nottingham.mat"
+)
+
+
+def _check_corpus(value: object) -> Value:
+    """A name as it is, a path made absolute: an exported file is used from other folders too."""
+    if value in CORPORA:
+        return str(value)
+    if isinstance(value, str) and value:
+        path = Path(value).expanduser()
+        if path.exists() or any(sign in value for sign in "/.~"):
+            return str(path.absolute())
+    raise ValueError(f"must be {_CORPUS_RULE}, got {value!r}{_meant(value, CORPORA)}")
+
+
+_CHECKS = {"widths": (_WIDTHS_RULE, _check_widths), "corpus": (_CORPUS_RULE, _check_corpus)}
 
 
 def _is_width(value: object) -> bool:
@@ -420,10 +442,24 @@ _TABLE = (
     ),
     Key(
         "data.corpus",
-        "text",
+        "corpus",
         "which music: auto falls back to demo",
         DATA,
-        choices=CORPORA,
+        tasks=("polymusic",),
+    ),
+    Key(
+        "data.step",
+        "text",
+        "note value of a time step, for corpora read from MIDI files only",
+        DATA,
+        choices=STEPS,
+        tasks=("polymusic",),
+    ),
+    Key(
+        "data.transpose",
+        "bool",
+        "whether tunes are moved to C major or A minor, for corpora read from MIDI files only",
+        DATA,
         tasks=("polymusic",),
     ),
     Key(
