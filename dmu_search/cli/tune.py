@@ -18,7 +18,6 @@ from dmu_search.config.study import StudySettings, studies_of
 from dmu_search.config.study_files import Study, create_studies, find_studies
 from dmu_search.data import Data
 from dmu_search.engine.backend import BackendChoice, choose_backend
-from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import ConfigError
 from dmu_search.export import Kept, keep_best, provenance
 from dmu_search.folders import check_writable, make_folder
@@ -129,7 +128,7 @@ def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> 
         command.console,
         trials=settings.search.trials,
         max_epochs=settings.max_epochs,
-        metric=f"val_{TASKS[settings.task].objective}",
+        metric=study_pages.objective_name(settings),
         published=published_in_words(settings, data),
     )
     try:
@@ -156,7 +155,15 @@ def _study_run(study: Study, data: Data, share: TrialShare) -> RunStart:
     params |= {name: str(distribution) for name, distribution in settings.space.items()}
     params |= {
         f"search.{name}": getattr(settings.search, name)
-        for name in ("trials", "sampler", "scheduler", "seed", "reduction_factor", "warm_start")
+        for name in (
+            "trials",
+            "objective",
+            "sampler",
+            "scheduler",
+            "seed",
+            "reduction_factor",
+            "warm_start",
+        )
     }
     params["search.grace_epochs"] = settings.grace_epochs
     return RunStart(
@@ -185,6 +192,7 @@ def _keep(tracking: Tracking, study: Study, data: Data, best: BestTrial, backend
         data=data,
         metrics=best.summary,
         objective=best.objective,
+        search_objective=settings.search.objective,
         trial=best.number,
         warm_start=best.warm_start,
         run_id=best.run_id,

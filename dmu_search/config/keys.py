@@ -15,6 +15,7 @@ TASKS = (*SYNTHETIC, "polymusic")
 CORPORA = ("nottingham", "demo", "auto")
 NOISES = ("fresh", "fixed")
 WIDTH_RULES = ("auto", "paper", "matched")
+OBJECTIVES = ("mean_over_replicas", "median_over_replicas", "worst_replica")
 
 CONFIGURED = frozenset({"tune", "train"})
 SEARCHED = frozenset({"tune"})
@@ -254,6 +255,13 @@ _TABLE = (
     Key("training.replicas", "int", "independently seeded copies trained together", minimum=1),
     Key("training.seed", "int", "seed of replica 0; replica i has seed + i", minimum=0),
     Key("search.trials", "int", "trials of a study, warm starts included", SEARCHED, minimum=1),
+    Key(
+        "search.objective",
+        "text",
+        "what a trial is judged by: the best validation results of its training.replicas as one",
+        SEARCHED,
+        choices=OBJECTIVES,
+    ),
     Key(
         "search.sampler",
         "text",

@@ -35,6 +35,13 @@ def test_the_cost_counts_the_largest_batches(capsys):
     assert set(costs.values()) == {"1.8e+04"}
 
 
+def test_the_plan_says_what_trials_are_judged_by(capsys):
+    tune(["task=adding"], dry_run=True)
+    assert "objective  best val_mse\n" in capsys.readouterr().out
+    tune(["task=adding", "training.replicas=3", "search.objective=worst_replica"], dry_run=True)
+    assert "objective  best val_mse, worst of 3 replicas\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("task", "runs"), [("adding", 51), ("polymusic", 5)])
 def test_train_has_as_many_replicas_as_the_paper_has_runs(task, runs, capsys, tmp_path):
     file = tmp_path / "mine.yaml"
