@@ -14,6 +14,7 @@ SYNTHETIC = ("adding", "tempord", "noiseseq")
 TASKS = (*SYNTHETIC, "polymusic")
 CORPORA = ("nottingham", "demo", "auto")
 NOISES = ("fresh", "fixed")
+CLIPPINGS = ("off", "norm")
 WIDTH_RULES = ("auto", "paper", "matched")
 OBJECTIVES = ("mean_over_replicas", "median_over_replicas", "worst_replica")
 
@@ -83,6 +84,8 @@ class Key:
             raise ValueError(f"must be {self.rule()}, got null")
         if self.kind == "widths":
             return _check_widths(value)
+        if value is False and "off" in self.choices:
+            value = "off"  # what YAML makes of the bare word
         converted = _CONVERT[self.kind](value)
         if converted is None or not self._holds(converted):
             raise ValueError(f"must be {self.rule()}, got {value!r}{_meant(value, self.choices)}")
@@ -238,6 +241,21 @@ _TABLE = (
         "whether the block's weight decay follows its learning rate",
         searchable=True,
         models=("dmu",),
+    ),
+    Key(
+        "training.gradient_clipping",
+        "text",
+        "off, or norm: a replica's gradient, all weights together, is scaled down to a norm",
+        searchable=True,
+        choices=CLIPPINGS,
+    ),
+    Key(
+        "training.gradient_clip_norm",
+        "float",
+        "the largest norm of the gradient of a replica, with training.gradient_clipping=norm",
+        searchable=True,
+        above=0,
+        only_if=("training.gradient_clipping", "norm"),
     ),
     Key(
         "training.stop_below",

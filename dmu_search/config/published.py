@@ -12,6 +12,8 @@ from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import configuration_root
 
 SOURCES = ("paper", "released")
+# Of every published setting: the release clips no gradient, and the paper speaks of none.
+_ALWAYS = {"training.gradient_clipping": "off"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ def published(task: str) -> Published:
 def _settings(depths: dict[Any, dict[str, Any]]) -> dict[int, dict[str, Value]]:
     shared = depths["all"]
     return {
-        depth: {name: KEYS[name].check(value) for name, value in {**shared, **own}.items()}
+        depth: {
+            name: KEYS[name].check(value) for name, value in {**_ALWAYS, **shared, **own}.items()
+        }
         for depth, own in depths.items()
         if depth != "all"
     }

@@ -17,6 +17,8 @@ BLOCK_LEARNING_RATE_RULES: dict[str, Callable[[TrainingSettings, int, int], floa
     "ratio": lambda settings, layer, depth: settings.block_learning_rate_ratio,
 }
 
+GRADIENT_CLIPPINGS = ("off", "norm")
+
 
 @dataclass(frozen=True)
 class ParameterGroup:
@@ -84,6 +86,25 @@ def adam(
         for group in parameter_groups(network, settings)
     ]
     return torch.optim.Adam(groups, fused=True)
+
+
+def clip_gradients(weights: Mapping[str, Tensor], largest_norm: float) -> None:
+    """Scale each replica's gradient down to ``largest_norm`` where its norm is larger.
+
+    ``g * min(1, largest_norm / (|g| + 1e-6))`` with the Euclidean norm over all weights of the
+    replica, as ``torch.nn.utils.clip_grad_norm_`` does for one network. A gradient that is short
+    enough is not changed by a bit, and no replica's norm depends on another's.
+
+    Args:
+        weights: ``(replica, ..)`` each, with their gradients.
+        largest_norm: > 0.
+    """
+    gradients = [weight.grad for weight in weights.values() if weight.grad is not None]
+    norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
+    norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    factor = (largest_norm / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.reshape(-1, *[1] * (gradient.ndim - 1)))
 
 
 def decay_learning_rates(optimiser: torch.optim.Optimizer, gamma: float) -> None:

@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.network import Weights
-from dmu_search.engine.optimiser import adam, decay_learning_rates
+from dmu_search.engine.optimiser import (
+    GRADIENT_CLIPPINGS,
+    adam,
+    clip_gradients,
+    decay_learning_rates,
+)
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import Task
 from dmu_search.errors import ConfigError, TrialError
@@ -69,6 +74,7 @@ class Trainer:
         self, task: Task[Any], network: NetworkSettings, training: TrainingSettings
     ) -> None:
         _check_stop_rule(task, training)
+        _check_clipping(training)
         self.task = task
         self.network = task.network(network)
         self.training = training
@@ -149,6 +155,8 @@ class Trainer:
             loss = self.task.loss(self.network, self.weights, batch=batch, carry=carry)
             # The sum gives every replica the gradient of its own mean.
             torch.autograd.backward(loss.mean.sum())
+            if self.training.gradient_clipping == "norm":
+                clip_gradients(self.weights, self.training.gradient_clip_norm)
             self._optimiser.step()
             total += loss.mean.detach() * loss.terms
             terms += loss.terms
@@ -293,4 +301,12 @@ def _check_stop_rule(task: Task[Any], training: TrainingSettings) -> None:
         raise ConfigError(
             f"training.stop_below: {task.objective} is to be large, so falling below "
             f"{training.stop_below:g} is no success; use null"
+        )
+
+
+def _check_clipping(training: TrainingSettings) -> None:
+    if training.gradient_clipping not in GRADIENT_CLIPPINGS:
+        raise ConfigError(
+            f"training.gradient_clipping: must be one of {', '.join(GRADIENT_CLIPPINGS)}, "
+            f"got {training.gradient_clipping!r}"
         )

@@ -1,7 +1,16 @@
 import pytest
 
-from dmu_search.config.keys import KEYS, MODELS, NOISES, SYNTHETIC, TASKS, did_you_mean, keys_of
-from dmu_search.engine import cells, tasks
+from dmu_search.config.keys import (
+    CLIPPINGS,
+    KEYS,
+    MODELS,
+    NOISES,
+    SYNTHETIC,
+    TASKS,
+    did_you_mean,
+    keys_of,
+)
+from dmu_search.engine import cells, optimiser, tasks
 from dmu_search.engine.tasks import generated
 
 
@@ -10,6 +19,7 @@ def test_choices_are_those_of_the_engine():
     assert tuple(tasks.TASKS) == TASKS
     assert tuple(tasks.GENERATED) == SYNTHETIC
     assert generated.NOISES == NOISES
+    assert optimiser.GRADIENT_CLIPPINGS == CLIPPINGS
     assert KEYS["data.length"].minimum == generated.SHORTEST
 
 
@@ -25,6 +35,8 @@ def test_choices_are_those_of_the_engine():
         ("resources.gpus_per_trial", 0.25, 0.25),
         ("search.time_budget_s", None, None),
         ("resume", 2026, "2026"),
+        # YAML reads a bare off as false.
+        ("training.gradient_clipping", False, "off"),
     ],
 )
 def test_good_values_take_the_type_of_the_key(name, given, kept):
@@ -43,6 +55,7 @@ def test_good_values_take_the_type_of_the_key(name, given, kept):
         ("training.batch_size", 0.5, "must be a whole number >= 1, got 0.5"),
         ("training.max_epochs", None, "must be a whole number >= 1, got null"),
         ("search.sampler", "tpee", r"one of tpe, random, got 'tpee' \(did you mean tpe\?\)"),
+        ("training.gradient_clipping", True, "must be one of off, norm, got True"),
         ("network.widths", [0], "must be auto, paper, matched or a list"),
         ("network.widths", "papr", r"did you mean paper\?"),
     ],
