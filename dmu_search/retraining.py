@@ -11,7 +11,6 @@ from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.exported import write_run_file
 from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
-from dmu_search.engine.backend import choose_backend
 from dmu_search.engine.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.errors import TrialError
@@ -131,7 +130,7 @@ def _save(
     metrics: Mapping[str, tuple[float, ...]],
     name: str,
 ) -> None:
-    backend = choose_backend(trainer.task.device, trainer.task.dtype).name
+    backend = trainer.backend.name
     source = provenance(study=name, data=data, metrics=summary_metrics(metrics), backend=backend)
     write_run_file(folder / "config.yaml", run, source)
     torch.save(trainer.best_state, folder / "best_weights.pt")

@@ -41,7 +41,7 @@ def print_header(
         **_what(settings, data),
         "devices": _devices(cluster, share),
         "at a time": _at_a_time(share),
-        "engine": _engine(backend),
+        "engine": engine_in_words(backend),
         "MLflow": "off: records only" if tracking.runs is None else tracking.runs.uri,
         "folder": str(study.folder),
     }
@@ -112,10 +112,16 @@ def _devices(cluster: Cluster, share: TrialShare) -> str:
     return text
 
 
-def _engine(backend: BackendChoice) -> str:
-    if backend.name == "native":
-        return f"native loop, {backend.reason}"
-    return f"PyTorch loop, several times slower than the native one: {backend.reason}"
+_ENGINES = {
+    "graphs": "CUDA graphs of whole steps, {}",
+    "native": "native loop, {}",
+    "reference": "PyTorch loop, several times slower than could be: {}",
+}
+
+
+def engine_in_words(backend: BackendChoice) -> str:
+    """What trains, and why that."""
+    return _ENGINES[backend.name].format(backend.reason)
 
 
 def _at_a_time(share: TrialShare) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,21 +72,51 @@ def parameter_groups(network: Network, settings: TrainingSettings) -> tuple[Para
 
 
 def adam(
-    weights: Mapping[str, Tensor], network: Network, settings: TrainingSettings
+    weights: Mapping[str, Tensor],
+    network: Network,
+    settings: TrainingSettings,
+    *,
+    recordable: bool = False,
 ) -> torch.optim.Adam:
     """Adam over the groups of ``parameter_groups``.
 
     Everything it does is elementwise, so replicas train independently of each other.
+
+    Args:
+        weights: of the network.
+        network: names the groups.
+        settings: learning rates and weight decays.
+        recordable: whether steps will be recorded and replayed: learning rates are then tensors
+            beside the weights, so that a replayed step sees them change. They are in single
+            precision, all that PyTorch's kernel reads.
     """
+    device = next(iter(weights.values())).device
+
+    def rate(value: float) -> Tensor | float:
+        return torch.tensor(value, dtype=torch.float32, device=device) if recordable else value
+
     groups = [
         {
             "params": [weights[name] for name in group.names],
-            "lr": group.learning_rate,
+            "lr": rate(group.learning_rate),
             "weight_decay": group.weight_decay,
         }
         for group in parameter_groups(network, settings)
     ]
-    return torch.optim.Adam(groups, fused=True)
+    return torch.optim.Adam(groups, fused=True, capturable=recordable)
+
+
+def restore(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a state, whether it was saved by a recordable optimiser or not.
+
+    The optimiser keeps its kind. What it held before is replaced, so recorded steps of it are void.
+    """
+    own = [(group["lr"], group["capturable"]) for group in optimiser.param_groups]
+    optimiser.load_state_dict(dict(state))
+    for group, (rate, recordable) in zip(optimiser.param_groups, own, strict=True):
+        saved = float(group["lr"])
+        group["lr"] = rate.fill_(saved) if isinstance(rate, Tensor) else saved
+        group["capturable"] = recordable
 
 
 def clip_gradients(weights: Mapping[str, Tensor], largest_norm: float) -> None:
@@ -108,6 +139,6 @@ def clip_gradients(weights: Mapping[str, Tensor], largest_norm: float) -> None:
 
 
 def decay_learning_rates(optimiser: torch.optim.Optimizer, gamma: float) -> None:
-    """Multiply every learning rate by ``gamma``."""
+    """Multiply every learning rate by ``gamma``, in place where it is a tensor."""
     for group in optimiser.param_groups:
         group["lr"] *= gamma

@@ -10,14 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dmu_search.engine.backend import BackendChoice
 from dmu_search.engine.network import Weights
 from dmu_search.engine.optimiser import (
     GRADIENT_CLIPPINGS,
     adam,
-    clip_gradients,
     decay_learning_rates,
+    restore,
+)
+from dmu_search.engine.passes import (
+    BucketedPass,
+    Pass,
+    PlainPass,
+    Runner,
+    default_runner,
+    training_backend,
 )
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
+from dmu_search.engine.step import TrainingStep
 from dmu_search.engine.tasks.base import Task
 from dmu_search.errors import ConfigError, TrialError
 
@@ -64,6 +74,8 @@ class Trainer:
         task: data, loss and metrics.
         network: what to train.
         training: how to.
+        runner: how to repeat steps in the buckets of a task that has them; None leaves the choice
+            to the backend in use.
 
     Raises:
         ConfigError: if a setting names something that does not exist, or the task has no objective
@@ -71,7 +83,12 @@ class Trainer:
     """
 
     def __init__(
-        self, task: Task[Any], network: NetworkSettings, training: TrainingSettings
+        self,
+        task: Task[Any],
+        network: NetworkSettings,
+        training: TrainingSettings,
+        *,
+        runner: Runner | None = None,
     ) -> None:
         _check_stop_rule(task, training)
         _check_clipping(training)
@@ -87,7 +104,11 @@ class Trainer:
         self.weights: Weights = {
             name: weight.to(task.device).requires_grad_() for name, weight in drawn.items()
         }
-        self._optimiser = adam(self.weights, self.network, training)
+        self._runner = runner or default_runner(task)
+        self._optimiser = adam(
+            self.weights, self.network, training, recordable=self._runner is not None
+        )
+        self._pass = self._make_pass()
         self._best_weights = {
             name: weight.detach().clone() for name, weight in self.weights.items()
         }
@@ -107,6 +128,18 @@ class Trainer:
     def _done(self) -> Tensor:
         """Which replicas have met the stop rule; their count of epochs no longer changes."""
         return self._epochs_below >= self.training.stop_patience
+
+    @property
+    def backend(self) -> BackendChoice:
+        """What the training runs on, and why."""
+        if self.problem is not None:
+            return BackendChoice("reference", self.problem)
+        return training_backend(type(self.task), self.task.device, self.task.dtype)
+
+    @property
+    def problem(self) -> str | None:
+        """Why training does not run on the chosen backend, in a sentence; None if it does."""
+        return self._pass.problem
 
     @property
     def best_state(self) -> Weights:
@@ -129,7 +162,7 @@ class Trainer:
                 "raise training.max_epochs to go on"
             )
         started = time.perf_counter()
-        train_loss = self._train()
+        train_loss = self._pass(self._generators)
         validation = self._evaluate(self.weights, "valid")
         self.epoch += 1
         objective = validation[f"{PREFIXES['valid']}_{self.task.objective}"]
@@ -145,23 +178,11 @@ class Trainer:
         decay_learning_rates(self._optimiser, self.training.gamma)
         return self._result(wall_time_s=time.perf_counter() - started)
 
-    def _train(self) -> Tensor:
-        """One pass over the training split; returns the mean loss on the way, ``(replica,)``."""
-        total = torch.zeros(self.training.replicas, dtype=torch.float64, device=self.task.device)
-        terms = torch.zeros_like(total)
-        carry = None
-        for batch in self.task.train_batches(self._generators, self.training.batch_size):
-            self._optimiser.zero_grad()
-            loss = self.task.loss(self.network, self.weights, batch=batch, carry=carry)
-            # The sum gives every replica the gradient of its own mean.
-            torch.autograd.backward(loss.mean.sum())
-            if self.training.gradient_clipping == "norm":
-                clip_gradients(self.weights, self.training.gradient_clip_norm)
-            self._optimiser.step()
-            total += loss.mean.detach() * loss.terms
-            terms += loss.terms
-            carry = loss.carry
-        return (total / terms).cpu()
+    def _make_pass(self) -> Pass:
+        step = TrainingStep.of(
+            self.task, self.network, self.weights, self._optimiser, self.training
+        )
+        return PlainPass(step) if self._runner is None else BucketedPass(step, self._runner)
 
     def _evaluate(self, weights: Mapping[str, Tensor], split: str) -> dict[str, Tensor]:
         with torch.inference_mode():
@@ -274,7 +295,8 @@ class Trainer:
         for name, weight in self.weights.items():
             weight.detach().copy_(state["weights"][name])
             self._best_weights[name].copy_(state["best_weights"][name])
-        self._optimiser.load_state_dict(state["optimiser"])
+        restore(self._optimiser, state["optimiser"])
+        self._pass = self._make_pass()
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.set_state(saved.cpu())
         self.epoch = state["epoch"]

@@ -17,6 +17,7 @@ class TrialView:
         warm_start: source of a warm start, else None.
         epoch_wall_time_s: duration of its last epoch; None before the first.
         error: one sentence, for a failed trial.
+        problem: one sentence, for a trial that runs slower than it should.
     """
 
     number: int
@@ -27,6 +28,7 @@ class TrialView:
     warm_start: str | None
     epoch_wall_time_s: float | None = None
     error: str | None = None
+    problem: str | None = None
 
 
 class Watcher(Protocol):

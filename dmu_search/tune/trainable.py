@@ -25,8 +25,8 @@ class TrainingTrial(tune.Trainable):
 
     A result holds ``objective`` (by ``search.objective``, of the best validation results so far),
     ``finished`` (the whole budget is used), ``diverged`` (nothing further can come of it),
-    ``metrics`` of the epoch and, in the last result of a finished trial, ``summary`` with all
-    splits at the best epoch.
+    ``problem`` (why it runs slower than it should), ``metrics`` of the epoch and, in the last
+    result of a finished trial, ``summary`` with all splits at the best epoch.
     """
 
     def setup(  # type: ignore[override]  # Tune passes what `with_parameters` was given.
@@ -62,6 +62,7 @@ class TrainingTrial(tune.Trainable):
             "metrics": replica_metrics({**result.metrics, "best_epoch": result.best_epoch})
             | {"epoch_wall_time_s": result.wall_time_s},
             "summary": summary_metrics(self._trainer.evaluate_best()) if finished else {},
+            "problem": self._trainer.problem,
             "should_checkpoint": self._checkpoint_is_due(),
         }
 

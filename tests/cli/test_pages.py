@@ -4,10 +4,13 @@ import re
 
 import pytest
 
-from dmu_search.cli.screen import score
+from dmu_search.cli.screen import SearchScreen, open_console, score
+from dmu_search.cli.study_pages import engine_in_words
 from dmu_search.cli.train import train
 from dmu_search.cli.tune import tune
 from dmu_search.config.keys import MODELS, SYNTHETIC, TASKS
+from dmu_search.engine.backend import BackendChoice
+from dmu_search.tune.progress import TrialView
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +52,20 @@ def test_train_has_as_many_replicas_as_the_paper_has_runs(task, runs, capsys, tm
     own = ["data.corpus=demo", f"data.root={tmp_path}"] if task == "polymusic" else []
     assert train([f"config={file}", *own], dry_run=True) == 0
     assert f"replicas   {runs}, seeds 0 to {runs - 1}" in capsys.readouterr().out
+
+
+def test_a_problem_of_many_trials_is_named_once(capsys):
+    screen = SearchScreen(open_console(), trials=2, max_epochs=3, metric="loss", published=None)
+    for number in (0, 1):
+        screen.update(TrialView(number, "running", 1, 0.5, {}, None, problem="no CUDA graphs: why"))
+    shown = capsys.readouterr().out
+    assert shown.count("warning: trial 0: no CUDA graphs: why\n") == 1
+    assert "trial 1: no CUDA" not in shown
+
+
+@pytest.mark.parametrize(("name", "words"), [("graphs", "CUDA graphs"), ("reference", "PyTorch")])
+def test_the_header_says_what_trains(name, words):
+    assert engine_in_words(BackendChoice(name, "because")).startswith(words)
 
 
 @pytest.mark.parametrize(

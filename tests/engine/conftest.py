@@ -38,11 +38,13 @@ def small_rolls() -> PianoRolls:
     )
 
 
-def small_task(name: str, dtype: torch.dtype = torch.float32) -> Task[Any]:
+def small_task(
+    name: str, dtype: torch.dtype = torch.float32, device: torch.device | str = CPU
+) -> Task[Any]:
     """Any task, with little data."""
     if name in GENERATED:
-        return GENERATED[name](small_rules(), dtype=dtype)
-    return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype)
+        return GENERATED[name](small_rules(), dtype=dtype, device=device)
+    return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype, device=device)
 
 
 @pytest.fixture(scope="session")
