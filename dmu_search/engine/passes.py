@@ -1,5 +1,6 @@
 """One pass over the training data: batch by batch as it comes, or by recorded steps."""
 
+import gc
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
@@ -150,6 +151,8 @@ class BucketedPass:
 
     def _record(self) -> dict[Hashable, tuple[FixedBatch, Replay]]:
         """The step over the tensors of one batch of each bucket, which take in later ones."""
+        # What was recorded for an earlier trial of this process may wait in a reference cycle.
+        gc.collect()
         training = self._step.training
         recorded: dict[Hashable, tuple[FixedBatch, Replay]] = {}
         for batch in self._task.bucket_examples(training.replicas, training.batch_size):

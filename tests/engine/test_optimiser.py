@@ -9,6 +9,7 @@ from dmu_search.engine.optimiser import (
     clip_gradients,
     decay_learning_rates,
     parameter_groups,
+    restore,
 )
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks import PolyMusic
@@ -117,6 +118,28 @@ def test_a_bad_gradient_spoils_no_other_replica(bad: float) -> None:
     clip_gradients(expected, 0.5)
     for name, weight in weights.items():
         assert torch.equal(weight.grad[[0, 2]], expected[name].grad[[0, 2]])
+
+
+def test_a_recorded_step_sees_learning_rates_change() -> None:
+    """They stay the same tensors, whatever happens to them."""
+    network = PolyMusic.network(NetworkSettings("dmu", (4,)))
+    weights = network.initialise([torch.Generator()])
+    optimiser, plain = (
+        adam(weights, network, TrainingSettings(0.5), recordable=recordable)
+        for recordable in (True, False)
+    )
+    rates = [group["lr"] for group in optimiser.param_groups]
+    decay_learning_rates(optimiser, 0.5)
+    assert [float(rate) for rate in rates] == [0.25, 0.25]
+    for saved in (plain.state_dict(), optimiser.state_dict()):
+        restore(optimiser, saved)
+        assert all(g["lr"] is r for g, r in zip(optimiser.param_groups, rates, strict=True))
+        assert [float(rate) for rate in rates] == [group["lr"] for group in saved["param_groups"]]
+        assert all(group["capturable"] for group in optimiser.param_groups)
+        restore(plain, saved)
+        assert all(type(group["lr"]) is float for group in plain.param_groups)
+        assert not any(group["capturable"] for group in plain.param_groups)
+        decay_learning_rates(optimiser, 0.5)
 
 
 def test_unknown_rule() -> None:
