@@ -41,7 +41,7 @@ from contenders import (
 
 from dmu_search.data.corpus import Corpus, load_piano_rolls
 from dmu_search.data.files import DataStore
-from dmu_search.engine.backend import BACKEND_VARIABLE, BACKENDS, choose_backend
+from dmu_search.engine.backend import BACKEND_VARIABLE, choose_backend
 from dmu_search.engine.native.products import multiply
 from dmu_search.engine.network import build_network
 from dmu_search.engine.rows import PackedRows
@@ -49,6 +49,7 @@ from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks.polymusic import NOTES, PolyMusic
 
 CPU = torch.device("cpu")
+BACKENDS = ("native", "reference")  # those that a CPU has
 DMU_WIDTHS = {1: 100, 2: 122, 5: 131, 10: 136}  # Table 2 of the paper
 POLYMUSIC = [
     *(NetworkSettings("dmu", (width,) * depth) for depth, width in DMU_WIDTHS.items()),

@@ -9,7 +9,6 @@ from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.exported import write_run_file
 from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
-from dmu_search.engine.backend import choose_backend
 from dmu_search.engine.metrics import summary_metrics
 from dmu_search.engine.runs import PlannedRun, Trained, carry_out
 from dmu_search.engine.training import EpochResult, Trainer
@@ -61,9 +60,10 @@ def retrain(
     task = make_task(run.task, data, device=device)
 
     def keep_config(trainer: Trainer, trained: Trained) -> None:
-        backend = choose_backend(trainer.task.device, trainer.task.dtype).name
         metrics = summary_metrics(trained.metrics)
-        source = provenance(study=planned.name, data=data, metrics=metrics, backend=backend)
+        source = provenance(
+            study=planned.name, data=data, metrics=metrics, backend=trainer.backend.name
+        )
         write_run_file(folder / CONFIG_FILE, run, source)
         recorder.attach(planned.name, folder / CONFIG_FILE)
 

@@ -16,6 +16,8 @@ from dmu_search.config.keys import Value
 from dmu_search.config.settings import DataSettings, TrackingSettings, build
 from dmu_search.data.files import DATA_FILES, DataStore, file_status
 from dmu_search.engine.backend import choose_backend
+from dmu_search.engine.passes import training_backend
+from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import DmuSearchError
 from dmu_search.export import package_versions
 from dmu_search.folders import check_writable
@@ -101,8 +103,15 @@ def _engine() -> list[Finding]:
 
     backend = choose_backend(torch.device("cpu"), torch.float32)
     if backend.name == "native":
-        return [Finding("engine", f"native loop, {backend.reason}")]
-    return [Finding("engine", "PyTorch loop, several times slower", backend.reason)]
+        findings = [Finding("engine", f"native loop, {backend.reason}")]
+    else:
+        findings = [Finding("engine", "PyTorch loop, several times slower", backend.reason)]
+    if torch.cuda.is_available():
+        gpu = torch.device("cuda")
+        by = {name: training_backend(task, gpu, torch.float32).name for name, task in TASKS.items()}
+        state = ", ".join(f"{name} by {backend}" for name, backend in by.items())
+        findings.append(Finding("engine, GPU", f"{state} (not measured on a GPU yet)"))
+    return findings
 
 
 def _data(store: DataStore) -> list[Finding]:

@@ -47,6 +47,7 @@ class SearchScreen:
         self._began = time.monotonic()
         self._epochs_before = 0
         self._spoke_at: dict[int, float] = {}
+        self._problems: set[str] = set()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2)
 
     def __enter__(self) -> "SearchScreen":
@@ -69,8 +70,12 @@ class SearchScreen:
         self._epochs_before = sum(view.epoch for view in trials)
 
     def update(self, trial: TrialView) -> None:
-        """Show a change of a trial."""
+        """Show a change of a trial; a problem that many trials have is named once."""
         self._views[trial.number] = trial
+        if trial.problem and trial.problem not in self._problems:
+            self._problems.add(trial.problem)
+            text = f"trial {trial.number}: {trial.problem}"
+            self._console.print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
         if not self._console.is_terminal and self._is_news(trial):
             self._console.print(self._line(trial), highlight=False, soft_wrap=True)
 

@@ -41,7 +41,7 @@ def print_header(
         **_what(settings, data),
         "devices": _devices(cluster, share),
         "at a time": _at_a_time(share),
-        "engine": _engine(backend),
+        "engine": engine_in_words(backend),
         "MLflow": "off: records only" if tracking.runs is None else tracking.runs.uri,
         "folder": str(study.folder),
     }
@@ -81,10 +81,23 @@ def _what(settings: StudySettings, data: Data) -> dict[str, str]:
     widths = settings.example().network.widths
     count = weight_count(settings.task, settings.model, widths)
     network = f"{settings.model}, depth {settings.depth}, widths {list(widths)}, {count:,} weights"
-    rows = {"task": settings.task, "network": network, "data": data.describe()}
+    rows = {
+        "task": settings.task,
+        "network": network,
+        "data": data.describe(),
+        "objective": f"best {objective_name(settings)}",
+    }
     for index, note in enumerate(settings.notes):
         rows[f"note{index or ''}"] = note
     return rows
+
+
+def objective_name(settings: StudySettings) -> str:
+    """What trials are judged by, as in ``val_nll_nats, worst of 3 replicas``."""
+    name = f"val_{TASKS[settings.task].objective}"
+    if settings.replicas == 1:
+        return name
+    return f"{name}, {settings.search.objective.partition('_')[0]} of {settings.replicas} replicas"
 
 
 def _devices(cluster: Cluster, share: TrialShare) -> str:
@@ -99,10 +112,16 @@ def _devices(cluster: Cluster, share: TrialShare) -> str:
     return text
 
 
-def _engine(backend: BackendChoice) -> str:
-    if backend.name == "native":
-        return f"native loop, {backend.reason}"
-    return f"PyTorch loop, several times slower than the native one: {backend.reason}"
+_ENGINES = {
+    "graphs": "CUDA graphs of whole steps, {}",
+    "native": "native loop, {}",
+    "reference": "PyTorch loop, several times slower than could be: {}",
+}
+
+
+def engine_in_words(backend: BackendChoice) -> str:
+    """What trains, and why that."""
+    return _ENGINES[backend.name].format(backend.reason)
 
 
 def _at_a_time(share: TrialShare) -> str:
@@ -159,7 +178,8 @@ def _comparison(settings: StudySettings, outcome: Outcome, data: Data) -> Table:
         table.add_row(name, found, *others)
     searched = [_objective_of(outcome, source) for source in sources]
     objective = TASKS[settings.task].objective
-    table.add_row(f"val_{objective}, this search", f"[bold]{score(best.objective)}", *searched)
+    name = f"{objective_name(settings)}, this search"
+    table.add_row(name, f"[bold]{score(best.objective)}", *searched)
     result = published_result(settings, data)
     for split in ("train", "test"):
         name = f"{split}_{objective}"
@@ -185,7 +205,7 @@ def note(study: Study, outcome: Outcome, data: Data, trials: Sequence[TrialView]
     best = outcome.best
     if best is None:
         return f"**{study.name}**: no trial has used its whole budget yet."
-    metric = f"val_{TASKS[study.settings.task].objective}"
+    metric = objective_name(study.settings)
     ranked = sorted(
         (view for view in trials if view.objective is not None and view.status == "finished"),
         key=lambda view: view.objective or 0.0,

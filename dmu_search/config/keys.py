@@ -17,7 +17,9 @@ TASKS = (*SYNTHETIC, *ON_FILES)
 CORPORA = ("nottingham", "nottingham-midi", "demo", "auto")
 STEPS = ("1/2", "1/4", "1/6", "1/8", "1/12", "1/16", "1/24", "1/32")
 NOISES = ("fresh", "fixed")
+CLIPPINGS = ("off", "norm")
 WIDTH_RULES = ("auto", "paper", "matched")
+OBJECTIVES = ("mean_over_replicas", "median_over_replicas", "worst_replica")
 
 PUBLISHED = ("paper", "released")
 SOURCES = (*PUBLISHED, "best")
@@ -90,6 +92,8 @@ class Key:
             raise ValueError(f"must be {self.rule()}, got null")
         if self.kind in _CHECKS:
             return _CHECKS[self.kind][1](value)
+        if value is False and "off" in self.choices:
+            value = "off"  # what YAML makes of the bare word
         converted = _CONVERT[self.kind](value)
         if converted is None or not self._holds(converted):
             raise ValueError(f"must be {self.rule()}, got {value!r}{_meant(value, self.choices)}")
@@ -297,6 +301,21 @@ _TABLE = (
         models=("dmu",),
     ),
     Key(
+        "training.gradient_clipping",
+        "text",
+        "off, or norm: a replica's gradient, all weights together, is scaled down to a norm",
+        searchable=True,
+        choices=CLIPPINGS,
+    ),
+    Key(
+        "training.gradient_clip_norm",
+        "float",
+        "the largest norm of the gradient of a replica, with training.gradient_clipping=norm",
+        searchable=True,
+        above=0,
+        only_if=("training.gradient_clipping", "norm"),
+    ),
+    Key(
         "training.stop_below",
         "float",
         "validation objective below which training is finished; null: none",
@@ -312,6 +331,13 @@ _TABLE = (
     Key("training.replicas", "int", "independently seeded copies trained together", minimum=1),
     Key("training.seed", "int", "seed of replica 0; replica i has seed + i", minimum=0),
     Key("search.trials", "int", "trials of a study, warm starts included", SEARCHED, minimum=1),
+    Key(
+        "search.objective",
+        "text",
+        "what a trial is judged by: the best validation results of its training.replicas as one",
+        SEARCHED,
+        choices=OBJECTIVES,
+    ),
     Key(
         "search.sampler",
         "text",

@@ -11,6 +11,9 @@ from dmu_search.config.compose import read_yaml
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
 from dmu_search.config.roots import configuration_root
 
+# Of every published setting: the release clips no gradient, and the paper speaks of none.
+_ALWAYS = {"training.gradient_clipping": "off"}
+
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -123,7 +126,9 @@ def published(task: str) -> Published:
 def _settings(depths: dict[Any, dict[str, Any]]) -> dict[int, dict[str, Value]]:
     shared = depths["all"]
     return {
-        depth: {name: KEYS[name].check(value) for name, value in {**shared, **own}.items()}
+        depth: {
+            name: KEYS[name].check(value) for name, value in {**_ALWAYS, **shared, **own}.items()
+        }
         for depth, own in depths.items()
         if depth != "all"
     }

@@ -32,6 +32,7 @@ class SearchSettings:
     """How a study searches; see the keys ``search.*``."""
 
     trials: int
+    objective: str
     sampler: str
     startup_trials: int
     scheduler: str

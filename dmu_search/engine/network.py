@@ -10,7 +10,7 @@ from torch import Tensor
 from dmu_search.engine.cells import Cell, State, recurrent_block
 from dmu_search.engine.cells.base import Shape, uniform
 from dmu_search.engine.products import affine
-from dmu_search.engine.rows import PackedRows
+from dmu_search.engine.rows import Rows
 from dmu_search.engine.scan import scan
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.words import embed
@@ -118,7 +118,7 @@ class Network:
                 weights[name] = uniform(self.shapes[name], bound, generator, dtype)
         return weights
 
-    def initial_state(self, rows: PackedRows, like: Tensor) -> tuple[State, ...]:
+    def initial_state(self, rows: Rows, like: Tensor) -> tuple[State, ...]:
         """Zeros, ``(replica, batch, hidden)`` per component, a tuple of those per cell."""
         return tuple(
             tuple(like.new_zeros(rows.replicas, rows.batch, size) for size in cell.state_sizes)
@@ -130,7 +130,7 @@ class Network:
         weights: Mapping[str, Tensor],
         x: Tensor,
         *,
-        rows: PackedRows,
+        rows: Rows,
         initial_state: tuple[State, ...] | None = None,
     ) -> tuple[Tensor, tuple[State, ...]]:
         """Run the recurrent block.
@@ -188,7 +188,7 @@ class Network:
         weights: Mapping[str, Tensor],
         x: Tensor,
         *,
-        rows: PackedRows,
+        rows: Rows,
         initial_state: tuple[State, ...] | None = None,
     ) -> tuple[Tensor, tuple[State, ...]]:
         """An output for each step: ``recur``, then ``read`` of all its states.

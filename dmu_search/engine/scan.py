@@ -1,6 +1,6 @@
 """The recurrence behind one contract, so that a faster backend can take a loop's place."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -8,9 +8,7 @@ from torch import Tensor
 from dmu_search.engine.backend import choose_backend
 from dmu_search.engine.cells.base import Cell, State
 from dmu_search.engine.native.recurrence import native_scan, program_of
-from dmu_search.engine.rows import PackedRows
-
-Scan = Callable[[Cell, Mapping[str, Tensor], Tensor, State, PackedRows], tuple[Tensor, State]]
+from dmu_search.engine.rows import PackedRows, Rows
 
 
 def reference_scan(
@@ -18,7 +16,7 @@ def reference_scan(
     weights: Mapping[str, Tensor],
     x_projected: Tensor,
     initial_state: State,
-    rows: PackedRows,
+    rows: Rows,
 ) -> tuple[Tensor, State]:
     """Run a cell over packed sequences by a plain loop, on any device and in any precision.
 
@@ -51,18 +49,19 @@ def reference_scan(
     return components[0], tuple(rows.last(component) for component in components)
 
 
-BACKENDS: dict[str, Scan] = {"native": native_scan, "reference": reference_scan}
-
-
 def scan(
     cell: Cell,
     weights: Mapping[str, Tensor],
     x_projected: Tensor,
     initial_state: State,
-    rows: PackedRows,
+    rows: Rows,
 ) -> tuple[Tensor, State]:
-    """Run a cell over packed sequences by the backend in use; see ``reference_scan``."""
-    name = choose_backend(x_projected.device, x_projected.dtype).name
-    if name == "native" and program_of(cell) is None:
-        name = "reference"
-    return BACKENDS[name](cell, weights, x_projected, initial_state, rows)
+    """Run a cell over packed sequences by the backend in use; see ``reference_scan``.
+
+    CUDA graphs are recorded from the reference, so they need no loop of their own.
+    """
+    backend = choose_backend(x_projected.device, x_projected.dtype)
+    native = backend.name == "native" and program_of(cell) is not None
+    if native and isinstance(rows, PackedRows):
+        return native_scan(cell, weights, x_projected, initial_state, rows)
+    return reference_scan(cell, weights, x_projected, initial_state, rows)

@@ -42,6 +42,9 @@ class TrainingSettings:
             ``ratio`` multiplies it by ``block_learning_rate_ratio``. Other models ignore it.
         block_learning_rate_ratio: the factor of the rule ``ratio``.
         scale_block_weight_decay: whether the block's weight decay is scaled like its learning rate.
+        gradient_clipping: ``norm`` scales the gradient of each replica, all its weights together,
+            down to ``gradient_clip_norm`` where its Euclidean norm is larger; ``off`` leaves it.
+        gradient_clip_norm: that norm.
         replicas: independently seeded copies trained as one program.
         seed: of replica 0; replica i has ``seed + i``.
         stop_below: a replica is done once its validation objective (one to be minimised) has been
@@ -57,6 +60,8 @@ class TrainingSettings:
     block_learning_rate_rule: str = "paper"
     block_learning_rate_ratio: float = 1.0
     scale_block_weight_decay: bool = True
+    gradient_clipping: str = "off"
+    gradient_clip_norm: float = 1.0
     replicas: int = 1
     seed: int = 0
     stop_below: float | None = None

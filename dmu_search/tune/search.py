@@ -41,7 +41,7 @@ class BestTrial:
     Attributes:
         number: in the study, from 0.
         run_id: of its recorded run.
-        objective: best validation loss, mean over replicas.
+        objective: by ``search.objective``, of the best validation results of the replicas.
         values: its searched settings.
         warm_start: source of a warm start, else None.
         summary: metrics of all splits at the best epoch.

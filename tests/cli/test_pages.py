@@ -4,10 +4,13 @@ import re
 
 import pytest
 
-from dmu_search.cli.screen import score
+from dmu_search.cli.screen import SearchScreen, open_console, score
+from dmu_search.cli.study_pages import engine_in_words
 from dmu_search.cli.train import train
 from dmu_search.cli.tune import tune
 from dmu_search.config.keys import MODELS, SYNTHETIC, TASKS
+from dmu_search.engine.backend import BackendChoice
+from dmu_search.tune.progress import TrialView
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +39,13 @@ def test_the_cost_counts_the_largest_batches(capsys):
     assert set(costs.values()) == {"1.8e+04"}
 
 
+def test_the_plan_says_what_trials_are_judged_by(capsys):
+    tune(["task=adding"], dry_run=True)
+    assert "objective  best val_mse\n" in capsys.readouterr().out
+    tune(["task=adding", "training.replicas=3", "search.objective=worst_replica"], dry_run=True)
+    assert "objective  best val_mse, worst of 3 replicas\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("task", "runs"), [("adding", 51), ("polymusic", 5), ("natlang", 5)])
 def test_train_has_as_many_replicas_as_the_paper_has_runs(
     task, runs, capsys, tmp_path, small_files
@@ -46,6 +56,20 @@ def test_train_has_as_many_replicas_as_the_paper_has_runs(
     own += ["data.corpus=demo"] if task == "polymusic" else []
     assert train([f"config={file}", *own], dry_run=True) == 0
     assert f"replicas   {runs}, seeds 0 to {runs - 1}" in capsys.readouterr().out
+
+
+def test_a_problem_of_many_trials_is_named_once(capsys):
+    screen = SearchScreen(open_console(), trials=2, max_epochs=3, metric="loss", published=None)
+    for number in (0, 1):
+        screen.update(TrialView(number, "running", 1, 0.5, {}, None, problem="no CUDA graphs: why"))
+    shown = capsys.readouterr().out
+    assert shown.count("warning: trial 0: no CUDA graphs: why\n") == 1
+    assert "trial 1: no CUDA" not in shown
+
+
+@pytest.mark.parametrize(("name", "words"), [("graphs", "CUDA graphs"), ("reference", "PyTorch")])
+def test_the_header_says_what_trains(name, words):
+    assert engine_in_words(BackendChoice(name, "because")).startswith(words)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from dmu_search.config.keys import (
+    CLIPPINGS,
     CORPORA,
     KEYS,
     MODELS,
@@ -13,7 +14,7 @@ from dmu_search.config.keys import (
     keys_of,
 )
 from dmu_search.data import corpus
-from dmu_search.engine import cells, tasks
+from dmu_search.engine import cells, optimiser, tasks
 from dmu_search.engine.tasks import generated
 
 
@@ -23,6 +24,7 @@ def test_choices_are_those_of_the_engine():
     assert tuple(tasks.GENERATED) == SYNTHETIC
     assert generated.NOISES == NOISES
     assert tuple(corpus.CORPORA) == CORPORA
+    assert optimiser.GRADIENT_CLIPPINGS == CLIPPINGS
     assert KEYS["data.length"].minimum == generated.SHORTEST
 
 
@@ -42,6 +44,8 @@ def test_choices_are_those_of_the_engine():
         ("data.corpus", "my tunes/", f"{Path.cwd()}/my tunes"),
         ("data.corpus", "~/tunes.zip", str(Path("~/tunes.zip").expanduser())),
         ("data.step", "1/16", "1/16"),
+        # YAML reads a bare off as false.
+        ("training.gradient_clipping", False, "off"),
     ],
 )
 def test_good_values_take_the_type_of_the_key(name, given, kept):
@@ -60,6 +64,7 @@ def test_good_values_take_the_type_of_the_key(name, given, kept):
         ("training.batch_size", 0.5, "must be a whole number >= 1, got 0.5"),
         ("training.max_epochs", None, "must be a whole number >= 1, got null"),
         ("search.sampler", "tpee", r"one of tpe, random, got 'tpee' \(did you mean tpe\?\)"),
+        ("training.gradient_clipping", True, "must be one of off, norm, got True"),
         ("network.widths", [0], "must be auto, paper, matched or a list"),
         ("network.widths", "papr", r"did you mean paper\?"),
         ("data.corpus", "notingham", r"path of a folder or archive .* \(did you mean nottingham\?"),

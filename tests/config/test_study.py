@@ -77,6 +77,18 @@ def test_a_ratio_is_not_searched_where_the_rule_makes_it_idle():
     assert any("is not searched" in note for note in study.notes)
 
 
+def test_a_clip_norm_is_searched_only_where_gradients_can_be_clipped():
+    norm = "training.gradient_clip_norm=tag(log,interval(0.1,10))"
+    study = plan_one("training.gradient_clipping=choice(off,norm)", norm)
+    assert {"training.gradient_clipping", "training.gradient_clip_norm"} <= study.space.keys()
+    # The release clips nothing; where the search may clip, its setting is tried as it is.
+    assert {p.values["training.gradient_clipping"] for p in study.warm_starts} == {"off"}
+    assert "training.gradient_clip_norm" in plan_one("training.gradient_clipping=norm", norm).space
+    idle = plan_one(norm)
+    assert "training.gradient_clip_norm" not in idle.space
+    assert any("only with training.gradient_clipping=norm" in note for note in idle.notes)
+
+
 def test_comma_lists_make_a_study_of_each():
     titles = [study.title for study in plan_studies(["model=dmu,rhn", "depth=1,2"])]
     assert titles == [

@@ -55,13 +55,15 @@ def small_text() -> Text:
     return Text(random_words(380, seed=1), random_words(150, seed=2), random_words(90, seed=3))
 
 
-def small_task(name: str, dtype: torch.dtype = torch.float32) -> Task[Any]:
+def small_task(
+    name: str, dtype: torch.dtype = torch.float32, device: torch.device | str = CPU
+) -> Task[Any]:
     """Any task, with little data."""
     if name in GENERATED:
-        return GENERATED[name](small_rules(), dtype=dtype)
+        return GENERATED[name](small_rules(), dtype=dtype, device=device)
     if name == "natlang":
-        return SmallNatLang(small_text(), dtype=dtype)
-    return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype)
+        return SmallNatLang(small_text(), dtype=dtype, device=device)
+    return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype, device=device)
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,19 @@
 """The synthetic tasks: every rule of their sequences, and what replicas share."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
 
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks import GENERATED, Adding, GeneratedTask, NoiseSeq, Rules, TempOrd
 from dmu_search.engine.tasks import generated as module
 from dmu_search.engine.tasks.adding import marked_steps
-from dmu_search.engine.tasks.generated import Sequences, below
+from dmu_search.engine.tasks.generated import Sequences, below, full_rows
 from dmu_search.engine.tasks.tempord import END, FILLERS, START, X, Y
+from dmu_search.engine.training import Trainer
 from dmu_search.errors import ConfigError
 
 from .conftest import small_rules
@@ -153,6 +155,16 @@ def test_marked_step_0_of_adding_keeps_its_marker_and_adds_nothing() -> None:
     assert markers[0] == -1
     assert (markers == 1).sum() == 1
     assert batch.targets.item() == 0.5 + 0.5 / 4  # one value of 2 * 0.75 - 1
+
+
+def test_rows_first_met_while_evaluating_do_for_training(monkeypatch) -> None:
+    monkeypatch.setenv("DMU_SEARCH_BACKEND", "reference")
+    task = Adding(small_rules(length=17))
+    settings = TrainingSettings(0.01, batch_size=task.rules.valid_sequences)
+    trainer = Trainer(task, NetworkSettings("dmu", (3,)), settings)
+    full_rows.cache_clear()
+    trainer.evaluate_best(("valid",))
+    assert math.isfinite(trainer.run_epoch().metrics["val_mse"][0])
 
 
 def test_rules_of_tempord() -> None:

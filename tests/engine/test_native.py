@@ -1,6 +1,6 @@
 """The C++ recurrence and products against the plain PyTorch ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,10 +13,11 @@ from dmu_search.engine.native.build import load_library, native_problem
 from dmu_search.engine.native.products import native_affine
 from dmu_search.engine.native.recurrence import native_scan
 from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.scan import Scan, reference_scan
+from dmu_search.engine.scan import reference_scan
 from dmu_search.engine.settings import NetworkSettings
 
 CPU = torch.device("cpu")
+Scan = Callable[..., tuple[Tensor, State]]
 pytestmark = pytest.mark.skipif(
     native_problem(CPU, torch.float64) is not None, reason="no C++ compiler here"
 )

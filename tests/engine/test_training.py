@@ -130,6 +130,32 @@ def test_replica_i_is_the_solo_run_with_seed_plus_i(task: str, model: str) -> No
         assert last.best_epoch[replica] == solo_last.best_epoch[0]
 
 
+@every_task
+def test_clipping_keeps_replicas_apart(task: str) -> None:
+    """Each is clipped by its own norm, whether it trains alone, with others, or beside a nan."""
+    clipped = {"gradient_clipping": "norm", "gradient_clip_norm": 0.01}
+    together, hurt = (trainer_of(task, dtype=torch.float64, **clipped) for _ in range(2))
+    with torch.no_grad():
+        hurt.weights["readout_1.bias"][1] = math.nan
+    results(together, 2), results(hurt, 2)
+    for replica in (0, 2):
+        own = {"replicas": 1, "seed": SETTINGS.seed + replica}
+        solo = trainer_of(task, dtype=torch.float64, **own, **clipped)
+        free = trainer_of(task, dtype=torch.float64, **own)
+        results(solo, 2), results(free, 2)
+        for name, weight in together.weights.items():
+            assert torch.equal(hurt.weights[name][replica], weight[replica]), name
+            torch.testing.assert_close(
+                weight[replica], solo.weights[name][0], rtol=1e-8, atol=1e-10
+            )
+        assert not torch.equal(solo.weights["readout_1.bias"], free.weights["readout_1.bias"])
+
+
+def test_an_unknown_clipping() -> None:
+    with pytest.raises(ConfigError, match="must be one of off, norm, got 'value'"):
+        trainer_of(gradient_clipping="value")
+
+
 @pytest.mark.parametrize(
     ("task", "where", "bad"),
     [

@@ -78,6 +78,38 @@ def test_a_study_tries_the_published_settings_first_and_logs_everything(bench):
     assert_best_is_what_its_settings_give(study, outcome.best)
 
 
+def test_a_trial_is_judged_by_the_replica_that_the_objective_names(bench):
+    words = ("search.trials=2", "search.scheduler=none", "training.replicas=3")
+    study = bench.plan(*words, "search.objective=worst_replica")
+    # As a resume reads it.
+    (found,) = find_studies(bench.folder, study.name, {})
+    assert found.settings.search.objective == "worst_replica"
+    outcome = bench.run(found)
+    assert outcome.counts == {"COMPLETE": 2}
+    client, trials, _ = mlflow_runs(bench, study)
+    for run in trials.values():
+        metrics = run.data.metrics
+        own = [metrics[f"best_val_nll_nats/replica_{i}"] for i in range(3)]
+        assert len(set(own)) == 3
+        assert metrics["objective"] == max(own)
+        assert metrics["best_val_nll_nats"] == pytest.approx(sum(own) / 3)
+        for name in ("val_nll_nats", "test_nll_nats", "best_epoch"):
+            assert {f"{name}/replica_{i}" for i in range(3)} <= set(metrics)
+        for epoch in client.get_metric_history(run.info.run_id, "objective"):
+            assert epoch.value == max(
+                point.value
+                for i in range(3)
+                for point in client.get_metric_history(
+                    run.info.run_id, f"best_val_nll_nats/replica_{i}"
+                )
+                if point.step == epoch.step
+            )
+    best = trials[outcome.best.number].data.metrics["objective"]
+    assert (
+        outcome.best.objective == best == min(t.data.metrics["objective"] for t in trials.values())
+    )
+
+
 def assert_best_is_what_its_settings_give(study, best):
     run = study.settings.run(best.values)
     task = make_task(run.task, load_data(run.task, run.data))

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dmu_search.engine.buckets import FixedBatch
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network
 from dmu_search.engine.settings import NetworkSettings
@@ -98,3 +99,24 @@ class Task(Protocol[Batch]):
         self, network: Network, weights: Mapping[str, Tensor], *, split: str
     ) -> dict[str, Tensor]:
         """Metrics of a whole split, the objective among them, ``(replica,)`` each."""
+
+
+@runtime_checkable
+class Bucketed(Protocol):
+    """A task whose training steps can be recorded once and replayed: batches come in few shapes.
+
+    Its ``loss`` takes such batches too. All that it computes on the GPU from a batch and the
+    weights it must compute by the same operations for every batch of a bucket, without a look at
+    their values and without a copy from or to the CPU; it carries nothing from batch to batch.
+    """
+
+    def bucketed_batches(
+        self, generators: Sequence[torch.Generator], batch_size: int
+    ) -> Iterator[FixedBatch]:
+        """As ``train_batches``, with the same draws from the generators."""
+
+    def bucket_examples(self, replicas: int, batch_size: int) -> Iterator[FixedBatch]:
+        """Some batch of each bucket that such training has, the largest bucket first.
+
+        Memory that the first recording has needed is there for the smaller ones.
+        """

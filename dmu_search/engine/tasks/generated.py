@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
-from dmu_search.engine.rows import full_rows, take_rows
+from dmu_search.engine.rows import full_rows, sent, take_rows
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.errors import ConfigError
@@ -99,6 +99,16 @@ class Sequences:
     targets: Tensor
 
     @property
+    def bucket(self) -> tuple[torch.Size, ...]:
+        """The shape, which all batches of a training share."""
+        return tuple(tensor.shape for tensor in self.tensors)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that tells batches apart."""
+        return self.inputs, self.lengths, self.targets
+
+    @property
     def count(self) -> int:
         """Sequences of each replica."""
         return self.lengths.shape[1]
@@ -113,10 +123,10 @@ class Sequences:
         return map(Sequences, *parts)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Sequences":
-        """On another device; features and real targets in another precision."""
+        """From the CPU to another device; features and real targets in another precision."""
 
         def moved(values: Tensor) -> Tensor:
-            return values.to(device, dtype if values.is_floating_point() else values.dtype)
+            return sent(values.to(dtype) if values.is_floating_point() else values, device)
 
         return Sequences(moved(self.inputs), moved(self.lengths), moved(self.targets))
 
@@ -197,8 +207,17 @@ class GeneratedTask(ABC):
     ) -> Iterator[Sequences]:
         """An epoch's batches of fresh sequences, each replica's from its own generator."""
         for _ in range(self.rules.batches_per_epoch):
-            draws = self._draw(generators, batch_size).to(self.device)
-            yield self._placed(self.sequences(draws))
+            yield self._placed(self.sequences(self._draw(generators, batch_size)))
+
+    def bucketed_batches(
+        self, generators: Sequence[torch.Generator], batch_size: int
+    ) -> Iterator[Sequences]:
+        """The same: all batches have one shape."""
+        return self.train_batches(generators, batch_size)
+
+    def bucket_examples(self, replicas: int, batch_size: int) -> Iterator[Sequences]:
+        """One batch, as they all have one shape."""
+        yield self._placed(self.sequences(torch.zeros(replicas, self.numbers, batch_size)))
 
     def batches_per_epoch(self, batch_size: int) -> int:
         """As the rules say."""
