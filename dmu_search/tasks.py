@@ -29,7 +29,7 @@ def load_data(task: str, settings: DataSettings) -> Data:
     return load_piano_rolls(settings.corpus, store, settings.limit)
 
 
-def make_task(task: str, data: Data, *, device: torch.device | str = "cpu") -> Task[Any]:
+def make_task(task: str, data: Data, *, device: torch.device | str = "cpu") -> Task[Any, Any]:
     """The task over loaded data, on a device."""
     if isinstance(data, GeneratedData):
         return GENERATED[task](data.rules, device=device)

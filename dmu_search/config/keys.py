@@ -11,7 +11,12 @@ Value = bool | int | float | str | None | tuple[int, ...]
 
 MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
 SYNTHETIC = ("adding", "tempord", "noiseseq")
-TASKS = (*SYNTHETIC, "polymusic")
+TRANSLATION = ("spa2eng", "por2eng", "ger2eng")
+TASKS = (*SYNTHETIC, "polymusic", *TRANSLATION)
+# Those whose objective is a loss.
+MINIMISED = (*SYNTHETIC, "polymusic")
+# Those that read files.
+FILED = ("polymusic", *TRANSLATION)
 CORPORA = ("nottingham", "demo", "auto")
 NOISES = ("fresh", "fixed")
 WIDTH_RULES = ("auto", "paper", "matched")
@@ -28,7 +33,7 @@ class Key:
 
     Attributes:
         name: dotted name, as on the command line.
-        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``share`` or ``widths``.
+        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``share``, ``amount`` or ``widths``.
         help: what it is, with its unit.
         commands: the commands that take it.
         searchable: whether it may be a distribution.
@@ -113,6 +118,7 @@ class Key:
             "text": "text",
             "path": "a path",
             "share": "auto or a number",
+            "amount": "all or a whole number",
         }[self.kind]
         bounds = [
             f"{sign} {bound:g}"
@@ -164,8 +170,13 @@ def _to_share(value: object) -> float | str | None:
     return "auto" if value == "auto" else _to_float(value)
 
 
+def _to_amount(value: object) -> int | str | None:
+    return "all" if value == "all" else _to_int(value)
+
+
 _CONVERT = {
     "share": _to_share,
+    "amount": _to_amount,
     "int": _to_int,
     "float": _to_float,
     "bool": _to_bool,
@@ -239,17 +250,28 @@ _TABLE = (
         models=("dmu",),
     ),
     Key(
+        "training.teacher_forcing_ratio",
+        "float",
+        "probability that the decoder reads the right words of a batch in training, not its own",
+        searchable=True,
+        minimum=0,
+        maximum=1,
+        tasks=TRANSLATION,
+    ),
+    Key(
         "training.stop_below",
         "float",
         "validation objective below which training is finished; null: none",
         optional=True,
         above=0,
+        tasks=MINIMISED,
     ),
     Key(
         "training.stop_patience",
         "int",
         "epochs in a row below training.stop_below that it takes",
         minimum=1,
+        tasks=MINIMISED,
     ),
     Key("training.replicas", "int", "independently seeded copies trained together", minimum=1),
     Key("training.seed", "int", "seed of replica 0; replica i has seed + i", minimum=0),
@@ -372,7 +394,7 @@ _TABLE = (
         "cache of data files; null: the user's cache",
         DATA,
         optional=True,
-        tasks=("polymusic",),
+        tasks=FILED,
     ),
     Key(
         "data.mirror",
@@ -380,7 +402,7 @@ _TABLE = (
         "folder that already has the files; null: $DMU_SEARCH_DATA_MIRROR",
         DATA,
         optional=True,
-        tasks=("polymusic",),
+        tasks=FILED,
     ),
     Key(
         "data.corpus",
@@ -396,7 +418,21 @@ _TABLE = (
         "first sequences of each split only; null: all",
         optional=True,
         minimum=1,
-        tasks=("polymusic",),
+        tasks=FILED,
+    ),
+    Key(
+        "data.pairs",
+        "amount",
+        "first sentence pairs of the file only, before they are split; vocabularies are the file's",
+        minimum=7,
+        tasks=TRANSLATION,
+    ),
+    Key(
+        "data.pairs_file",
+        "path",
+        "your own file of sentence pairs, as of manythings.org/anki; null: that of the task",
+        optional=True,
+        tasks=TRANSLATION,
     ),
     Key(
         "data.length",

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dmu_search.config.compose import read_yaml
+from dmu_search.config.compose import with_shared
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import configuration_root
 

@@ -38,19 +38,27 @@ class DataFile:
     Args:
         name: file name, the same in the cache, in a mirror and upstream.
         url: upstream address.
-        size_bytes: exact size.
-        sha256: hexadecimal digest of the content.
+        size_bytes: exact size; None where upstream replaces the file from time to time.
+        sha256: hexadecimal digest of the content; None likewise: any copy is taken, and runs record
+            the digest of what was in it.
         citation: where the data comes from and under which terms.
         way_around: how to do without the file, added to its error messages; may be empty.
     """
 
     name: str
     url: str
-    size_bytes: int
-    sha256: str
+    size_bytes: int | None
+    sha256: str | None
     citation: str
     way_around: str = ""
 
+
+_ANKI = "https://www.manythings.org/anki/"
+_ANKI_CITATION = (
+    "sentences of Tatoeba (CC BY 2.0 FR), as pairs chosen by manythings.org/anki, which "
+    "replaces its files from time to time"
+)
+_ANKI_WAY_AROUND = f"data.pairs_file=PATH takes any file of {_ANKI}, zipped or not"
 
 DATA_FILES = {
     "nottingham": DataFile(
@@ -64,6 +72,31 @@ DATA_FILES = {
             "licence for the file, so it is fetched and never redistributed"
         ),
         way_around="data.corpus=demo needs no file",
+    ),
+    "spa-eng": DataFile(
+        name="spa-eng.zip",
+        url="http://storage.googleapis.com/download.tensorflow.org/data/spa-eng.zip",
+        size_bytes=2_767_131,
+        sha256="f80e581ae291aa34dd3aba7bd98b5e9505234da4318e2f3295df70a1520c7f61",
+        citation=f"{_ANKI_CITATION}; this is the cut of May 2018, kept by TensorFlow",
+        way_around=_ANKI_WAY_AROUND,
+    ),
+    # Of these two nobody keeps the paper's cut, so none can be asked for.
+    "por-eng": DataFile(
+        name="por-eng.zip",
+        url=f"{_ANKI}por-eng.zip",
+        size_bytes=None,
+        sha256=None,
+        citation=_ANKI_CITATION,
+        way_around=_ANKI_WAY_AROUND,
+    ),
+    "deu-eng": DataFile(
+        name="deu-eng.zip",
+        url=f"{_ANKI}deu-eng.zip",
+        size_bytes=None,
+        sha256=None,
+        citation=_ANKI_CITATION,
+        way_around=_ANKI_WAY_AROUND,
     ),
 }
 
@@ -125,11 +158,13 @@ class FileStatus:
     problem: str | None = None
 
     @property
-    def state(self) -> Literal["ok", "altered", "missing"]:
-        """One word for a table."""
+    def state(self) -> Literal["ok", "present", "altered", "missing"]:
+        """One word for a table; ``present`` where there is no digest to tell it is intact."""
         if self.path is None:
             return "missing"
-        return "ok" if self.problem is None else "altered"
+        if self.problem is not None:
+            return "altered"
+        return "present" if self.data_file.sha256 is None else "ok"
 
 
 def file_status(data_file: DataFile, store: DataStore) -> FileStatus:
@@ -162,7 +197,8 @@ def locate(data_file: DataFile, store: DataStore) -> Path:
         store: where to look.
 
     Returns:
-        A file of the declared size and sha256. One in the mirror is used in place.
+        A file of the declared size and sha256, where they are declared. One in the mirror is used
+        in place.
 
     Raises:
         MissingFileError: it is in neither folder and the download failed.
@@ -184,6 +220,8 @@ def _fault(path: Path, data_file: DataFile) -> str | None:
     """What is wrong with a copy; the size comes first because it is free and says more."""
     if not path.is_file():
         return "not a regular file (a folder, or a link to nothing)"
+    if data_file.sha256 is None:
+        return None
     if (size_bytes := path.stat().st_size) != data_file.size_bytes:
         return f"truncated or altered: {data_file.size_bytes} bytes expected, got {size_bytes}"
     try:
@@ -220,7 +258,7 @@ def _download(data_file: DataFile, folder: Path) -> Path:
     progress_bar = sys.stderr.isatty()
     fetched = pooch.retrieve(
         data_file.url,
-        known_hash=f"sha256:{data_file.sha256}",
+        known_hash=None if data_file.sha256 is None else f"sha256:{data_file.sha256}",
         fname=data_file.name,
         path=folder,
         downloader=pooch.HTTPDownloader(progressbar=progress_bar, timeout=TIMEOUT_S),
@@ -247,10 +285,11 @@ def _missing(data_file: DataFile, store: DataStore, reason: str) -> MissingFileE
 
 def _ways_out(data_file: DataFile, store: DataStore) -> str:
     """The two ways to a good copy, and the way around it, for the end of an error message."""
+    exact = f", {data_file.size_bytes} bytes, sha256 {data_file.sha256}"
     ways = (
-        f"An intact copy ({data_file.url}, {data_file.size_bytes} bytes, sha256 "
-        f"{data_file.sha256}) can be put into the folder {store.cache_folder}, or into any folder "
-        f"named by data.mirror=FOLDER or the environment variable {MIRROR_VARIABLE}"
+        f"An intact copy ({data_file.url}{exact if data_file.sha256 else ''}) can be put into the "
+        f"folder {store.cache_folder}, or into any folder named by data.mirror=FOLDER or the "
+        f"environment variable {MIRROR_VARIABLE}"
     )
     return f"{ways}; {data_file.way_around}" if data_file.way_around else ways
 

@@ -39,6 +39,8 @@ class TrainingSettings:
             ``ratio`` multiplies it by ``block_learning_rate_ratio``. Other models ignore it.
         block_learning_rate_ratio: the factor of the rule ``ratio``.
         scale_block_weight_decay: whether the block's weight decay is scaled like its learning rate.
+        teacher_forcing_ratio: translation only: probability, for each replica and batch, that the
+            decoder reads the right words and not its own.
         replicas: independently seeded copies trained as one program.
         seed: of replica 0; replica i has ``seed + i``.
         stop_below: a replica is done once its validation objective (one to be minimised) has been
@@ -54,6 +56,7 @@ class TrainingSettings:
     block_learning_rate_rule: str = "paper"
     block_learning_rate_ratio: float = 1.0
     scale_block_weight_decay: bool = True
+    teacher_forcing_ratio: float = 1.0
     replicas: int = 1
     seed: int = 0
     stop_below: float | None = None

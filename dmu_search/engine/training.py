@@ -66,7 +66,7 @@ class Trainer:
     """
 
     def __init__(
-        self, task: Task[Any], network: NetworkSettings, training: TrainingSettings
+        self, task: Task[Any, Any], network: NetworkSettings, training: TrainingSettings
     ) -> None:
         _check_stop_rule(task, training)
         self.task = task
@@ -144,7 +144,7 @@ class Trainer:
         total = torch.zeros(self.training.replicas, dtype=torch.float64, device=self.task.device)
         terms = torch.zeros_like(total)
         carry = None
-        for batch in self.task.train_batches(self._generators, self.training.batch_size):
+        for batch in self.task.train_batches(self._generators, self.training):
             self._optimiser.zero_grad(set_to_none=False)
             loss = self.task.loss(self.network, self.weights, batch=batch, carry=carry)
             # The sum gives every replica the gradient of its own mean.
@@ -288,7 +288,7 @@ class Trainer:
             )
 
 
-def _check_stop_rule(task: Task[Any], training: TrainingSettings) -> None:
+def _check_stop_rule(task: Task[Any, Any], training: TrainingSettings) -> None:
     if training.stop_below is not None and task.direction != "minimize":
         raise ConfigError(
             f"training.stop_below: {task.objective} is to be large, so falling below "

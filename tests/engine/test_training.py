@@ -15,7 +15,7 @@ from dmu_search.engine.tasks import GENERATED, TASKS
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.errors import ConfigError, TrialError
 
-from .conftest import small_rules, small_task
+from .conftest import KINDS_OF_TASK, small_rules, small_task
 
 SETTINGS = TrainingSettings(
     0.01, weight_decay=1e-4, gamma=0.9, batch_size=3, max_epochs=4, replicas=3, seed=7
@@ -28,7 +28,7 @@ every_model = pytest.mark.parametrize(
 )
 
 
-every_task = pytest.mark.parametrize("task", TASKS)
+every_task = pytest.mark.parametrize("task", KINDS_OF_TASK)
 
 
 def trainer_of(
@@ -133,7 +133,7 @@ def test_replica_i_is_the_solo_run_with_seed_plus_i(task: str, model: str) -> No
 @pytest.mark.parametrize(
     ("task", "where", "bad"),
     [
-        *itertools.product(TASKS, ("recurrent", "readout"), (math.nan, math.inf)),
+        *itertools.product(KINDS_OF_TASK, ("recurrent", "readout"), (math.nan, math.inf)),
         # Finite, but the loss is not; a softmax over equal outputs would not mind.
         ("polymusic", "readout", 3e38),
         ("adding", "readout", 3e38),

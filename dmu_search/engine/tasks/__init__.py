@@ -1,16 +1,23 @@
 """The tasks, one file each."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from dmu_search.engine.network import Architecture
+from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks.adding import Adding
 from dmu_search.engine.tasks.base import BatchLoss, Task
 from dmu_search.engine.tasks.generated import GeneratedTask, Rules
 from dmu_search.engine.tasks.noiseseq import NoiseSeq
 from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
 from dmu_search.engine.tasks.tempord import TempOrd
+from dmu_search.engine.tasks.translation import RELEASED_VOCABULARIES, Translation
+from dmu_search.engine.translator import build_translator
 
 __all__ = [
     "GENERATED",
+    "NETWORKS",
     "TASKS",
     "Adding",
     "BatchLoss",
@@ -21,6 +28,7 @@ __all__ = [
     "Rules",
     "Task",
     "TempOrd",
+    "Translation",
 ]
 
 # The synthetic tasks: made from rules, without a data set.
@@ -30,4 +38,18 @@ GENERATED: dict[str, type[GeneratedTask]] = {
     "noiseseq": NoiseSeq,
 }
 
-TASKS: dict[str, type[Task[Any]]] = {**GENERATED, "polymusic": PolyMusic}
+TASKS: dict[str, type[Task[Any, Any]]] = {
+    **GENERATED,
+    "polymusic": PolyMusic,
+    **dict.fromkeys(RELEASED_VOCABULARIES, Translation),
+}
+
+# The networks of the paper's tables. Those of a task at work may differ: they fit its own data.
+NETWORKS: dict[str, Callable[[NetworkSettings], Architecture]] = {
+    **{name: task.network for name, task in GENERATED.items()},
+    "polymusic": PolyMusic.network,
+    **{
+        name: partial(build_translator, vocabulary=vocabulary)
+        for name, vocabulary in RELEASED_VOCABULARIES.items()
+    },
+}

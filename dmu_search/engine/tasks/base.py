@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.cells import State
-from dmu_search.engine.network import Network
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.network import Architecture
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 
+Net = TypeVar("Net", bound=Architecture)
 Batch = TypeVar("Batch")
 Direction = Literal["minimize", "maximize"]
 
@@ -31,7 +32,7 @@ class BatchLoss:
     carry: tuple[State, ...] | None = None
 
 
-class Task(Protocol[Batch]):
+class Task(Protocol[Net, Batch]):
     """A data set (or a generator of one) together with its loss, readout and metrics.
 
     Splits are ``train``, ``valid`` and ``test``. All batches hold all replicas, and what a replica
@@ -55,18 +56,17 @@ class Task(Protocol[Batch]):
     def dtype(self) -> torch.dtype:
         """Precision of inputs, and so of weights."""
 
-    @classmethod
-    def network(cls, settings: NetworkSettings) -> Network:
-        """The network for this task's inputs and targets; needs no data."""
+    def network(self, settings: NetworkSettings) -> Net:
+        """The network for the inputs and targets of this task and its data."""
 
     def train_batches(
-        self, generators: Sequence[torch.Generator], batch_size: int
+        self, generators: Sequence[torch.Generator], training: TrainingSettings
     ) -> Iterator[Batch]:
         """The batches of one epoch; generators, one per replica, advance."""
 
     def loss(
         self,
-        network: Network,
+        network: Net,
         weights: Mapping[str, Tensor],
         *,
         batch: Batch,
@@ -75,6 +75,6 @@ class Task(Protocol[Batch]):
         """Differentiable loss; ``carry`` is that of the batch before, None at an epoch's start."""
 
     def evaluate(
-        self, network: Network, weights: Mapping[str, Tensor], *, split: str
+        self, network: Net, weights: Mapping[str, Tensor], *, split: str
     ) -> dict[str, Tensor]:
         """Metrics of a whole split, the objective among them, ``(replica,)`` each."""

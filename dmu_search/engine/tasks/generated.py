@@ -14,7 +14,7 @@ from torch.nn import functional
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
 from dmu_search.engine.rows import PackedRows, take_rows
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction
 from dmu_search.errors import ConfigError
 
@@ -183,11 +183,11 @@ class GeneratedTask(ABC):
         return self.sequences(self._draw([generator], self.rules.fixed_sequences[split]))
 
     def train_batches(
-        self, generators: Sequence[torch.Generator], batch_size: int
+        self, generators: Sequence[torch.Generator], training: TrainingSettings
     ) -> Iterator[Sequences]:
         """An epoch's batches of fresh sequences, each replica's from its own generator."""
         for _ in range(self.rules.batches_per_epoch):
-            draws = self._draw(generators, batch_size).to(self.device)
+            draws = self._draw(generators, training.batch_size).to(self.device)
             yield self._placed(self.sequences(draws))
 
     def loss(

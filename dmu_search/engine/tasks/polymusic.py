@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
-from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.rows import PackedRows, length_sorted_batches
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction
 from dmu_search.errors import DataError
 
@@ -119,12 +119,12 @@ class PolyMusic:
         return build_network(settings, input_size=NOTES, readout=(NOTES,))
 
     def train_batches(
-        self, generators: Sequence[torch.Generator], batch_size: int
+        self, generators: Sequence[torch.Generator], training: TrainingSettings
     ) -> Iterator[NoteBatch]:
         """All training tunes once, each replica in its own order; the last batch may be smaller."""
         count = len(self._splits["train"].lengths)
         orders = torch.stack([torch.randperm(count, generator=each) for each in generators])
-        for sequences in torch.split(orders, batch_size, dim=1):
+        for sequences in torch.split(orders, training.batch_size, dim=1):
             yield self._batch("train", sequences)
 
     def loss(
@@ -200,22 +200,6 @@ def step_nll(network: Network, weights: Mapping[str, Tensor], batch: NoteBatch) 
     return functional.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").sum(
         dim=-1
     )
-
-
-def length_sorted_batches(lengths: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
-    """Split sequences into batches of similar lengths, so that few steps are needed in all.
-
-    Args:
-        lengths: of each sequence, ``(sequence,)``.
-        rows: steps that a batch may hold, exceeded by less than its last sequence.
-
-    Returns:
-        Indices of sequences, longest first.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    before = lengths[order].cumsum() - lengths[order]
-    cuts = np.flatnonzero(np.diff(before // rows)) + 1
-    return np.split(order, cuts)
 
 
 def batch_mean(sums: Tensor, steps: Tensor) -> Tensor:
