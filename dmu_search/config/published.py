@@ -71,9 +71,8 @@ class Published:
 @cache
 def published(task: str) -> Published:
     """The published record of ``task`` (``search_spaces/paper/<task>.yaml``)."""
-    tree: Any = OmegaConf.to_container(
-        read_yaml(configuration_root() / "paper" / f"{task}.yaml"), resolve=True
-    )
+    files = with_shared(configuration_root() / "paper" / f"{task}.yaml")
+    tree: Any = OmegaConf.to_container(OmegaConf.merge(*files.values()), resolve=True)
     return Published(
         depths=tuple(tree["depths"]),
         runs=tree["runs"],
