@@ -1,4 +1,4 @@
-"""Times embedding and softmax over a large vocabulary beside their plain composition: see README.md.
+"""Times an embedding and a large softmax beside their plain composition: see README.md.
 
 python benchmarks/words.py [--rounds N] [--csv FILE]
 """

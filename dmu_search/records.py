@@ -71,6 +71,11 @@ class Recorder:
             tags=dict(run.tags),
         )
 
+    def close_for(self, run_id: str, status: str) -> None:
+        """Close a run whose writer is gone."""
+        _drop_cut_off_line(self._path(run_id))
+        self.end(run_id, status)
+
     def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Keep ``metrics`` of epoch ``step``; an epoch already kept is left as it is.
 
@@ -134,6 +139,29 @@ def read_events(path: Path) -> Iterator[Event]:
                 raise StorageError(
                     f"{path}: line {number} is no record; restore the file or remove it"
                 ) from None
+
+
+class RecordTail:
+    """Reads a record while another process writes it.
+
+    Args:
+        path: of the record; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new_events(self) -> list[Event]:
+        """The events written since the last call, whole lines only."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [_with_nan(json.loads(line)) for line in whole.splitlines()]
 
 
 def _is_closed(events: Sequence[Event]) -> bool:

@@ -1,8 +1,6 @@
 """Training one configuration over several seeds, recorded, without a search."""
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,85 +10,18 @@ from dmu_search.config.exported import write_run_file
 from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
 from dmu_search.engine.backend import choose_backend
-from dmu_search.engine.metrics import replica_metrics, summary_metrics
+from dmu_search.engine.metrics import summary_metrics
+from dmu_search.engine.runs import PlannedRun, Trained, carry_out
 from dmu_search.engine.training import EpochResult, Trainer
-from dmu_search.errors import TrialError
 from dmu_search.export import provenance
-from dmu_search.folders import make_unique_folder
-from dmu_search.records import RunStart
-from dmu_search.tasks import make_task
-from dmu_search.tracking import Tracking
+from dmu_search.records import Recorder, RunStart
+from dmu_search.tasks import final_metrics, make_task
+
+CONFIG_FILE = "config.yaml"
 
 
-@dataclass(frozen=True)
-class Retrained:
-    """What a retraining gave; tuples have one entry per replica.
-
-    Attributes:
-        name: of the recorded run.
-        folder: with the configuration and the weights of the best epochs.
-        metrics: of all splits at each replica's best epoch.
-        best_epoch: that epoch.
-        epochs: epochs trained.
-    """
-
-    name: str
-    folder: Path
-    metrics: Mapping[str, tuple[float, ...]]
-    best_epoch: tuple[int, ...]
-    epochs: int
-
-
-def retrain(
-    run: RunSettings,
-    data: Data,
-    *,
-    output_dir: Path,
-    tracking: Tracking,
-    tags: Mapping[str, str],
-    on_epoch: Callable[[EpochResult], None],
-) -> Retrained:
-    """Train all replicas to the end and evaluate each at its best epoch.
-
-    Args:
-        run: what to train.
-        data: of the task.
-        output_dir: gets ``retrained/<name>/``.
-        tracking: where the run goes.
-        tags: further tags of the run.
-        on_epoch: told of every epoch.
-
-    Raises:
-        TrialError: all replicas diverged.
-        StorageError: the folder cannot be written.
-    """
-    title = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = make_unique_folder(output_dir / "retrained", title)
-    name = folder.name
-    recorder = tracking.recorder
-    recorder.start(_run_start(name, run, data, tags))
-    status = "KILLED"
-    try:
-        trainer = _trainer(run, data)
-        result = _train(trainer, lambda each: _record(tracking, name, each, on_epoch))
-        if all(result.diverged):
-            status = "FAILED"
-            raise TrialError(
-                f"{name}: every replica diverged by epoch {result.epoch}; lower "
-                "training.learning_rate"
-            )
-        metrics = trainer.evaluate_best()
-        recorder.summarise(name, summary_metrics(metrics))
-        _save(folder, run, data, trainer, metrics, name)
-        for file in sorted(folder.iterdir()):
-            recorder.attach(name, file)
-        status = "FINISHED"
-    finally:
-        recorder.end(name, status)
-    return Retrained(name, folder, metrics, result.best_epoch, result.epoch)
-
-
-def _run_start(name: str, run: RunSettings, data: Data, tags: Mapping[str, str]) -> RunStart:
+def plan_run(name: str, run: RunSettings, data: Data, tags: Mapping[str, str]) -> PlannedRun:
+    """The training of ``run``, as its record will describe it."""
     params = {key: str(as_yaml_value(value)) for key, value in run.values().items()}
     own = {
         "task": run.task,
@@ -99,39 +30,49 @@ def _run_start(name: str, run: RunSettings, data: Data, tags: Mapping[str, str])
         "data.name": data.name,
         "data.sha256": data.sha256,
     }
-    return RunStart(name, name, "retraining", params=params, tags={**own, **tags})
+    start = RunStart(name, name, "retraining", params=params, tags={**own, **tags})
+    return PlannedRun(start, run.task, run.network, run.training)
 
 
-def _trainer(run: RunSettings, data: Data) -> Trainer:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Trainer(make_task(run.task, data, device=device), run.network, run.training)
-
-
-def _train(trainer: Trainer, on_epoch: Callable[[EpochResult], None]) -> EpochResult:
-    while True:
-        result = trainer.run_epoch()
-        on_epoch(result)
-        if trainer.finished:
-            return result
-
-
-def _record(
-    tracking: Tracking, name: str, result: EpochResult, on_epoch: Callable[[EpochResult], None]
-) -> None:
-    metrics = replica_metrics(result.metrics) | {"epoch_wall_time_s": result.wall_time_s}
-    tracking.recorder.log(name, metrics, result.epoch)
-    on_epoch(result)
-
-
-def _save(
-    folder: Path,
+def retrain(
+    planned: PlannedRun,
     run: RunSettings,
     data: Data,
-    trainer: Trainer,
-    metrics: Mapping[str, tuple[float, ...]],
-    name: str,
-) -> None:
-    backend = choose_backend(trainer.task.device, trainer.task.dtype).name
-    source = provenance(study=name, data=data, metrics=summary_metrics(metrics), backend=backend)
-    write_run_file(folder / "config.yaml", run, source)
-    torch.save(trainer.best_state, folder / "best_weights.pt")
+    *,
+    folder: Path,
+    recorder: Recorder,
+    on_epoch: Callable[[EpochResult], None],
+) -> Trained:
+    """Carry out ``planned``, the training of ``run``; its configuration is kept with the weights.
+
+    Args:
+        planned: by ``plan_run``.
+        run: what is trained.
+        data: of the task.
+        folder: gets ``config.yaml`` and the weights of the best epochs.
+        recorder: keeps what comes out.
+        on_epoch: told of every epoch.
+
+    Raises:
+        TrialError: all replicas diverged.
+        StorageError: the folder cannot be written.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    task = make_task(run.task, data, device=device)
+
+    def keep_config(trainer: Trainer, trained: Trained) -> None:
+        backend = choose_backend(trainer.task.device, trainer.task.dtype).name
+        metrics = summary_metrics(trained.metrics)
+        source = provenance(study=planned.name, data=data, metrics=metrics, backend=backend)
+        write_run_file(folder / CONFIG_FILE, run, source)
+        recorder.attach(planned.name, folder / CONFIG_FILE)
+
+    return carry_out(
+        planned,
+        task,
+        folder=folder,
+        recorder=recorder,
+        on_epoch=on_epoch,
+        evaluate=lambda trainer: final_metrics(trainer, data),
+        finish=keep_config,
+    )

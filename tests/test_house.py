@@ -34,9 +34,10 @@ LAYERS = (
     "errors",
     "folders",
     "invocation",
+    "records",
     "engine",
     "data",
-    "records",
+    "bleu",
     "config",
     "tasks",
     "study",
@@ -44,6 +45,8 @@ LAYERS = (
     "tune",
     "export",
     "retraining",
+    "results",
+    "reproduction",
     "cli",
     "__main__",
 )
@@ -58,6 +61,7 @@ PLACES = {
     "pretty_midi": ("data/midi.py",),
     "ray": ("tune/",),
     "rich": ("cli/",),
+    "sacrebleu": ("bleu.py",),
     "scipy": ("data/piano_rolls.py",),
 }
 
@@ -101,7 +105,7 @@ def test_layers_import_only_earlier_ones() -> None:
 
 
 def test_the_engine_needs_torch_and_numpy_only() -> None:
-    ours = ("dmu_search.engine.", "dmu_search.errors.")
+    ours = tuple(f"dmu_search.{part}." for part in ("engine", "errors", "folders", "records"))
     faults = [
         f"{name_of(path)} imports {module}"
         for path in sorted((PACKAGE / "engine").rglob("*.py"))

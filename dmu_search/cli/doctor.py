@@ -108,7 +108,8 @@ def _data(store: DataStore) -> list[Finding]:
         except DmuSearchError as fault:
             return [Finding("data", "the mirror cannot be used", str(fault))]
         if status.state == "missing":
-            mend = "python -m dmu_search data fetches it; data.corpus=demo needs no file"
+            fetch = "python -m dmu_search data fetches it"
+            mend = f"{fetch}; {file.way_around}" if file.way_around else fetch
             findings.append(Finding("data", f"{file.name} is missing", mend))
         elif status.state == "altered":
             mend = f"delete {status.path} and run python -m dmu_search data"

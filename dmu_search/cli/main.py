@@ -26,6 +26,12 @@ def _train(words: Sequence[str], dry_run: bool) -> int:
     return train(words, dry_run=dry_run)
 
 
+def _reproduce(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.reproduce import reproduce
+
+    return reproduce(words, dry_run=dry_run)
+
+
 def _data(words: Sequence[str], dry_run: bool) -> int:
     from dmu_search.cli.data import data
 
@@ -70,8 +76,13 @@ COMMANDS = {
         "train one exported or hand-written configuration over several seeds",
         _train,
     ),
+    "reproduce": Command(
+        "reproduce [table=3] [figure=2,3,4] [source=paper,released,best] [KEY=VALUE ..]",
+        "train what the paper's tables and figures need and is not yet recorded",
+        _reproduce,
+    ),
     "data": Command(
-        "data [task=polymusic] [KEY=VALUE ..]",
+        "data [task=polymusic,natlang] [KEY=VALUE ..]",
         "fetch and verify the data sets, and show where they are",
         _data,
     ),

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import or_
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dmu_search.cli.published_values import published_result
 from dmu_search.cli.screen import duration, open_console, print_rows, score
+from dmu_search.cli.study_pages import network_text
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.exported import RunFile, read_run_file
@@ -21,13 +22,13 @@ from dmu_search.config.grammar import Alternatives, parse_overrides
 from dmu_search.config.keys import Value
 from dmu_search.config.published import published
 from dmu_search.config.settings import RunSettings, TrackingSettings, build
-from dmu_search.config.widths import weight_count
 from dmu_search.data import Data
+from dmu_search.engine.runs import Trained
 from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training import EpochResult
 from dmu_search.errors import ConfigError
-from dmu_search.folders import check_writable, make_folder
-from dmu_search.retraining import Retrained, retrain
+from dmu_search.folders import check_writable, make_folder, make_unique_folder
+from dmu_search.retraining import plan_run, retrain
 from dmu_search.tasks import load_data
 from dmu_search.tracking import open_tracking
 
@@ -51,7 +52,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     run_file = read_run_file(Path(str(file)))
     composed = compose_study(run_file.task, run_file.model, given).settings
     defaults = {k: v for k, v in composed.items() if not isinstance(v, Interval | Choice)}
-    run = run_file.run(_with_fresh_seeds(given, run_file, defaults), defaults)
+    run = run_file.run(_with_fresh_seeds(given, run_file), defaults)
     data = load_data(run.task, run.data)
     console = open_console()
     if data.warning:
@@ -63,17 +64,19 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     check_writable(output_dir)
     make_folder(output_dir)
     tracking = open_tracking(build(TrackingSettings, "tracking", defaults), output_dir)
-    retrained = retrain(
+    title = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = make_unique_folder(output_dir / "retrained", title)
+    trained = retrain(
+        plan_run(folder.name, run, data, {"config": str(file)}),
         run,
         data,
-        output_dir=output_dir,
-        tracking=tracking,
-        tags={"config": str(file)},
+        folder=folder,
+        recorder=tracking.recorder,
         on_epoch=_Progress(console, run.training.max_epochs, TASKS[run.task].objective),
     )
-    console.print(_results(run, data, retrained))
-    console.print(f"weights    {retrained.folder}", highlight=False, soft_wrap=True)
-    for line in tracking.where_to_look([retrained.name]):
+    console.print(_results(run, data, trained))
+    console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
+    for line in tracking.where_to_look([folder.name]):
         console.print(line, highlight=False, soft_wrap=True)
     return 0
 
@@ -89,29 +92,18 @@ def _fixed(given: Mapping[str, object]) -> dict[str, Value]:
     return cast(dict[str, Value], dict(given))
 
 
-def _with_fresh_seeds(
-    given: Mapping[str, Value], file: RunFile, defaults: Mapping[str, Value]
-) -> dict[str, Value]:
-    """Replicas and seeds where the command names none: as many runs as the paper's results have.
-
-    A setting found by a search is trained with seeds that the search did not use; otherwise the
-    luck of the seed that won would be counted again.
-    """
+def _with_fresh_seeds(given: Mapping[str, Value], file: RunFile) -> dict[str, Value]:
+    """Replicas and seeds where the command names none: as many runs as the paper's results have."""
     completed = dict(given)
     if file.provenance or "training.replicas" not in file.values:
         completed.setdefault("training.replicas", published(file.task).runs)
     if file.provenance:
-        used = [file.values.get(f"training.{name}", fallback) for name, fallback in _SEEDS.items()]
-        completed.setdefault("training.seed", sum(cast(int, value) for value in used))
+        completed.setdefault("training.seed", file.used_seeds.stop)
     return completed
 
 
-_SEEDS = {"seed": 0, "replicas": 1}
-
-
 def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile, path: str) -> None:
-    training, network = run.training, run.network
-    count = weight_count(run.task, run.model, network.widths)
+    training = run.training
     last = training.seed + training.replicas - 1
     seeds = f"{training.seed}" if training.replicas == 1 else f"{training.seed} to {last}"
     if file.provenance:
@@ -121,8 +113,7 @@ def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile,
         console,
         {
             "config": path,
-            "network": f"{run.model}, depth {run.depth}, widths {list(network.widths)}, "
-            f"{count:,} weights",
+            "network": network_text(run.task, run.network, data),
             "data": data.describe(),
             "replicas": f"{training.replicas}, seeds {seeds}",
             "epochs": f"{training.max_epochs}",
@@ -162,7 +153,7 @@ class _Progress:
         )
 
 
-def _results(run: RunSettings, data: Data, retrained: Retrained) -> Table:
+def _results(run: RunSettings, data: Data, trained: Trained) -> Table:
     """The objective of each replica at its best epoch, its mean, and the paper's."""
     objective = TASKS[run.task].objective
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -170,13 +161,19 @@ def _results(run: RunSettings, data: Data, retrained: Retrained) -> Table:
     for split in ("train", "val", "test"):
         table.add_column(split, justify="right")
     table.add_column("best epoch", justify="right")
-    columns = [retrained.metrics[f"{split}_{objective}"] for split in ("train", "val", "test")]
+    columns = [trained.metrics[f"{split}_{objective}"] for split in ("train", "val", "test")]
+    bleu = trained.metrics.get("test_bleu", ())
+    if bleu:
+        table.add_column("test BLEU", justify="right")
     for replica, values in enumerate(zip(*columns, strict=True)):
         seed = run.training.seed + replica
         cells = [score(value) for value in values]
-        epoch = f"{retrained.best_epoch[replica]}/{retrained.epochs}"
-        table.add_row(f"replica {replica}, seed {seed}", *cells, epoch)
-    table.add_row("[bold]mean ± std", *(f"[bold]{_mean_std(values)}" for values in columns))
+        cells.append(f"{trained.best_epoch[replica]}/{trained.epochs}")
+        cells += [f"{bleu[replica]:.2f}"] if bleu else []
+        table.add_row(f"replica {replica}, seed {seed}", *cells)
+    means = [_mean_std(values) for values in columns]
+    means += ["", _mean_std(bleu, lambda value: f"{value:.2f}")] if bleu else []
+    table.add_row("[bold]mean ± std", *(f"[bold]{mean}" for mean in means))
     result = published_result(run, data)
     if result is not None:
         cells = [f"{result[s].mean:.3f} ± {result[s].std:.3f}" for s in ("train", "test")]
@@ -186,11 +183,11 @@ def _results(run: RunSettings, data: Data, retrained: Retrained) -> Table:
     return table
 
 
-def _mean_std(values: Sequence[float]) -> str:
+def _mean_std(values: Sequence[float], text: Callable[[float], str] = score) -> str:
     finite = [value for value in values if value == value]
     mean = statistics.fmean(finite)
-    spread = f" ± {score(statistics.stdev(finite))}" if len(finite) > 1 else ""
-    return f"{score(mean)}{spread}"
+    spread = f" ± {text(statistics.stdev(finite))}" if len(finite) > 1 else ""
+    return f"{text(mean)}{spread}"
 
 
 def _in_short(values: Sequence[float]) -> str:

@@ -130,6 +130,7 @@ def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> 
         trials=settings.search.trials,
         max_epochs=settings.max_epochs,
         metric=f"val_{TASKS[settings.task].objective}",
+        direction=TASKS[settings.task].direction,
         published=published_in_words(settings, data),
     )
     try:

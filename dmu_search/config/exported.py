@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 
@@ -35,6 +35,18 @@ class RunFile:
     depth: int
     values: Mapping[str, Value]
     provenance: Mapping[str, Any]
+
+    @property
+    def used_seeds(self) -> range:
+        """Seeds that the search trained with; none for a hand-written file.
+
+        A setting found by a search is trained with others: otherwise the luck of the seed that won
+        would be counted again.
+        """
+        if not self.provenance:
+            return range(0)
+        first, count = self.values.get("training.seed", 0), self.values.get("training.replicas", 1)
+        return range(cast(int, first), cast(int, first) + cast(int, count))
 
     def run(self, given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunSettings:
         """Complete settings: the file's over ``defaults``, those of the command line over both.

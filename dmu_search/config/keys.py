@@ -12,19 +12,23 @@ Value = bool | int | float | str | None | tuple[int, ...]
 MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
 SYNTHETIC = ("adding", "tempord", "noiseseq")
 TRANSLATION = ("spa2eng", "por2eng", "ger2eng")
-TASKS = (*SYNTHETIC, "polymusic", *TRANSLATION)
+ON_FILES = ("polymusic", "natlang", *TRANSLATION)
+TASKS = (*SYNTHETIC, *ON_FILES)
 # Those whose objective is a loss.
-MINIMISED = (*SYNTHETIC, "polymusic")
-# Those that read files.
-FILED = ("polymusic", *TRANSLATION)
+MINIMISED = (*SYNTHETIC, "polymusic", "natlang")
 CORPORA = ("nottingham", "demo", "auto")
 NOISES = ("fresh", "fixed")
 WIDTH_RULES = ("auto", "paper", "matched")
 
-CONFIGURED = frozenset({"tune", "train"})
+PUBLISHED = ("paper", "released")
+SOURCES = (*PUBLISHED, "best")
+
+CONFIGURED = frozenset({"tune", "train", "reproduce"})
 SEARCHED = frozenset({"tune"})
+ON_RAY = SEARCHED | {"reproduce"}
+SELECTED = frozenset({"reproduce", "report"})
 DATA = CONFIGURED | {"data", "doctor"}
-EVERYWHERE = DATA | {"sync"}
+EVERYWHERE = DATA | {"sync", "report"}
 
 
 @dataclass(frozen=True)
@@ -185,16 +189,32 @@ _CONVERT = {
 }
 
 _TABLE = (
-    Key("task", "text", "the task", SEARCHED | {"data"}, listable=True, choices=TASKS),
-    Key("model", "text", "the recurrent network", SEARCHED, listable=True, choices=MODELS),
+    Key("task", "text", "the task", ON_RAY | {"data"}, listable=True, choices=TASKS),
+    Key("model", "text", "the recurrent network", ON_RAY, listable=True, choices=MODELS),
     Key(
         "depth",
         "int",
         "layers (RHN: of the recurrence); null: the paper's shallowest for the task and model",
-        SEARCHED,
+        ON_RAY,
         listable=True,
         optional=True,
         minimum=1,
+    ),
+    Key("table", "int", "a table of the paper", SELECTED, listable=True, minimum=1, maximum=7),
+    Key("figure", "int", "a figure of the paper", SELECTED, listable=True, minimum=2, maximum=4),
+    Key(
+        "source",
+        "text",
+        "whose settings: the paper's, the authors' release's, or the best that was found",
+        SELECTED,
+        listable=True,
+        choices=SOURCES,
+    ),
+    Key(
+        "plan_only",
+        "bool",
+        "write the plan to a file, to be carried out on a machine that has only torch",
+        frozenset({"reproduce"}),
     ),
     Key("config", "path", "the exported or hand-written file to train", frozenset({"train"})),
     Key(
@@ -223,7 +243,13 @@ _TABLE = (
         above=0,
         maximum=1,
     ),
-    Key("training.batch_size", "int", "sequences per batch", searchable=True, minimum=1),
+    Key(
+        "training.batch_size",
+        "int",
+        "sequences per batch (natlang: parallel streams)",
+        searchable=True,
+        minimum=1,
+    ),
     Key("training.max_epochs", "int", "epochs of one training", minimum=1),
     Key(
         "training.block_learning_rate_rule",
@@ -347,22 +373,22 @@ _TABLE = (
         "resources.gpus_per_trial",
         "share",
         "share of a GPU for one trial; auto: measured where there is a GPU",
-        SEARCHED,
+        ON_RAY,
         minimum=0,
     ),
     Key(
         "resources.cpus_per_trial",
         "share",
         "CPU cores for one trial; auto: 1, or an even share when GPUs carry more trials than cores",
-        SEARCHED,
+        ON_RAY,
         above=0,
     ),
-    Key("resources.cpus", "int", "CPU cores to use; null: all", SEARCHED, optional=True, minimum=1),
+    Key("resources.cpus", "int", "CPU cores to use; null: all", ON_RAY, optional=True, minimum=1),
     Key(
         "resources.gpus",
         "int",
         "GPUs to use; null: those that Ray finds",
-        SEARCHED,
+        ON_RAY,
         optional=True,
         minimum=0,
     ),
@@ -370,14 +396,14 @@ _TABLE = (
         "resources.object_store_mb",
         "int",
         "Ray's shared memory on this machine, in MB",
-        SEARCHED,
+        ON_RAY,
         minimum=80,
     ),
     Key(
         "resources.address",
         "text",
         "of a running Ray cluster (auto: this machine's); null: start Ray here",
-        SEARCHED,
+        ON_RAY,
         optional=True,
     ),
     Key(
@@ -394,7 +420,7 @@ _TABLE = (
         "cache of data files; null: the user's cache",
         DATA,
         optional=True,
-        tasks=FILED,
+        tasks=ON_FILES,
     ),
     Key(
         "data.mirror",
@@ -402,7 +428,7 @@ _TABLE = (
         "folder that already has the files; null: $DMU_SEARCH_DATA_MIRROR",
         DATA,
         optional=True,
-        tasks=FILED,
+        tasks=ON_FILES,
     ),
     Key(
         "data.corpus",
@@ -415,10 +441,10 @@ _TABLE = (
     Key(
         "data.limit",
         "int",
-        "first sequences of each split only; null: all",
+        "first so many sequences (natlang: lines) of each split only; null: all",
         optional=True,
         minimum=1,
-        tasks=FILED,
+        tasks=ON_FILES,
     ),
     Key(
         "data.pairs",

@@ -8,10 +8,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dmu_search.config.compose import with_shared
-from dmu_search.config.keys import KEYS, Value
+from dmu_search.config.keys import KEYS, PUBLISHED, Value
 from dmu_search.config.roots import configuration_root
-
-SOURCES = ("paper", "released")
 
 
 @dataclass(frozen=True)
@@ -45,22 +43,40 @@ class Published:
     """What paper and release say about one task.
 
     Attributes:
+        table: the paper's table of its results; None where it has a figure.
+        figure: the paper's figure of its results; None where it has a table.
+        thresholds: the losses that the figure counts runs below, descending.
         depths: the depths that the paper uses, shallowest first.
         runs: runs that its results are over.
         epochs: most epochs of a run.
         matched_to: what other networks match.
         widths: source -> model -> depth -> widths, one per layer.
         settings: source -> model -> depth -> key -> value.
+        data: name of the data that the results are on; None where there are none.
         results: model -> depth -> split -> aggregate; empty where the paper has curves only.
     """
 
+    table: int | None
+    figure: int | None
+    thresholds: tuple[float, ...]
     depths: tuple[int, ...]
     runs: int
     epochs: int
     matched_to: Matched
     widths: Mapping[str, Mapping[str, Mapping[int, tuple[int, ...]]]]
     settings: Mapping[str, Mapping[str, Mapping[int, Mapping[str, Value]]]]
+    data: str | None
     results: Mapping[str, Mapping[int, Mapping[str, Aggregate]]]
+
+    def networks(self) -> tuple[tuple[str, int], ...]:
+        """Every model and depth that paper or release have, as (model, depth)."""
+        pairs = {
+            (model, depth): None
+            for source in (*self.widths.values(), *self.settings.values())
+            for model, depths in source.items()
+            for depth in depths
+        }
+        return tuple(pairs)
 
     def default_depth(self, model: str) -> int:
         """The shallowest depth published for ``model``; the paper's own for other models."""
@@ -74,6 +90,9 @@ def published(task: str) -> Published:
     files = with_shared(configuration_root() / "paper" / f"{task}.yaml")
     tree: Any = OmegaConf.to_container(OmegaConf.merge(*files.values()), resolve=True)
     return Published(
+        table=tree.get("table"),
+        figure=tree.get("figure"),
+        thresholds=tuple(tree.get("thresholds", ())),
         depths=tuple(tree["depths"]),
         runs=tree["runs"],
         epochs=tree["epochs"],
@@ -87,8 +106,9 @@ def published(task: str) -> Published:
         },
         settings={
             source: {model: _settings(depths) for model, depths in tree["settings"][source].items()}
-            for source in SOURCES
+            for source in PUBLISHED
         },
+        data=tree.get("data"),
         results={
             model: {
                 depth: {split: Aggregate(**cell) for split, cell in splits.items()}

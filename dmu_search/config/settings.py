@@ -111,6 +111,29 @@ class RunSettings:
             if name in KEYS and name not in PLACES and KEYS[name].exists_for(self.task, self.model)
         }
 
+    @property
+    def setting(self) -> "RunSettings":
+        """What is trained, whatever the seeds, replicas and epochs; without what cannot matter.
+
+        Runs of equal settings are runs of one experiment, and may be averaged.
+        """
+        values = self.values()
+        kept = {
+            name: value
+            for name, value in values.items()
+            if name not in _OF_A_RUN and _matters(name, values)
+        }
+        return RunSettings.from_values(self.task, self.model, self.depth, kept)
+
+
+# What one run of a setting has of its own.
+_OF_A_RUN = ("training.seed", "training.replicas", "training.max_epochs")
+
+
+def _matters(name: str, values: Mapping[str, Value]) -> bool:
+    condition = KEYS[name].only_if
+    return condition is None or values.get(condition[0]) == condition[1]
+
 
 # Where data lies.
 PLACES = ("data.root", "data.mirror")

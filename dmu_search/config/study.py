@@ -9,8 +9,8 @@ from typing import cast
 from dmu_search.config.compose import Composed, compose_study
 from dmu_search.config.distributions import Choice, Distribution, Interval
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
-from dmu_search.config.keys import KEYS, Value
-from dmu_search.config.published import SOURCES, Published, published
+from dmu_search.config.keys import KEYS, PUBLISHED, Value
+from dmu_search.config.published import Published, published
 from dmu_search.config.settings import (
     DataSettings,
     ResourceSettings,
@@ -225,7 +225,7 @@ def _warm_starts(
         return (), ()
     points: dict[tuple[tuple[str, Value], ...], PublishedPoint] = {}
     notes = []
-    for source in SOURCES:
+    for source in PUBLISHED:
         settings = record.settings[source].get(model, {}).get(depth)
         if settings is None:
             continue

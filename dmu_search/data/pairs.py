@@ -72,6 +72,10 @@ class PairCorpus:
         """A sentence of the target language from its numbers, less markers."""
         return " ".join(self.target_words[word] for word in words if word >= len(MARKERS))
 
+    def texts(self, sentences: Sentences) -> list[str]:
+        """All of some sentences of the target language."""
+        return [self.text(own) for own in np.split(sentences.words, sentences.starts[1:])]
+
     def describe(self) -> str:
         """One line: name, sizes of train / valid / test, vocabularies and source."""
         sequences = " / ".join(f"{count:,}" for count in self.sequences.values())

@@ -14,8 +14,10 @@ from dmu_search.engine.products import affine
 from dmu_search.engine.rows import PackedRows
 from dmu_search.engine.scan import scan
 from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.words import embed
 
 Weights = dict[str, Tensor]
+EMBEDDING = "embedding.weight"
 
 
 class Architecture(ABC):
@@ -65,16 +67,24 @@ class Architecture(ABC):
 class Network(Architecture):
     """Recurrent cells in a row, then dense layers with ReLU between them; no tensors.
 
-    Weights are named ``cell_1.<name in the cell>``, ``readout_1.weight``, ``readout_1.bias`` and so
-    on, each with a leading replica axis.
+    Weights are named ``embedding.weight``, ``cell_1.<name in the cell>``, ``readout_1.weight``,
+    ``readout_1.bias`` and so on, each with a leading replica axis.
 
     Attributes:
         cells: each reads the states of the one before.
         readout: width of each dense layer; the last puts out the network's linear outputs.
+        vocabulary: words whose embeddings the first cell reads; None: it reads the inputs.
     """
 
     cells: tuple[Cell, ...]
     readout: tuple[int, ...]
+    vocabulary: int | None = None
+
+    @property
+    def _embedding_shapes(self) -> dict[str, Shape]:
+        if self.vocabulary is None:
+            return {}
+        return {EMBEDDING: (self.vocabulary, self.cells[0].input_size)}
 
     @property
     def _readout_inputs(self) -> tuple[int, ...]:
@@ -92,7 +102,7 @@ class Network(Architecture):
     @property
     def recurrent_weights(self) -> tuple[str, ...]:
         """Names of the weights of the recurrent block."""
-        return tuple(name for name in self.shapes if name not in self._readout_shapes)
+        return tuple(name for name in self.shapes if name.startswith("cell_"))
 
     @property
     def dense_layers(self) -> dict[str, int]:
@@ -111,7 +121,7 @@ class Network(Architecture):
             for number, cell in enumerate(self.cells, start=1)
             for name, shape in cell.shapes.items()
         }
-        return recurrent | self._readout_shapes
+        return self._embedding_shapes | recurrent | self._readout_shapes
 
     @property
     def recurrent_weight_count(self) -> int:
@@ -121,6 +131,9 @@ class Network(Architecture):
     def initialise_one(self, generator: torch.Generator, dtype: torch.dtype) -> Weights:
         """Draw the weights of one replica, without replica axis, on the CPU."""
         weights: Weights = {}
+        for name, shape in self._embedding_shapes.items():
+            # That of `torch.nn.Embedding`.
+            weights[name] = torch.randn(shape, dtype=dtype, generator=generator)
         for number, cell in enumerate(self.cells, start=1):
             own = cell.initialise(generator, dtype)
             weights |= {f"cell_{number}.{name}": weight for name, weight in own.items()}
@@ -149,8 +162,8 @@ class Network(Architecture):
 
         Args:
             weights: of the network.
-            x: packed inputs, ``(replica, row, feature)``, or symbols for one-hot inputs,
-                ``(replica, row)``.
+            x: packed inputs, ``(replica, row, feature)``; or symbols for one-hot inputs, or words
+                for their embeddings, ``(replica, row)``.
             rows: the packing of the batch.
             initial_state: one tuple of ``(replica, batch, hidden)`` per cell; zeros if None.
 
@@ -158,6 +171,8 @@ class Network(Architecture):
             The last cell's states, ``(replica, row, hidden)``, and the final state of every cell.
         """
         initial_state = initial_state or self.initial_state(rows, next(iter(weights.values())))
+        if self.vocabulary is not None:
+            x = embed(weights[EMBEDDING], x)
         finals = []
         for number, (cell, state) in enumerate(
             zip(self.cells, initial_state, strict=True), start=1
@@ -175,12 +190,14 @@ class Network(Architecture):
 
         Args:
             weights: of the network.
-            x: ``(replica, batch, feature)``.
+            x: ``(replica, batch, feature)``, or words, ``(replica, batch)``.
             state: one tuple of ``(replica, batch, hidden)`` per cell.
 
         Returns:
             The next state, shaped alike.
         """
+        if self.vocabulary is not None:
+            x = embed(weights[EMBEDDING], x)
         stepped = []
         for number, (cell, before) in enumerate(zip(self.cells, state, strict=True), start=1):
             own = {name: weights[f"cell_{number}.{name}"] for name in cell.shapes}
@@ -199,12 +216,20 @@ class Network(Architecture):
         Returns:
             Linear outputs, ``(replica, row or batch, output)``.
         """
-        for number in range(1, len(self.readout) + 1):
-            if number > 1:
-                states = torch.relu(states)
+        weight, bias = self.last_layer(weights)
+        return affine(bias, self.read_but_last(weights, states), weight)
+
+    def read_but_last(self, weights: Mapping[str, Tensor], states: Tensor) -> Tensor:
+        """What the last layer of the readout reads, ``(replica, row or batch, feature)``."""
+        for number in range(1, len(self.readout)):
             weight, bias = weights[f"readout_{number}.weight"], weights[f"readout_{number}.bias"]
-            states = affine(bias, states, weight)
+            states = torch.relu(affine(bias, states, weight))
         return states
+
+    def last_layer(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the last layer of the readout, for a loss that applies it itself."""
+        last = len(self.readout)
+        return weights[f"readout_{last}.weight"], weights[f"readout_{last}.bias"]
 
     def forward(
         self,
@@ -230,11 +255,21 @@ class Network(Architecture):
 
 
 def build_network(
-    settings: NetworkSettings, *, input_size: int, readout: tuple[int, ...]
+    settings: NetworkSettings,
+    *,
+    input_size: int,
+    readout: tuple[int, ...],
+    vocabulary: int | None = None,
 ) -> Network:
     """A network for a task that dictates its inputs and readout.
+
+    Args:
+        settings: of the recurrent block.
+        input_size: width of the inputs, or of the embedding.
+        readout: width of each dense layer.
+        vocabulary: words that have an embedding; None: there is none.
 
     Raises:
         ConfigError: if there is no such model, or none of its kind with such widths.
     """
-    return Network(recurrent_block(input_size, settings), readout)
+    return Network(recurrent_block(input_size, settings), readout, vocabulary)

@@ -1,7 +1,7 @@
 """Time-major packing of a batch of sequences, without rows for steps that do not exist."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -212,6 +212,12 @@ class PackedRows:
         """Sum over the steps of each sequence: ``(replica, row)`` to ``(replica, batch)``."""
         sums = values.new_zeros(self.lengths.shape)
         return sums.scatter_add(1, self.sequence, values.where(self.valid, 0.0))
+
+
+@lru_cache(maxsize=16)
+def full_rows(replicas: int, batch: int, times: int, device: torch.device) -> PackedRows:
+    """The packing of sequences that are all equally long: step after step, in batch order."""
+    return PackedRows(np.full((replicas, batch), times, dtype=np.int64), device)
 
 
 def length_sorted_batches(lengths: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:

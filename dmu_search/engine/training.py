@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dmu_search.engine.cells import State
 from dmu_search.engine.network import Weights
 from dmu_search.engine.optimiser import adam, decay_learning_rates
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import Task
+from dmu_search.engine.tasks.base import BatchLoss, Task
 from dmu_search.errors import ConfigError, TrialError
 
 # Metrics are named after the split, as `val_nll_nats`.
@@ -103,9 +104,19 @@ class Trainer:
         return self._epochs_below >= self.training.stop_patience
 
     @property
+    def standing(self) -> EpochResult:
+        """How the replicas stand after the last epoch."""
+        return self._result(wall_time_s=0.0)
+
+    @property
     def best_state(self) -> Weights:
         """Weights of each replica's best epoch (its first ones if it has none), on the CPU."""
         return {name: weight.cpu().clone() for name, weight in self._best_weights.items()}
+
+    @property
+    def best_weights(self) -> Weights:
+        """Weights of each replica's best epoch, where they are trained; for reading only."""
+        return self._best_weights
 
     @property
     def _best_name(self) -> str:
@@ -139,21 +150,44 @@ class Trainer:
         decay_learning_rates(self._optimiser, self.training.gamma)
         return self._result(wall_time_s=time.perf_counter() - started)
 
+    def seconds_per_epoch(self, budget_s: float) -> float:
+        """About how long an epoch of training takes, from as many batches as the budget allows.
+
+        The trainer is of no use afterwards.
+        """
+        durations: list[float] = []
+        carry = None
+        for batch in self.task.train_batches(self._generators, self.training):
+            began = time.perf_counter()
+            carry = self._learn(batch, carry).carry
+            durations.append(time.perf_counter() - began)
+            if sum(durations) > budget_s:
+                break
+        # The first builds and warms up what later ones find ready.
+        later = durations[1:] or durations
+        per_batch = sum(later) / len(later)
+        return per_batch * self.task.batches_per_epoch(self.training.batch_size)
+
     def _train(self) -> Tensor:
         """One pass over the training split; returns the mean loss on the way, ``(replica,)``."""
         total = torch.zeros(self.training.replicas, dtype=torch.float64, device=self.task.device)
         terms = torch.zeros_like(total)
         carry = None
         for batch in self.task.train_batches(self._generators, self.training):
-            self._optimiser.zero_grad(set_to_none=False)
-            loss = self.task.loss(self.network, self.weights, batch=batch, carry=carry)
-            # The sum gives every replica the gradient of its own mean.
-            torch.autograd.backward(loss.mean.sum())
-            self._optimiser.step()
+            loss = self._learn(batch, carry)
             total += loss.mean.detach() * loss.terms
             terms += loss.terms
             carry = loss.carry
         return (total / terms).cpu()
+
+    def _learn(self, batch: Any, carry: tuple[State, ...] | None) -> BatchLoss:
+        """One step of the optimiser; returns the loss before it."""
+        self._optimiser.zero_grad(set_to_none=False)
+        loss = self.task.loss(self.network, self.weights, batch=batch, carry=carry)
+        # The sum gives every replica the gradient of its own mean.
+        torch.autograd.backward(loss.mean.sum())
+        self._optimiser.step()
+        return loss
 
     def _evaluate(self, weights: Mapping[str, Tensor], split: str) -> dict[str, Tensor]:
         with torch.inference_mode():

@@ -1,18 +1,17 @@
-"""An encoder and a decoder with an embedding each, as functions of a dict of weights."""
+"""An encoder and a decoder over words, as functions of a dict of weights."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dmu_search.engine.cells import State, recurrent_block
-from dmu_search.engine.cells.base import Shape, uniform
-from dmu_search.engine.network import Architecture, Network, Weights
+from dmu_search.engine.cells import State
+from dmu_search.engine.cells.base import Shape
+from dmu_search.engine.network import Architecture, Network, Weights, build_network
 from dmu_search.engine.rows import PackedRows
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.words import embed, likeliest_words
+from dmu_search.engine.words import likeliest_words
 
 # Of source and target words, in paper and release.
 EMBEDDING_SIZE = 650
@@ -35,72 +34,54 @@ class Vocabulary:
 class Translator(Architecture):
     """A recurrent block that reads a sentence, and one that goes on from its last state.
 
-    Sutskever, Vinyals and Le (2014), without the reversal of sentences; no tensors. Weights are
-    ``source_embedding.weight``, ``target_embedding.weight``, those of the blocks behind
-    ``encoder.`` and ``decoder.``, as in ``encoder.cell_1.dense_1.input``, and ``readout_1.weight``
-    and ``readout_1.bias``, each with a leading replica axis.
+    Sutskever, Vinyals and Le (2014), without the reversal of sentences; no tensors. Weights have
+    the names of their own part behind ``encoder.`` or ``decoder.``, such as
+    ``encoder.embedding.weight`` and ``decoder.readout_1.bias``, and a leading replica axis.
 
     Attributes:
-        encoder: reads embedded source words; no readout.
-        decoder: reads embedded target words; cells like the encoder's; no readout.
-        vocabulary: rows of the embeddings; the readout has an output per target word.
+        encoder: reads source words; no readout.
+        decoder: reads target words, and puts out a logit for each; cells like the encoder's.
     """
 
     encoder: Network
     decoder: Network
-    vocabulary: Vocabulary
 
     @property
-    def _blocks(self) -> dict[str, Network]:
+    def _parts(self) -> dict[str, Network]:
         return {"encoder.": self.encoder, "decoder.": self.decoder}
-
-    @property
-    def _hidden_size(self) -> int:
-        return self.decoder.cells[-1].hidden_size
 
     @property
     def shapes(self) -> dict[str, Shape]:
         """Shape of every weight, without the replica axis."""
-        blocks = {
-            prefix + name: shape
-            for prefix, block in self._blocks.items()
-            for name, shape in block.shapes.items()
-        }
         return {
-            "source_embedding.weight": (self.vocabulary.source, EMBEDDING_SIZE),
-            "target_embedding.weight": (self.vocabulary.target, EMBEDDING_SIZE),
-            **blocks,
-            "readout_1.weight": (self._hidden_size, self.vocabulary.target),
-            "readout_1.bias": (1, self.vocabulary.target),
+            prefix + name: shape
+            for prefix, part in self._parts.items()
+            for name, shape in part.shapes.items()
         }
 
     @property
     def recurrent_weights(self) -> tuple[str, ...]:
         """Names of the weights of both recurrent blocks."""
-        return tuple(name for name in self.shapes if name.startswith(tuple(self._blocks)))
+        return tuple(
+            prefix + name for prefix, part in self._parts.items() for name in part.recurrent_weights
+        )
 
     @property
     def dense_layers(self) -> dict[str, int]:
         """Dense layer, from 1, of each weight of either DMU block; else empty."""
         return {
             prefix + name: layer
-            for prefix, block in self._blocks.items()
-            for name, layer in block.dense_layers.items()
+            for prefix, part in self._parts.items()
+            for name, layer in part.dense_layers.items()
         }
 
     def initialise_one(self, generator: torch.Generator, dtype: torch.dtype) -> Weights:
-        """Draw one replica's weights: what is no recurrent block as PyTorch does by default."""
-        weights: Weights = {
-            name: torch.empty(self.shapes[name], dtype=dtype).normal_(generator=generator)
-            for name in ("source_embedding.weight", "target_embedding.weight")
+        """Draw the weights of one replica, without replica axis, on the CPU."""
+        return {
+            prefix + name: weight
+            for prefix, part in self._parts.items()
+            for name, weight in part.initialise_one(generator, dtype).items()
         }
-        for prefix, block in self._blocks.items():
-            own = block.initialise_one(generator, dtype)
-            weights |= {prefix + name: weight for name, weight in own.items()}
-        bound = 1.0 / math.sqrt(self._hidden_size)  # that of `torch.nn.Linear`
-        for name in ("readout_1.weight", "readout_1.bias"):
-            weights[name] = uniform(self.shapes[name], bound, generator, dtype)
-        return weights
 
     def encode(
         self, weights: Mapping[str, Tensor], words: Tensor, *, rows: PackedRows
@@ -116,8 +97,7 @@ class Translator(Architecture):
             The state of every cell after each sentence's own last word, in batch order,
             ``(replica, batch, hidden)`` per component: what the decoder begins with.
         """
-        x = embed(weights["source_embedding.weight"], words)
-        return self.encoder.recur(_part(weights, "encoder."), x, rows=rows)[1]
+        return self.encoder.recur(_behind("encoder.", weights), words, rows=rows)[1]
 
     def decode(
         self,
@@ -138,9 +118,8 @@ class Translator(Architecture):
         Returns:
             What the readout reads after each word, ``(replica, row, hidden)``.
         """
-        x = embed(weights["target_embedding.weight"], words)
-        own = _part(weights, "decoder.")
-        return self.decoder.recur(own, x, rows=rows, initial_state=initial_state)[0]
+        own = _behind("decoder.", weights)
+        return self.decoder.recur(own, words, rows=rows, initial_state=initial_state)[0]
 
     def step(
         self, weights: Mapping[str, Tensor], words: Tensor, state: tuple[State, ...]
@@ -155,11 +134,14 @@ class Translator(Architecture):
         Returns:
             The next state; the first component of the last cell's is what the readout reads.
         """
-        x = embed(weights["target_embedding.weight"], words)
-        return self.decoder.step(_part(weights, "decoder."), x, state)
+        return self.decoder.step(_behind("decoder.", weights), words, state)
+
+    def readout(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the layer that gives target words their logits."""
+        return self.decoder.last_layer(_behind("decoder.", weights))
 
     def likeliest(self, weights: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
-        """The target word with the largest output, without gradients.
+        """The target word with the largest logit, without gradients.
 
         Args:
             weights: of the translator.
@@ -168,7 +150,7 @@ class Translator(Architecture):
         Returns:
             ``(replica, row)``.
         """
-        return likeliest_words(hidden, weights["readout_1.weight"], weights["readout_1.bias"])
+        return likeliest_words(hidden, *self.readout(weights))
 
 
 def build_translator(settings: NetworkSettings, vocabulary: Vocabulary) -> Translator:
@@ -177,12 +159,15 @@ def build_translator(settings: NetworkSettings, vocabulary: Vocabulary) -> Trans
     Raises:
         ConfigError: if there is no such model, or none of its kind with such widths.
     """
-    block = Network(recurrent_block(EMBEDDING_SIZE, settings), readout=())
-    return Translator(block, block, vocabulary)
+
+    def part(words: int, readout: tuple[int, ...]) -> Network:
+        return build_network(settings, input_size=EMBEDDING_SIZE, readout=readout, vocabulary=words)
+
+    return Translator(part(vocabulary.source, ()), part(vocabulary.target, (vocabulary.target,)))
 
 
-def _part(weights: Mapping[str, Tensor], prefix: str) -> Weights:
-    """The weights of a block, under their own names."""
+def _behind(prefix: str, weights: Mapping[str, Tensor]) -> Weights:
+    """The weights of a part, under their own names."""
     return {
         name.removeprefix(prefix): weight
         for name, weight in weights.items()

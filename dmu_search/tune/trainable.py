@@ -1,19 +1,18 @@
 """One trial: a trainer that Ray Tune steps, saves, restores and re-uses."""
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from ray import tune
 
 from dmu_search.config.study import StudySettings
 from dmu_search.engine.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training import EpochResult, Trainer
-from dmu_search.tasks import make_task
+from dmu_search.tasks import final_metrics, make_task
+from dmu_search.tune.devices import assigned_device
 from dmu_search.tune.searcher import OBJECTIVE
 
 CHECKPOINT_FILE = "trainer.pt"
@@ -22,7 +21,7 @@ CHECKPOINT_FILE = "trainer.pt"
 class TrainingTrial(tune.Trainable):
     """Trains the replicas of one proposal, one epoch per step.
 
-    A result holds ``objective`` (the mean over replicas of the best validation loss so far),
+    A result holds ``objective`` (the mean over replicas of the best validation objective so far),
     ``finished`` (the whole budget is used), ``diverged``, ``metrics`` of the epoch and, in the last
     result of a finished trial, ``summary`` with all splits at the best epoch.
     """
@@ -32,7 +31,8 @@ class TrainingTrial(tune.Trainable):
     ) -> None:
         """Prepare a new actor; ``data`` is shared by all trials of the study."""
         self._study = study
-        self._device = _device(study)
+        self._data = data
+        self._device = assigned_device()
         self._task = make_task(study.task, data, device=self._device)
         self._begin(config)
 
@@ -53,7 +53,7 @@ class TrainingTrial(tune.Trainable):
             "done": self._trainer.finished,
             "metrics": replica_metrics({**result.metrics, "best_epoch": result.best_epoch})
             | {"epoch_wall_time_s": result.wall_time_s},
-            "summary": summary_metrics(self._trainer.evaluate_best()) if finished else {},
+            "summary": self._summary() if finished else {},
             "should_checkpoint": self._checkpoint_is_due(),
         }
 
@@ -72,6 +72,9 @@ class TrainingTrial(tune.Trainable):
         self._trainer = Trainer(self._task, settings.network, settings.training)
         self._saved_at = time.monotonic()
 
+    def _summary(self) -> dict[str, float]:
+        return summary_metrics(final_metrics(self._trainer, self._data))
+
     def _checkpoint_is_due(self) -> bool:
         waited = time.monotonic() - self._saved_at
         return waited >= self._study.search.checkpoint_every_s
@@ -80,19 +83,3 @@ class TrainingTrial(tune.Trainable):
 def _objective(result: EpochResult, name: str) -> float:
     best = result.metrics[f"best_val_{name}"]
     return sum(best) / len(best)
-
-
-def _device(study: StudySettings) -> str:
-    """The GPU that Ray gave this actor, or the CPU.
-
-    Recent Ray leaves CUDA_VISIBLE_DEVICES alone for trials without a GPU, so they hide it.
-    """
-    assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()
-    if "GPU" not in assigned:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    torch.set_num_threads(max(1, int(assigned.get("CPU", 1.0))))
-    if "GPU" not in assigned or not torch.cuda.is_available():
-        return "cpu"
-    # A logical share isolates no memory; the cap makes a greedy trial fail alone.
-    torch.cuda.set_per_process_memory_fraction(min(1.0, assigned["GPU"]))
-    return "cuda"

@@ -7,8 +7,9 @@ from typing import Any
 from dmu_search.engine.network import Architecture
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks.adding import Adding
-from dmu_search.engine.tasks.base import BatchLoss, Task
+from dmu_search.engine.tasks.base import BatchLoss, Direction, Task, rank
 from dmu_search.engine.tasks.generated import GeneratedTask, Rules
+from dmu_search.engine.tasks.natlang import NatLang, Text
 from dmu_search.engine.tasks.noiseseq import NoiseSeq
 from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
 from dmu_search.engine.tasks.tempord import TempOrd
@@ -21,14 +22,18 @@ __all__ = [
     "TASKS",
     "Adding",
     "BatchLoss",
+    "Direction",
     "GeneratedTask",
+    "NatLang",
     "NoiseSeq",
     "PianoRolls",
     "PolyMusic",
     "Rules",
     "Task",
     "TempOrd",
+    "Text",
     "Translation",
+    "rank",
 ]
 
 # The synthetic tasks: made from rules, without a data set.
@@ -41,6 +46,7 @@ GENERATED: dict[str, type[GeneratedTask]] = {
 TASKS: dict[str, type[Task[Any, Any]]] = {
     **GENERATED,
     "polymusic": PolyMusic,
+    "natlang": NatLang,
     **dict.fromkeys(RELEASED_VOCABULARIES, Translation),
 }
 
@@ -48,6 +54,7 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
 NETWORKS: dict[str, Callable[[NetworkSettings], Architecture]] = {
     **{name: task.network for name, task in GENERATED.items()},
     "polymusic": PolyMusic.network,
+    "natlang": NatLang.network,
     **{
         name: partial(build_translator, vocabulary=vocabulary)
         for name, vocabulary in RELEASED_VOCABULARIES.items()

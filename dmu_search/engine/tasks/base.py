@@ -16,6 +16,11 @@ Batch = TypeVar("Batch")
 Direction = Literal["minimize", "maximize"]
 
 
+def rank(value: float, direction: Direction) -> float:
+    """A number that is the smaller the better the objective's ``value`` is."""
+    return value if direction == "minimize" else -value
+
+
 @dataclass(frozen=True, eq=False)
 class BatchLoss:
     """Training loss of one batch.
@@ -63,6 +68,9 @@ class Task(Protocol[Net, Batch]):
         self, generators: Sequence[torch.Generator], training: TrainingSettings
     ) -> Iterator[Batch]:
         """The batches of one epoch; generators, one per replica, advance."""
+
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """How many batches ``train_batches`` gives."""
 
     def loss(
         self,

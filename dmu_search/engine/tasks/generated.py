@@ -3,17 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
-from dmu_search.engine.rows import PackedRows, take_rows
+from dmu_search.engine.rows import full_rows, take_rows
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction
 from dmu_search.errors import ConfigError
@@ -190,6 +188,10 @@ class GeneratedTask(ABC):
             draws = self._draw(generators, training.batch_size).to(self.device)
             yield self._placed(self.sequences(draws))
 
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """As the rules say."""
+        return self.rules.batches_per_epoch
+
     def loss(
         self,
         network: Network,
@@ -244,12 +246,6 @@ class GeneratedTask(ABC):
         )
         last = (sequences.lengths - 1) * count + torch.arange(count, device=self.device)
         return network.read(weights, take_rows(states, last.expand(replicas, -1)))
-
-
-@lru_cache(maxsize=16)
-def full_rows(replicas: int, batch: int, times: int, device: torch.device) -> PackedRows:
-    """The packing of sequences that are all equally long: step after step, in batch order."""
-    return PackedRows(np.full((replicas, batch), times, dtype=np.int64), device)
 
 
 def below(draws: Tensor, limit: Tensor | int) -> Tensor:

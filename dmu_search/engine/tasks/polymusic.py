@@ -1,5 +1,6 @@
 """PolyMusic: predict the notes of the next step of a piano roll."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -126,6 +127,10 @@ class PolyMusic:
         orders = torch.stack([torch.randperm(count, generator=each) for each in generators])
         for sequences in torch.split(orders, training.batch_size, dim=1):
             yield self._batch("train", sequences)
+
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """Of so many tunes each, the last maybe of fewer."""
+        return math.ceil(len(self._splits["train"].lengths) / batch_size)
 
     def loss(
         self,

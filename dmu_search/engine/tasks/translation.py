@@ -1,5 +1,6 @@
 """Translation: say a sentence in another language, word by word."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -135,6 +136,10 @@ class Translation:
         for number, pairs in enumerate(batches):
             yield self._batch("train", pairs, forced[:, number])
 
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """Those of all training pairs."""
+        return math.ceil(len(self._splits["train"][0].lengths) / batch_size)
+
     def loss(
         self,
         network: Translator,
@@ -151,8 +156,9 @@ class Translation:
             hidden, _ = speak(network, weights, batch=batch, state=state)
         terms = torch.from_numpy(batch.rows.row_counts).to(hidden)
         shares = batch.rows.valid / terms.unsqueeze(1)
-        readout = weights["readout_1.weight"], weights["readout_1.bias"]
-        mean, _ = softmax_nll(hidden, *readout, targets=batch.targets, shares=shares)
+        mean, _ = softmax_nll(
+            hidden, *network.readout(weights), targets=batch.targets, shares=shares
+        )
         return BatchLoss(mean=mean, terms=terms)
 
     def evaluate(
@@ -174,14 +180,13 @@ class Translation:
         replicas = next(iter(weights.values())).shape[0]
         hits = torch.zeros(replicas, dtype=torch.float64, device=self.device)
         nll = torch.zeros_like(hits)
-        readout = weights["readout_1.weight"], weights["readout_1.bias"]
         for index in length_sorted_batches(lengths, max(EVALUATION_WORDS // replicas, 1)):
             batch = self._same_batch(split, index, replicas)
             state = network.encode(weights, batch.source, rows=batch.source_rows)
             _, said = speak(network, weights, batch=batch, state=state)
             hits += ((said == batch.targets) & batch.rows.valid).sum(dim=1)
             hidden = network.decode(weights, batch.inputs, rows=batch.rows, initial_state=state)
-            own = word_nll(hidden, *readout, targets=batch.targets)
+            own = word_nll(hidden, *network.readout(weights), targets=batch.targets)
             nll += own.where(batch.rows.valid, 0.0).double().sum(dim=1)
         words = int(lengths.sum())
         return {"accuracy": hits / words, "nll_nats": nll / words}

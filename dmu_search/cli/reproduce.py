@@ -1,0 +1,325 @@
+"""The command ``reproduce``: what tables and figures need, planned, trained and recorded."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dmu_search.cli.screen import duration, open_console
+from dmu_search.config.distributions import Choice, Interval
+from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
+from dmu_search.config.keys import KEYS, PUBLISHED, TASKS, Value
+from dmu_search.config.published import published
+from dmu_search.config.roots import default_of
+from dmu_search.config.settings import (
+    DataSettings,
+    ResourceSettings,
+    RunSettings,
+    TrackingSettings,
+    build,
+)
+from dmu_search.config.sources import tasks_of
+from dmu_search.config.study import alternatives
+from dmu_search.data import Data
+from dmu_search.engine.runs import PlannedRun
+from dmu_search.engine.training import Trainer
+from dmu_search.errors import ConfigError, StorageError
+from dmu_search.folders import check_writable, make_folder
+from dmu_search.records import Recorder, RecordTail
+from dmu_search.reproduction import (
+    Job,
+    LoadedData,
+    Need,
+    jobs_of,
+    needs_of,
+    planned,
+    seconds_of,
+    settings_for,
+)
+from dmu_search.results.recorded import RecordedRun, read_runs
+from dmu_search.retraining import retrain
+from dmu_search.tasks import load_data, make_task
+from dmu_search.tracking import Tracking, check_tracking, open_tracking
+from dmu_search.tune.interrupt import stop_on_signals
+from dmu_search.tune.resources import TrialShare, trial_share
+from dmu_search.tune.session import ray_session
+from dmu_search.tune.workers import Ended, on_workers, shared
+
+DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+
+_RUN_GROUPS = ("network.", "training.", "data.")
+_PROBE_S = 0.5
+_SPEAK_EVERY_S = 30.0
+
+
+@dataclass(frozen=True)
+class _Estimated:
+    """A job and the seconds it will take on one worker."""
+
+    job: Job
+    seconds: float
+
+
+def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        DmuSearchError: bad input, found before anything is written.
+    """
+    given = parse_overrides("reproduce", words)
+    values = _fixed(given)
+    output_dir = Path(str(values["output_dir"]))
+    settings = settings_for(
+        _tasks(given),
+        alternatives(given["model"]) if "model" in given else (),
+        cast(tuple[int, ...], alternatives(given["depth"])) if "depth" in given else (),
+        alternatives(given["source"]) if "source" in given else PUBLISHED,
+        output_dir=output_dir,
+        given={k: v for k, v in values.items() if k.startswith(_RUN_GROUPS) and k in given},
+    )
+    if not settings:
+        raise ConfigError(
+            "source: there is no setting of this source for these tasks, models and depths; "
+            "leave some out, or find settings with tune"
+        )
+    data = _load_all([one.run for _, one in settings])
+    console = open_console()
+    for warning in {one.warning for one in data.values() if one.warning}:
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    recorded = read_runs(output_dir / "records")
+    needs = needs_of(settings, recorded, data)
+    resources = build(ResourceSettings, "resources", values)
+    tracking = build(TrackingSettings, "tracking", values)
+    if dry_run:
+        _print_plan(console, needs, recorded, data, resources.cpus or os.cpu_count() or 1)
+        return DONE
+    check_writable(output_dir)
+    check_tracking(tracking, output_dir)
+    with _alone(output_dir), ray_session(resources) as cluster:
+        share = trial_share(
+            resources,
+            cpus=cluster.cpus,
+            gpus=cluster.gpus,
+            measured_gpu_share=None,
+            max_concurrent=None,
+        )
+        jobs = _print_plan(console, needs, recorded, data, share.concurrent)
+        if not jobs:
+            return DONE
+        return _train(console, jobs, data, open_tracking(tracking, output_dir), share, output_dir)
+
+
+def _fixed(given: Mapping[str, Setting | Alternatives]) -> dict[str, Value]:
+    """The values of the command over the defaults; lists only where they select."""
+    faults = [
+        f"{name}: reproduce takes one value, no distribution; give it one"
+        for name, setting in given.items()
+        if isinstance(setting, Interval | Choice)
+    ]
+    if faults:
+        raise ConfigError(*faults)
+    defaults = {
+        name: KEYS[name].check(default_of(name))
+        for name in KEYS
+        if name.startswith(("resources.", "tracking.", "output_dir"))
+    }
+    plain = {k: v for k, v in given.items() if not isinstance(v, Alternatives)}
+    return {**defaults, **cast(dict[str, Value], plain)}
+
+
+def _tasks(given: Mapping[str, Setting | Alternatives]) -> tuple[str, ...]:
+    """The tasks of the tables and figures, or of ``task``; all where none is named."""
+    tables = cast(tuple[int, ...], alternatives(given["table"])) if "table" in given else ()
+    figures = cast(tuple[int, ...], alternatives(given["figure"])) if "figure" in given else ()
+    trained = {published(task).table for task in TASKS}
+    if needless := [str(table) for table in tables if table not in trained]:
+        raise ConfigError(
+            f"table={','.join(needless)}: needs no training; `python -m dmu_search report` "
+            "prints it"
+        )
+    tasks = tasks_of(tables, figures) if tables or figures else TASKS
+    if "task" in given:
+        chosen = alternatives(given["task"])
+        tasks = tuple(task for task in tasks if task in chosen)
+        if not tasks:
+            raise ConfigError(
+                f"task={','.join(chosen)}: is in none of the named tables and figures; leave them "
+                "out, or change task"
+            )
+    return tasks
+
+
+def _load_all(runs: Sequence[RunSettings]) -> dict[tuple[str, DataSettings], Data]:
+    """The data of every run; equal data is loaded once."""
+    loaded: dict[tuple[str, DataSettings], Data] = {}
+    for run in runs:
+        if (run.task, run.data) not in loaded:
+            loaded[run.task, run.data] = load_data(run.task, run.data)
+    return loaded
+
+
+@contextmanager
+def _alone(output_dir: Path) -> Iterator[None]:
+    """Two commands at once would train the same runs."""
+    make_folder(output_dir)
+    with (output_dir / ".reproduce.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(
+                f"{output_dir}: another reproduce is at work there; wait for it, or use another "
+                "output_dir"
+            ) from None
+        yield
+
+
+def _print_plan(
+    console: Console,
+    needs: Sequence[Need],
+    recorded: Sequence[RecordedRun],
+    data: LoadedData,
+    workers: int,
+) -> list[_Estimated]:
+    """Say what is there, what is to be trained and what that costs; longest trainings first."""
+    jobs = jobs_of(needs, workers)
+    torch.set_num_threads(1)
+
+    def probe(run: RunSettings) -> float:
+        task = make_task(run.task, data[run.task, run.data])
+        return Trainer(task, run.network, run.training).seconds_per_epoch(_PROBE_S)
+
+    estimated = [_Estimated(job, seconds_of(job, recorded, probe)) for job in jobs]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("setting")
+    for heading in ("runs", "epochs", "recorded", "cut off", "missing", "one core, at most"):
+        table.add_column(heading, justify="right")
+    for need in needs:
+        seconds = sum(each.seconds for each in estimated if each.job.need is need)
+        cut_off = sum(len(run.replicas) for run in need.unfinished)
+        table.add_row(
+            need.title,
+            str(need.run.training.replicas),
+            str(need.run.training.max_epochs),
+            str(len(need.recorded)),
+            str(cut_off or ""),
+            str(len(need.missing) or ""),
+            f"{duration(seconds)}" if seconds else "done",
+        )
+    console.print(table)
+    whole = sum(each.seconds for each in estimated)
+    if estimated:
+        console.print(
+            f"{len(estimated)} trainings, about {duration(whole)} of one core at most, "
+            f"{duration(whole / min(workers, len(estimated)))} with {workers} at a time",
+            highlight=False,
+        )
+    else:
+        console.print("everything is recorded; nothing to train", highlight=False)
+    return sorted(estimated, key=lambda each: -each.seconds)
+
+
+def _train(
+    console: Console,
+    jobs: Sequence[_Estimated],
+    data: LoadedData,
+    tracking: Tracking,
+    share: TrialShare,
+    output_dir: Path,
+) -> int:
+    records, folders = tracking.recorder.folder, output_dir / "retrained"
+    plans = [
+        planned(each.job, data[each.job.run.task, each.job.run.data], folders) for each in jobs
+    ]
+    stored = {key: shared(one) for key, one in data.items()}
+    arguments = [
+        (
+            plan,
+            each.job.run,
+            stored[each.job.run.task, each.job.run.data],
+            (folders / plan.name).resolve(),
+            records.resolve(),
+        )
+        for plan, each in zip(plans, jobs, strict=True)
+    ]
+    progress = _Progress(console, jobs, [RecordTail(records / f"{p.name}.jsonl") for p in plans])
+    failed = False
+    with stop_on_signals(None) as stop:
+        for ended in on_workers(
+            _carry_out,
+            arguments,
+            cpus=share.cpus,
+            gpus=share.gpus,
+            stopped=lambda: stop.reason is not None,
+        ):
+            progress.follow(plans, tracking)
+            failed |= progress.report(plans, ended)
+    for name in progress.open_runs(plans):
+        tracking.recorder.close_for(name, "KILLED")
+    for line in tracking.where_to_look([plan.name for plan in plans]):
+        console.print(line, highlight=False, soft_wrap=True)
+    if stop.reason is not None:
+        console.print("interrupted; the same command goes on where this one stopped")
+        return INTERRUPTED
+    return SOME_FAILED if failed else DONE
+
+
+def _carry_out(plan: PlannedRun, run: RunSettings, data: Data, folder: Path, records: Path) -> None:
+    """In a worker, which writes files only; the command brings them into MLflow."""
+    retrain(plan, run, data, folder=folder, recorder=Recorder(records), on_epoch=lambda _: None)
+
+
+@dataclass
+class _Progress:
+    """What the records of the running trainings say."""
+
+    console: Console
+    jobs: Sequence[_Estimated]
+    tails: Sequence[RecordTail]
+    epochs: dict[int, int] = field(default_factory=dict)
+    open: set[int] = field(default_factory=set)
+    over: int = 0
+    spoke_at: float = field(default_factory=time.monotonic)
+
+    def follow(self, plans: Sequence[PlannedRun], tracking: Tracking) -> None:
+        """Pass new events on to MLflow, and count epochs."""
+        for index, (plan, tail) in enumerate(zip(plans, self.tails, strict=True)):
+            for event in tail.new_events():
+                tracking.forward(plan.name, event)
+                match event["event"]:
+                    case "start":
+                        self.open.add(index)
+                    case "metrics":
+                        self.epochs[index] = event["step"]
+                    case "end":
+                        self.open.discard(index)
+
+    def report(self, plans: Sequence[PlannedRun], ended: Sequence[Ended]) -> bool:
+        """Print what has ended and, every so often, what goes on; whether something failed."""
+        for each in ended:
+            self.over += 1
+            name = plans[each.index].name
+            what = "done" if each.error is None else f"[bold red]failed:[/] {escape(each.error)}"
+            count = f"[{self.over}/{len(self.jobs)}]"
+            self.console.print(f"{escape(count)} {name} {what}", highlight=False, soft_wrap=True)
+        if time.monotonic() - self.spoke_at > _SPEAK_EVERY_S and self.open:
+            self.spoke_at = time.monotonic()
+            going = "  ".join(
+                f"{plans[index].name} {self.epochs.get(index, 0)}"
+                f"/{self.jobs[index].job.run.training.max_epochs}"
+                for index in sorted(self.open)
+            )
+            self.console.print(f"epochs: {going}", highlight=False, soft_wrap=True)
+        return any(each.error is not None for each in ended)
+
+    def open_runs(self, plans: Sequence[PlannedRun]) -> list[str]:
+        """Names of the trainings whose records were never closed."""
+        return [plans[index].name for index in sorted(self.open)]

@@ -1,0 +1,98 @@
+"""What the paper's tables and figures are trained from: whose settings, for which networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmu_search.config.compose import compose_study
+from dmu_search.config.distributions import Choice, Interval
+from dmu_search.config.exported import RunFile, read_run_file
+from dmu_search.config.keys import PUBLISHED, TASKS, Value
+from dmu_search.config.published import published
+from dmu_search.config.roots import configuration_root
+from dmu_search.config.settings import RunSettings
+from dmu_search.config.widths import resolve_widths
+
+
+@dataclass(frozen=True)
+class Sourced:
+    """A setting of the paper, of its authors' release, or the best that a search found.
+
+    Attributes:
+        source: ``paper``, ``released`` or ``best``.
+        run: the setting with the paper's epochs and number of runs.
+        used_seeds: seeds that the search trained with, and so chose by.
+        file: that holds the setting; None for a published one.
+    """
+
+    source: str
+    run: RunSettings
+    used_seeds: range = range(0)
+    file: Path | None = None
+
+
+def tasks_of(tables: Sequence[int], figures: Sequence[int]) -> tuple[str, ...]:
+    """The tasks whose results these tables and figures show."""
+    return tuple(
+        task
+        for task in TASKS
+        if published(task).table in tables or published(task).figure in figures
+    )
+
+
+def sourced(
+    source: str,
+    task: str,
+    model: str,
+    depth: int,
+    *,
+    output_dir: Path,
+    given: Mapping[str, Value] | None = None,
+) -> Sourced | None:
+    """The setting of ``source``; None where it has none for the network.
+
+    Args:
+        source: ``paper``, ``released`` or ``best``.
+        task: what is learned.
+        model: the recurrent network.
+        depth: its layers.
+        output_dir: whose ``best/`` comes before the settings shipped with the package.
+        given: values that replace the source's own; those the network does not have are ignored.
+
+    Raises:
+        ConfigError: a file of the best settings is damaged.
+    """
+    defaults = {
+        name: value
+        for name, value in compose_study(task, model, {}).settings.items()
+        if not isinstance(value, Interval | Choice)
+    }
+    record = published(task)
+    shared: dict[str, Value] = {
+        "training.max_epochs": record.epochs,
+        "training.replicas": record.runs,
+    }
+    if source in PUBLISHED:
+        own = record.settings[source].get(model, {}).get(depth)
+        if own is None:
+            return None
+        values = {**defaults, **shared, **own, **(given or {})}
+        widths, _ = resolve_widths(task, model, depth, values["network.widths"])
+        values["network.widths"] = widths
+        return Sourced(source, RunSettings.from_values(task, model, depth, values))
+    found = best_file(task, model, depth, output_dir)
+    if found is None:
+        return None
+    path, file = found
+    shared["training.seed"] = file.used_seeds.stop
+    run = file.run({**shared, **(given or {})}, defaults)
+    return Sourced(source, run, file.used_seeds, path)
+
+
+def best_file(task: str, model: str, depth: int, output_dir: Path) -> tuple[Path, RunFile] | None:
+    """The best setting found: that of ``output_dir``, else the one shipped with the package."""
+    for root in (output_dir / "best", configuration_root() / "best"):
+        path = root / task / f"{model}-d{depth}.yaml"
+        if path.exists():
+            return path, read_run_file(path)
+    return None

@@ -1,0 +1,145 @@
+"""Recorded trainings, replica by replica."""
+
+import ast
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmu_search.config.keys import KEYS, Value
+from dmu_search.config.settings import RunSettings
+from dmu_search.engine.tasks import TASKS
+from dmu_search.records import Event, read_events
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A training as its record tells it.
+
+    Attributes:
+        run_id: of the record.
+        run: its settings, seeds, replicas and epochs included.
+        data_sha256: of what it was trained on.
+        data_name: name of that.
+        status: ``FINISHED``, ``FAILED`` or ``KILLED``; None while it was never closed.
+        epochs: epochs recorded.
+        seconds: spent in those epochs.
+        replicas: one entry each.
+    """
+
+    run_id: str
+    run: RunSettings
+    data_sha256: str
+    data_name: str
+    status: str | None
+    epochs: int
+    seconds: float
+    replicas: tuple["Replica", ...]
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train: it finished, or every replica diverged."""
+        return self.status in ("FINISHED", "FAILED")
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One replica of a recorded run.
+
+    Attributes:
+        seed: its own.
+        best_epoch: epoch of its best validation objective, 0 if it had none.
+        metrics: of all splits at that epoch, as ``test_nll_nats``; empty until the run finished.
+        curve: validation objective after each epoch; nan once it diverged.
+    """
+
+    seed: int
+    best_epoch: int
+    metrics: Mapping[str, float]
+    curve: tuple[float, ...]
+
+
+def read_runs(folder: Path) -> tuple[RecordedRun, ...]:
+    """All recorded trainings below ``folder`` (``*.jsonl``), by run id; trials of searches not.
+
+    A record whose settings this version does not know is left out.
+
+    Raises:
+        StorageError: a record is damaged.
+    """
+    runs = (_read(path) for path in sorted(folder.glob("*.jsonl")))
+    return tuple(run for run in runs if run is not None)
+
+
+def _read(path: Path) -> RecordedRun | None:
+    events = list(read_events(path))
+    if not events or events[0].get("kind") != "retraining":
+        return None
+    start = [event for event in events if event["event"] == "start"][-1]
+    run = _settings(start["params"], start["tags"])
+    if run is None:
+        return None
+    last = events[-1]
+    metrics = [event for event in events if event["event"] == "metrics"]
+    objective = f"val_{TASKS[run.task].objective}"
+    epochs = [event for event in metrics if "epoch_wall_time_s" in event["values"]]
+    summary = {
+        name: value
+        for event in metrics
+        if "epoch_wall_time_s" not in event["values"]
+        for name, value in event["values"].items()
+    }
+    return RecordedRun(
+        run_id=path.stem,
+        run=run,
+        data_sha256=start["tags"]["data.sha256"],
+        data_name=start["tags"]["data.name"],
+        status=last["status"] if last["event"] == "end" else None,
+        epochs=max((event["step"] for event in epochs), default=0),
+        seconds=sum(event["values"]["epoch_wall_time_s"] for event in epochs),
+        replicas=tuple(
+            _replica(run, index, objective, epochs, summary)
+            for index in range(run.training.replicas)
+        ),
+    )
+
+
+def _replica(
+    run: RunSettings,
+    index: int,
+    objective: str,
+    epochs: Sequence[Event],
+    summary: Mapping[str, float],
+) -> Replica:
+    suffix = "" if run.training.replicas == 1 else f"/replica_{index}"
+    curve = tuple(float(event["values"][f"{objective}{suffix}"]) for event in epochs)
+    splits = ("train_", "best_val_", "test_")
+    metrics = {
+        name.removesuffix(suffix).removeprefix("best_"): value
+        for name, value in summary.items()
+        if name.startswith(splits) and name.endswith(suffix) and ("/" in name) == bool(suffix)
+    }
+    best_epoch = summary.get(f"best_epoch{suffix}", math.nan)
+    return Replica(
+        seed=run.training.seed + index,
+        best_epoch=0 if math.isnan(best_epoch) else int(best_epoch),
+        metrics=metrics,
+        curve=curve,
+    )
+
+
+def _settings(params: Mapping[str, str], tags: Mapping[str, str]) -> RunSettings | None:
+    """The settings that a record's texts stand for; None if this version does not know them."""
+    try:
+        values = {name: KEYS[name].check(_value(text)) for name, text in params.items()}
+        return RunSettings.from_values(tags["task"], tags["model"], int(tags["depth"]), values)
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _value(text: str) -> Value:
+    try:
+        value: Value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value
