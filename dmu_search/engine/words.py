@@ -16,7 +16,7 @@ from dmu_search.engine.rows import take_rows
 
 # Logits that are in memory at a time. On a CPU a few hundred rows of them, which a near cache holds
 # and whose products run at full speed; elsewhere enough for a large device to be busy.
-CPU_LOGITS = 2**21
+CPU_LOGITS = 2**22
 DEVICE_LOGITS = 2**26
 
 

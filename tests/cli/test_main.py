@@ -6,6 +6,7 @@ import pytest
 import dmu_search
 from dmu_search.cli.main import main
 from dmu_search.config.keys import keys_of
+from dmu_search.data import DATA_FILES
 
 
 def test_without_words_the_overview_is_shown(capsys):
@@ -105,10 +106,17 @@ def test_help_needs_neither_torch_nor_ray():
 def test_data_and_doctor_say_what_is_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("DMU_SEARCH_DATA_MIRROR", raising=False)
     assert main(["data", "--dry-run", f"data.root={tmp_path}"]) == 0
-    assert "missing" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "missing" in shown
+    assert all(file.name in shown for file in DATA_FILES.values())
+    assert main(["data", "task=natlang", "--dry-run", f"data.root={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    assert "ptb/ptb.valid.txt" in shown
+    assert "Nottingham.mat" not in shown
     assert main(["doctor", f"data.root={tmp_path}", f"output_dir={tmp_path / 'runs'}"]) == 1
     shown = capsys.readouterr().out
     assert "bad  data         Nottingham.mat is missing" in shown
+    assert "bad  data         ptb/ptb.train.txt is missing" in shown
     assert "ok   output_dir" in shown
     assert "made by the first study" in shown
     assert not (tmp_path / "runs").exists()

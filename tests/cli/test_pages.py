@@ -16,8 +16,9 @@ def _wide(monkeypatch):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_plan_for_every_model(task, capsys, tmp_path):
-    own = [] if task in SYNTHETIC else ["data.corpus=demo", f"data.root={tmp_path}"]
+def test_a_plan_for_every_model(task, capsys, tmp_path, small_files):
+    own = [] if task in SYNTHETIC else [f"data.root={small_files}"]
+    own += ["data.corpus=demo"] if task == "polymusic" else []
     assert tune([f"task={task}", f"model={','.join(MODELS)}", *own], dry_run=True) == 0
     shown = capsys.readouterr().out
     for model in MODELS:
@@ -35,11 +36,14 @@ def test_the_cost_counts_the_largest_batches(capsys):
     assert set(costs.values()) == {"1.8e+04"}
 
 
-@pytest.mark.parametrize(("task", "runs"), [("adding", 51), ("polymusic", 5)])
-def test_train_has_as_many_replicas_as_the_paper_has_runs(task, runs, capsys, tmp_path):
+@pytest.mark.parametrize(("task", "runs"), [("adding", 51), ("polymusic", 5), ("natlang", 5)])
+def test_train_has_as_many_replicas_as_the_paper_has_runs(
+    task, runs, capsys, tmp_path, small_files
+):
     file = tmp_path / "mine.yaml"
     file.write_text(f"task: {task}\nmodel: dmu\ndepth: 2\ntraining: {{learning_rate: 0.01}}\n")
-    own = ["data.corpus=demo", f"data.root={tmp_path}"] if task == "polymusic" else []
+    own = [] if task in SYNTHETIC else [f"data.root={small_files}"]
+    own += ["data.corpus=demo"] if task == "polymusic" else []
     assert train([f"config={file}", *own], dry_run=True) == 0
     assert f"replicas   {runs}, seeds 0 to {runs - 1}" in capsys.readouterr().out
 

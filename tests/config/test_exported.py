@@ -64,7 +64,7 @@ def test_a_hand_written_file_needs_no_heading(tmp_path):
         (
             "task: adding\nmodel: rhn\ndepth: 1\ndata: {limit: 3}\nnetwork: {z_bias: 1}\n",
             [
-                "data.limit: only polymusic has it, got task=adding",
+                "data.limit: only polymusic, natlang have it, got task=adding",
                 "network.z_bias: only dmu has it, got model=rhn",
             ],
         ),

@@ -5,6 +5,7 @@ from dmu_search.config.keys import MODELS, SYNTHETIC, TASKS
 from dmu_search.config.published import published
 from dmu_search.config.study import plan_studies
 from dmu_search.config.widths import resolve_widths, weight_count
+from dmu_search.engine.optimiser import parameter_groups
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import TASKS as ENGINE_TASKS
 from dmu_search.errors import ConfigError
@@ -108,6 +109,33 @@ def test_warm_starts_are_the_published_settings(depth, rate):
     assert paper.values["training.block_learning_rate_rule"] == "paper"
 
 
+# Table 7 and the release: learning rate, gamma, and the release's learning rate of the block.
+NATLANG_DMU = {
+    1: ((0.02, 0.8), (0.02, 0.9, 0.01)),
+    2: ((0.002, 1.0), (0.02, 0.9, 0.005)),
+    5: ((0.002, 1.0), (0.01, 0.98, 0.001)),
+    10: ((0.002, 1.0), (0.02, 0.98, 0.001)),
+}
+
+
+@pytest.mark.parametrize("depth", NATLANG_DMU)
+def test_published_settings_of_natlang(depth):
+    paper, released = plan_one("task=natlang", f"depth={depth}").warm_starts
+    found = [
+        (point.values["training.learning_rate"], point.values["training.gamma"])
+        for point in (paper, released)
+    ]
+    papers, (rate, gamma, block) = NATLANG_DMU[depth]
+    assert found == [papers, (rate, gamma)]
+    run = plan_one("task=natlang", f"depth={depth}").run(released.values)
+    network = ENGINE_TASKS["natlang"].network(run.network)
+    *groups, rest = parameter_groups(network, run.training)
+    assert [group.learning_rate for group in groups] == pytest.approx([block] * depth)
+    assert (rest.learning_rate, rest.weight_decay) == (rate, 1e-4)
+    (point,) = plan_one("task=natlang", "model=rhn", f"depth={depth}").warm_starts
+    assert point.source == "paper, released"
+
+
 def test_equal_published_settings_are_tried_once():
     (point,) = plan_one("model=rhn").warm_starts
     assert point.source == "paper, released"
@@ -158,7 +186,9 @@ def test_weight_counts_of_table_1(task, model):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_published_record_has_runs_epochs_and_widths_that_fit(task):
     record = published(task)
-    assert (record.runs, record.epochs) == ((51, 100) if task in SYNTHETIC else (5, 500))
+    expected = {"polymusic": (5, 500), "natlang": (5, 40)}.get(task, (51, 100))
+    assert (record.runs, record.epochs) == expected
+    assert (record.data is None) == (not record.results)
     for widths in record.widths.values():
         for model, depths in widths.items():
             for depth, own in depths.items():
@@ -193,14 +223,15 @@ def test_matched_widths_are_the_papers(model, depth, widths):
     assert resolve_widths("polymusic", model, depth, "paper")[0] == widths
 
 
+@pytest.mark.parametrize("task", ["polymusic", "natlang"])
 @pytest.mark.parametrize("model", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("depth", [1, 2])
-def test_models_that_the_paper_lacks_are_matched(model, depth):
-    widths, note = resolve_widths("polymusic", model, depth, "auto")
-    target = weight_count("polymusic", "rhn", (100,) * depth)
-    own = weight_count("polymusic", model, widths)
+def test_models_that_the_paper_lacks_are_matched(task, model, depth):
+    widths, note = resolve_widths(task, model, depth, "auto")
+    target = weight_count(task, "rhn", (100,) * depth)
+    own = weight_count(task, model, widths)
     for neighbour in (widths[0] - 1, widths[0] + 1):
-        other = weight_count("polymusic", model, (neighbour,) * depth)
+        other = weight_count(task, model, (neighbour,) * depth)
         assert abs(own - target) <= abs(other - target)
     assert f"{own} weights beside its {target}" in note
 

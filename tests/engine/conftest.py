@@ -13,10 +13,12 @@ from dmu_search.engine.settings import TrainingSettings
 from dmu_search.engine.tasks import (
     GENERATED,
     TASKS,
+    NatLang,
     PianoRolls,
     PolyMusic,
     Rules,
     Task,
+    Text,
     Translation,
 )
 from dmu_search.engine.tasks.sentences import END, START, Pairs, Sentences, SplitPairs
@@ -49,6 +51,23 @@ def small_rolls() -> PianoRolls:
         valid=random_rolls([6, 11, 3], seed=2),
         test=random_rolls([8, 2, 10, 5], seed=3),
     )
+
+
+class SmallNatLang(NatLang):
+    """NatLang with few words, so that their embeddings and logits cost little."""
+
+    vocabulary = 7
+
+
+def random_words(count: int, seed: int) -> np.ndarray:
+    """Words each followed by the next one or, half as often, by the one after that."""
+    steps = np.random.default_rng(seed).choice([1, 1, 2], size=count)
+    return steps.cumsum() % SmallNatLang.vocabulary
+
+
+def small_text() -> Text:
+    """Three training streams of one whole chunk and a shorter one; test streams of one chunk."""
+    return Text(random_words(380, seed=1), random_words(150, seed=2), random_words(90, seed=3))
 
 
 def random_sentences(words: np.ndarray, lengths: np.ndarray) -> Sentences:
@@ -88,6 +107,8 @@ def small_task(name: str, dtype: torch.dtype = torch.float32) -> Task[Any, Any]:
     """Any task, with little data."""
     if name in GENERATED:
         return GENERATED[name](small_rules(), dtype=dtype)
+    if name == "natlang":
+        return SmallNatLang(small_text(), dtype=dtype)
     if TASKS[name] is Translation:
         return Translation(small_pairs(), dtype=dtype)
     return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype)

@@ -130,6 +130,10 @@ def test_replica_i_is_the_solo_run_with_seed_plus_i(task: str, model: str) -> No
         assert last.best_epoch[replica] == solo_last.best_epoch[0]
 
 
+def _readouts(trainer: Trainer) -> list[str]:
+    return [name for name in trainer.weights if name.endswith("readout_1.weight")]
+
+
 @pytest.mark.parametrize(
     ("task", "where", "bad"),
     [
@@ -148,7 +152,7 @@ def test_a_diverging_replica_disturbs_no_other(
     healthy, hurt = trainer_of(task, network), trainer_of(task, network)
     results(healthy, 1), results(hurt, 1)
     with torch.no_grad():
-        names = hurt.network.recurrent_weights if where == "recurrent" else ["readout_1.weight"]
+        names = hurt.network.recurrent_weights if where == "recurrent" else _readouts(hurt)
         for name in names:
             hurt.weights[name][1] = bad
     for expected, got in zip(results(healthy, 3), results(hurt, 3), strict=True):
