@@ -12,7 +12,7 @@ class TrialView:
         number: in the study, from 0.
         status: ``waiting``, ``running``, ``finished``, ``stopped early``, ``diverged``, ``failed``.
         epoch: epochs done.
-        objective: best validation loss so far; None before the first epoch.
+        objective: best validation objective so far; None before the first epoch.
         values: its searched settings.
         warm_start: source of a warm start, else None.
         epoch_wall_time_s: duration of its last epoch; None before the first.
