@@ -7,6 +7,7 @@ lost, the records are what ``sync`` brings in later.
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,6 +167,33 @@ class RecordTail:
 
 def _is_closed(events: Sequence[Event]) -> bool:
     return bool(events[-1]["event"] == "end")
+
+
+def collect_records(source: Path, own: Path) -> None:
+    """Copy the records in ``source`` to ``own``; a longer version of a record replaces a shorter.
+
+    Raises:
+        StorageError: two different runs have one name, or ``own`` cannot be written.
+    """
+    if source.resolve() == own.resolve():
+        return
+    for path in sorted(source.glob("*.jsonl")):
+        brought, target = path.read_bytes(), own / path.name
+        kept = target.read_bytes() if target.exists() else b""
+        if kept.startswith(brought):
+            continue
+        if not brought.startswith(kept):
+            raise StorageError(
+                f"{path}: {target} is another run of the same name, or went on by itself; rename "
+                "one of them"
+            )
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(brought)
+            partial.replace(target)
+        except OSError as fault:
+            raise not_writable(target, str(fault.strerror)) from None
 
 
 def last_step(path: Path) -> int:

@@ -78,7 +78,7 @@ def settings_for(
 
     Args:
         tasks: whose tables and figures.
-        models: of these models only; empty for all that the paper or its release has.
+        models: of these models only.
         depths: of these depths only; empty for all.
         sources: ``paper``, ``released``, ``best``.
         output_dir: where the best settings found are looked for first.
@@ -90,7 +90,7 @@ def settings_for(
     found: dict[RunSettings, tuple[tuple[str, ...], Sourced]] = {}
     for task in tasks:
         for model, depth in published(task).networks():
-            if (models and model not in models) or (depths and depth not in depths):
+            if model not in models or (depths and depth not in depths):
                 continue
             for source in sources:
                 one = sourced(source, task, model, depth, output_dir=output_dir, given=given)

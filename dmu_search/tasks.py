@@ -7,22 +7,14 @@ import torch
 
 from dmu_search.bleu import corpus_bleu
 from dmu_search.config.settings import DataSettings
-from dmu_search.data import Data, GeneratedData, PairCorpus, Treebank
+from dmu_search.data import Data, GeneratedData, PairCorpus
 from dmu_search.data.corpus import load_piano_rolls
 from dmu_search.data.files import DataStore
 from dmu_search.data.pairs import PAIR_FILES, load_pairs
 from dmu_search.data.treebank import load_treebank
 from dmu_search.engine.network import Architecture
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import (
-    GENERATED,
-    NETWORKS,
-    NatLang,
-    PolyMusic,
-    Rules,
-    Task,
-    Translation,
-)
+from dmu_search.engine.tasks import GENERATED, NETWORKS, TASKS, Rules, Task, Translation
 from dmu_search.engine.training import Trainer
 from dmu_search.engine.translator import build_translator
 
@@ -57,13 +49,7 @@ def load_data(task: str, settings: DataSettings) -> Data:
 
 def make_task(task: str, data: Data, *, device: torch.device | str = "cpu") -> Task[Any, Any]:
     """The task over loaded data, on a device."""
-    if isinstance(data, GeneratedData):
-        return GENERATED[task](data.rules, device=device)
-    if isinstance(data, Treebank):
-        return NatLang(data.text, device=device)
-    if isinstance(data, PairCorpus):
-        return Translation(data.pairs, device=device)
-    return PolyMusic(data.rolls, device=device)
+    return TASKS[task](data.task_data, device=device)
 
 
 def network_of(task: str, data: Data, settings: NetworkSettings) -> Architecture:

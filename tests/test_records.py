@@ -3,7 +3,14 @@ import math
 import pytest
 
 from dmu_search.errors import StorageError
-from dmu_search.records import Recorder, RunStart, last_step, read_events
+from dmu_search.records import (
+    Recorder,
+    RecordTail,
+    RunStart,
+    collect_records,
+    last_step,
+    read_events,
+)
 
 RUN = RunStart(
     "study.t1", "trial 001", "trial", parent_id="study", params={"a": 1}, tags={"b": "c"}
@@ -72,3 +79,34 @@ def test_events_are_on_disk_before_they_are_forwarded(tmp_path):
     recorder.start(RUN)
     recorder.end("study.t1", "KILLED")
     assert seen == [("study.t1", "start", 1), ("study.t1", "end", 2)]
+
+
+def test_the_tail_of_a_record_gives_each_whole_line_once(tmp_path):
+    tail = RecordTail(tmp_path / "study.t1.jsonl")
+    assert tail.new_events() == []
+    recorder = Recorder(tmp_path)
+    recorder.start(RUN)
+    assert [event["event"] for event in tail.new_events()] == ["start"]
+    recorder.log("study.t1", {"loss": math.nan}, step=1)
+    with (tmp_path / "study.t1.jsonl").open("a") as file:
+        file.write('{"event": "me')
+    (event,) = tail.new_events()
+    assert math.isnan(event["values"]["loss"])
+    assert tail.new_events() == []
+
+
+def test_records_are_collected_and_longer_ones_replace_shorter(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    recorder = Recorder(there)
+    recorder.start(RUN)
+    collect_records(there, here)
+    recorder.log("study.t1", {"loss": 1.0}, step=1)
+    for _ in range(2):
+        collect_records(there, here)
+        assert (here / "study.t1.jsonl").read_bytes() == (there / "study.t1.jsonl").read_bytes()
+    Recorder(here).start(RUN)
+    collect_records(there, here)  # the shorter one brings nothing
+    assert len(list(read_events(here / "study.t1.jsonl"))) == 3
+    recorder.end("study.t1", "FINISHED")
+    with pytest.raises(StorageError, match="went on by itself"):
+        collect_records(there, here)

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.table import Table
 from dmu_search.cli.screen import duration, open_console
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
-from dmu_search.config.keys import KEYS, PUBLISHED, TASKS, Value
+from dmu_search.config.keys import KEYS, MODELS, PUBLISHED, TASKS, Value
 from dmu_search.config.published import published
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import (
@@ -30,10 +30,12 @@ from dmu_search.config.settings import (
 from dmu_search.config.sources import tasks_of
 from dmu_search.config.study import alternatives
 from dmu_search.data import Data
+from dmu_search.engine.plan import write_plan
 from dmu_search.engine.runs import PlannedRun
 from dmu_search.engine.training import Trainer
 from dmu_search.errors import ConfigError, StorageError
-from dmu_search.folders import check_writable, make_folder
+from dmu_search.folders import check_writable, make_folder, make_unique_folder
+from dmu_search.invocation import command
 from dmu_search.records import Recorder, RecordTail
 from dmu_search.reproduction import (
     Job,
@@ -46,7 +48,7 @@ from dmu_search.reproduction import (
     settings_for,
 )
 from dmu_search.results.recorded import RecordedRun, read_runs
-from dmu_search.retraining import retrain
+from dmu_search.retraining import plan_run, retrain
 from dmu_search.tasks import load_data, make_task
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import stop_on_signals
@@ -59,6 +61,8 @@ DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 _RUN_GROUPS = ("network.", "training.", "data.")
 _PROBE_S = 0.5
 _SPEAK_EVERY_S = 30.0
+# Runs whose pages are named at the end; MLflow's list has the others.
+_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,12 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
     given = parse_overrides("reproduce", words)
     values = _fixed(given)
     output_dir = Path(str(values["output_dir"]))
+    tasks = _tasks(given)
+    models = alternatives(given["model"]) if "model" in given else MODELS
+    _check_places(given, tasks, models)
     settings = settings_for(
-        _tasks(given),
-        alternatives(given["model"]) if "model" in given else (),
+        tasks,
+        models,
         cast(tuple[int, ...], alternatives(given["depth"])) if "depth" in given else (),
         alternatives(given["source"]) if "source" in given else PUBLISHED,
         output_dir=output_dir,
@@ -99,10 +106,14 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
     needs = needs_of(settings, recorded, data)
     resources = build(ResourceSettings, "resources", values)
     tracking = build(TrackingSettings, "tracking", values)
+    workers = resources.cpus or os.cpu_count() or 1
     if dry_run:
-        _print_plan(console, needs, recorded, data, resources.cpus or os.cpu_count() or 1)
+        _print_plan(console, needs, recorded, data, workers)
         return DONE
     check_writable(output_dir)
+    if values["plan_only"]:
+        _write_plan(console, _print_plan(console, needs, recorded, data, 1), data, output_dir)
+        return DONE
     check_tracking(tracking, output_dir)
     with _alone(output_dir), ray_session(resources) as cluster:
         share = trial_share(
@@ -132,8 +143,19 @@ def _fixed(given: Mapping[str, Setting | Alternatives]) -> dict[str, Value]:
         for name in KEYS
         if name.startswith(("resources.", "tracking.", "output_dir"))
     }
+    defaults["plan_only"] = False
     plain = {k: v for k, v in given.items() if not isinstance(v, Alternatives)}
     return {**defaults, **cast(dict[str, Value], plain)}
+
+
+def _check_places(given: Iterable[str], tasks: Sequence[str], models: Sequence[str]) -> None:
+    faults = [
+        f"{name}: {reason}"
+        for name in given
+        if (reason := KEYS[name].misplaced(tasks, models)) is not None
+    ]
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _tasks(given: Mapping[str, Setting | Alternatives]) -> tuple[str, ...]:
@@ -227,6 +249,41 @@ def _print_plan(
     return sorted(estimated, key=lambda each: -each.seconds)
 
 
+def _write_plan(
+    console: Console, jobs: Sequence[_Estimated], data: LoadedData, output_dir: Path
+) -> None:
+    """A folder to be carried to another machine, and what to call there and here."""
+    new = [each.job for each in jobs if each.job.continues is None]
+    if len(new) < len(jobs):
+        console.print(
+            f"{len(jobs) - len(new)} trainings were cut off here and are left out: their "
+            "checkpoints are on this machine; reproduce without plan_only goes on with them"
+        )
+    if not new:
+        return
+    folder = make_unique_folder(output_dir / "plans", time.strftime("plan-%Y%m%d-%H%M%S"))
+    names: dict[str, str] = {}
+    runs = []
+    for number, job in enumerate(new):
+        own = data[job.run.task, job.run.data]
+        name = names.setdefault(own.sha256, f"data-{len(names)}-{own.name}")
+        title = f"{folder.name}-{number:03d}-{job.need.title}"
+        runs.append((plan_run(title, job.run, own, {"source": ",".join(job.need.sources)}), name))
+    write_plan(
+        folder,
+        runs,
+        {names[one.sha256]: one.task_data for one in data.values() if one.sha256 in names},
+    )
+    for line in (
+        f"{folder} holds {len(runs)} trainings. Copy it to a machine with torch, numpy and this "
+        "package, and there, again after a cut-off:",
+        f"  python -m dmu_search.engine {folder.name} OUT",
+        "then copy OUT back, and here:",
+        "  " + command("sync", "OUT/records", f"output_dir={output_dir}"),
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
 def _train(
     console: Console,
     jobs: Sequence[_Estimated],
@@ -264,7 +321,7 @@ def _train(
             failed |= progress.report(plans, ended)
     for name in progress.open_runs(plans):
         tracking.recorder.close_for(name, "KILLED")
-    for line in tracking.where_to_look([plan.name for plan in plans]):
+    for line in tracking.where_to_look([plan.name for plan in plans][:_FEW]):
         console.print(line, highlight=False, soft_wrap=True)
     if stop.reason is not None:
         console.print("interrupted; the same command goes on where this one stopped")

@@ -233,6 +233,14 @@ _TABLE = (
         searchable=True,
         models=("dmu",),
     ),
+    Key(
+        "network.initialisation",
+        "text",
+        "of the recurrent block; released: xavier for DMU, pytorch (as torch.nn.Linear) for RHN",
+        searchable=True,
+        choices=("released", "xavier", "pytorch"),
+        models=("dmu", "rhn"),
+    ),
     Key("training.learning_rate", "float", "of Adam", searchable=True, above=0),
     Key("training.weight_decay", "float", "coupled L2 of Adam", searchable=True, minimum=0),
     Key(

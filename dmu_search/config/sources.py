@@ -7,7 +7,7 @@ from pathlib import Path
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.exported import RunFile, read_run_file
-from dmu_search.config.keys import PUBLISHED, TASKS, Value
+from dmu_search.config.keys import KEYS, PUBLISHED, TASKS, Value
 from dmu_search.config.published import published
 from dmu_search.config.roots import configuration_root
 from dmu_search.config.settings import RunSettings
@@ -57,11 +57,12 @@ def sourced(
         model: the recurrent network.
         depth: its layers.
         output_dir: whose ``best/`` comes before the settings shipped with the package.
-        given: values that replace the source's own; those the network does not have are ignored.
+        given: values that replace the source's own, where the task and model have them.
 
     Raises:
         ConfigError: a file of the best settings is damaged.
     """
+    own_given = {k: v for k, v in (given or {}).items() if KEYS[k].exists_for(task, model)}
     defaults = {
         name: value
         for name, value in compose_study(task, model, {}).settings.items()
@@ -76,7 +77,7 @@ def sourced(
         own = record.settings[source].get(model, {}).get(depth)
         if own is None:
             return None
-        values = {**defaults, **shared, **own, **(given or {})}
+        values = {**defaults, **shared, **own, **own_given}
         widths, _ = resolve_widths(task, model, depth, values["network.widths"])
         values["network.widths"] = widths
         return Sourced(source, RunSettings.from_values(task, model, depth, values))
@@ -85,7 +86,7 @@ def sourced(
         return None
     path, file = found
     shared["training.seed"] = file.used_seeds.stop
-    run = file.run({**shared, **(given or {})}, defaults)
+    run = file.run({**shared, **own_given}, defaults)
     return Sourced(source, run, file.used_seeds, path)
 
 

@@ -31,6 +31,11 @@ class Corpus:
     warning: str | None = None
 
     @property
+    def task_data(self) -> PianoRolls:
+        """What the task is made over."""
+        return self.rolls
+
+    @property
     def sequences(self) -> dict[str, int]:
         """Number of tunes per split."""
         return {split: len(getattr(self.rolls, split)) for split in SPLITS}

@@ -22,6 +22,11 @@ class GeneratedData:
     warning: None = None
 
     @property
+    def task_data(self) -> Rules:
+        """What the task is made over."""
+        return self.rules
+
+    @property
     def sequences(self) -> dict[str, int]:
         """Number of sequences in the fixed set of each split."""
         return self.rules.fixed_sequences

@@ -59,6 +59,11 @@ class PairCorpus:
     warning: None = None
 
     @property
+    def task_data(self) -> SplitPairs:
+        """What the task is made over."""
+        return self.pairs
+
+    @property
     def sequences(self) -> dict[str, int]:
         """Number of pairs per split."""
         return {split: len(getattr(self.pairs, split)) for split in SPLITS}

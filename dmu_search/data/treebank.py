@@ -37,6 +37,11 @@ class Treebank:
     warning: None = None
 
     @property
+    def task_data(self) -> Text:
+        """What the task is made over."""
+        return self.text
+
+    @property
     def words(self) -> dict[str, int]:
         """Number of words per split, ends of lines included."""
         return {split: len(getattr(self.text, split)) for split in SPLITS}

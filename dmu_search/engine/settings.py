@@ -12,11 +12,14 @@ class NetworkSettings:
         widths: one per layer. DMU: the dense layers, the last being the memory; RHN: the one
             width, repeated for each layer of the recurrence; LSTM, GRU, RNN: the stacked layers.
         z_bias: added to the biases that produce ``z_t`` at initialisation (DMU only).
+        initialisation: ``xavier``, ``pytorch`` (that of ``torch.nn.Linear``), or ``released``: what
+            the authors' code does, which is xavier for DMU and pytorch for RHN. Others ignore it.
     """
 
     model: str
     widths: tuple[int, ...]
     z_bias: float = 0.0
+    initialisation: str = "released"
 
     @property
     def depth(self) -> int:

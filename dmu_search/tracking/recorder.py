@@ -7,7 +7,7 @@ from pathlib import Path
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.folders import check_writable
 from dmu_search.invocation import command
-from dmu_search.records import Event, Recorder, read_events
+from dmu_search.records import Event, Recorder, collect_records, read_events
 from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
 
 
@@ -90,6 +90,9 @@ def check_tracking(settings: TrackingSettings, output_dir: Path) -> str:
 def sync_records(folder: Path, settings: TrackingSettings, output_dir: Path) -> int:
     """Bring the records in ``folder`` into MLflow; done twice, it changes nothing.
 
+    Records from elsewhere are copied to those of ``output_dir`` too, where tables and figures are
+    made from.
+
     Returns:
         The number of runs.
 
@@ -100,6 +103,7 @@ def sync_records(folder: Path, settings: TrackingSettings, output_dir: Path) -> 
     runs = _open_runs(settings, output_dir)
     if runs is None:
         return 0
+    collect_records(folder, output_dir / "records")
     records = {path.stem: list(read_events(path)) for path in sorted(folder.glob("*.jsonl"))}
     # Parents first: a trial's run names its study's.
     for run_id, events in sorted(records.items(), key=lambda item: _is_child(item[1])):

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -142,3 +143,32 @@ def test_ctrl_c_keeps_what_finished_and_resume_completes_both_studies(tmp_path, 
     assert all(run.info.status == "FINISHED" for run in runs)
     for model in ("dmu", "rhn"):
         assert (tmp_path / "runs" / "best" / "polymusic" / f"{model}-d1.yaml").exists()
+
+
+@pytest.mark.slow
+def test_reproduce_goes_on_after_a_kill_and_trains_nothing_twice(tmp_path):
+    out = tmp_path / "runs"
+    words = ["reproduce", "figure=2", "model=gru,rnn", f"output_dir={out}", "resources.cpus=2"]
+    words += ["training.replicas=2", "training.max_epochs=60", "data.batches_per_epoch=40"]
+    first = subprocess.Popen([*PROGRAM, *words], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while sum(file.stat().st_size > 9000 for file in (out / "records").glob("*")) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    first.send_signal(signal.SIGINT)
+    shown = first.communicate(timeout=60)[0]
+    assert first.returncode == 130
+    assert "the same command goes on" in shown
+
+    code, shown, errors = run(*words)
+    assert code == 0, errors
+    assert len(re.findall(r"adding-\w+-d2-paper-released-[\d-]+ done", shown)) == 2
+    assert len(list((out / "records").glob("*.jsonl"))) == 2
+    code, shown, _ = run(*words)
+    assert "everything is recorded" in shown
+
+    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    found = client.search_runs(["1"])
+    assert [each.info.status for each in found] == ["FINISHED", "FINISHED"]
+    history = client.get_metric_history(found[0].info.run_id, "val_mse/replica_1")
+    assert [point.step for point in history] == list(range(1, 61))

@@ -7,7 +7,7 @@ from typing import Any
 from dmu_search.engine.network import Architecture
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks.adding import Adding
-from dmu_search.engine.tasks.base import BatchLoss, Direction, Task, rank
+from dmu_search.engine.tasks.base import BatchLoss, Direction, Task, TaskData, rank
 from dmu_search.engine.tasks.generated import GeneratedTask, Rules
 from dmu_search.engine.tasks.natlang import NatLang, Text
 from dmu_search.engine.tasks.noiseseq import NoiseSeq
@@ -30,6 +30,7 @@ __all__ = [
     "PolyMusic",
     "Rules",
     "Task",
+    "TaskData",
     "TempOrd",
     "Text",
     "Translation",

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dmu_search.engine.cells import State
@@ -37,6 +38,17 @@ class BatchLoss:
     carry: tuple[State, ...] | None = None
 
 
+class TaskData(Protocol):
+    """What a task is made over, as arrays that a file can hold."""
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it, by name; no pickled objects."""
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The inverse of ``to_arrays``."""
+
+
 class Task(Protocol[Net, Batch]):
     """A data set (or a generator of one) together with its loss, readout and metrics.
 
@@ -47,11 +59,16 @@ class Task(Protocol[Net, Batch]):
         objective: name of the metric that decides which epoch is the best.
         direction: whether a small or a large objective is good.
         loss_name: name, with unit, of the training loss.
+        data_type: what the task is made over.
     """
 
     objective: ClassVar[str]
     direction: ClassVar[Direction]
     loss_name: ClassVar[str]
+    data_type: ClassVar[type[TaskData]]
+
+    def __init__(self, data: Any, *, device: torch.device | str = "cpu") -> None:
+        """A task over its data."""
 
     @property
     def device(self) -> torch.device:

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,7 +15,7 @@ from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
 from dmu_search.engine.rows import full_rows, take_rows
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import BatchLoss, Direction
+from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.errors import ConfigError
 
 NOISES = ("fresh", "fixed")
@@ -66,6 +68,15 @@ class Rules:
     def fixed_sequences(self) -> dict[str, int]:
         """Sequences in the fixed set of each split."""
         return {split: getattr(self, f"{split}_sequences") for split in FIXED_SEEDS}
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Each parameter."""
+        return {name: np.array(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Rules":
+        """The inverse of ``to_arrays``."""
+        return cls(**{name: value.item() for name, value in arrays.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +139,7 @@ class GeneratedTask(ABC):
 
     objective: ClassVar[str]
     loss_name: ClassVar[str]
+    data_type: ClassVar[type[TaskData]] = Rules
     direction: ClassVar[Direction] = "minimize"
     input_size: ClassVar[int]
     output_size: ClassVar[int]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
 from dmu_search.engine.rows import PackedRows, full_rows
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import BatchLoss, Direction
+from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.engine.words import softmax_nll, word_nll
 from dmu_search.errors import ConfigError, DataError
 
@@ -40,6 +40,15 @@ class Text:
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
     test: NDArray[np.int64]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The splits."""
+        return {split: getattr(self, split) for split in SPLITS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Text":
+        """The inverse of ``to_arrays``."""
+        return cls(**arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +88,7 @@ class NatLang:
     objective: ClassVar[str] = "perplexity"
     direction: ClassVar[Direction] = "minimize"
     loss_name: ClassVar[str] = "nll_nats"
+    data_type: ClassVar[type[TaskData]] = Text
     vocabulary: ClassVar[int] = 10_000
 
     def __init__(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
 from dmu_search.engine.rows import PackedRows, length_sorted_batches
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import BatchLoss, Direction
+from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.errors import DataError
 
 NOTES = 88
@@ -42,6 +42,27 @@ class PianoRolls:
     train: tuple[Roll, ...]
     valid: tuple[Roll, ...]
     test: tuple[Roll, ...]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Per split all tunes, one after the other, and the steps of each."""
+        arrays = {}
+        for split in SPLITS:
+            rolls = getattr(self, split)
+            arrays[f"{split}_notes"] = np.concatenate(rolls)
+            arrays[f"{split}_steps"] = np.array([len(roll) for roll in rolls])
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "PianoRolls":
+        """The inverse of ``to_arrays``."""
+        return cls(
+            **{
+                split: tuple(
+                    np.split(arrays[f"{split}_notes"], arrays[f"{split}_steps"].cumsum()[:-1])
+                )
+                for split in SPLITS
+            }
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +120,7 @@ class PolyMusic:
     objective: ClassVar[str] = "nll_nats"
     direction: ClassVar[Direction] = "minimize"
     loss_name: ClassVar[str] = "nll_nats"
+    data_type: ClassVar[type[TaskData]] = PianoRolls
 
     def __init__(
         self,

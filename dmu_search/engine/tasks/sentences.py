@@ -1,6 +1,9 @@
 """Pairs of sentences as numbers, as the translation tasks take them."""
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from dmu_search.errors import DataError
 START, END = 0, 1
 MARKERS = ("<start>", "<end>")
 SPLITS = ("train", "valid", "test")
+LANGUAGES = ("source", "target")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,30 @@ class SplitPairs:
     train: Pairs
     valid: Pairs
     test: Pairs
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Words and lengths of either language of each split, and the vocabulary's two sizes."""
+        arrays: dict[str, NDArray[Any]] = {
+            "vocabulary": np.array([self.vocabulary.source, self.vocabulary.target])
+        }
+        for split, language in itertools.product(SPLITS, LANGUAGES):
+            sentences = getattr(getattr(self, split), language)
+            arrays[f"{split}_{language}_words"] = sentences.words
+            arrays[f"{split}_{language}_lengths"] = sentences.lengths
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The inverse of ``to_arrays``."""
+
+        def sentences(name: str) -> Sentences:
+            return Sentences(arrays[f"{name}_words"], arrays[f"{name}_lengths"])
+
+        splits = {
+            split: Pairs(*(sentences(f"{split}_{language}") for language in LANGUAGES))
+            for split in SPLITS
+        }
+        return cls(Vocabulary(*map(int, arrays["vocabulary"])), **splits)
 
     def __post_init__(self) -> None:
         empty = [split for split in SPLITS if not len(getattr(self, split))]

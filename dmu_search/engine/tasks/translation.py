@@ -13,7 +13,7 @@ from torch import Tensor
 from dmu_search.engine.cells import State
 from dmu_search.engine.rows import PackedRows, length_sorted_batches
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import BatchLoss, Direction
+from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.engine.tasks.sentences import END, SPLITS, START, Pairs, Sentences, SplitPairs
 from dmu_search.engine.translator import Translator, Vocabulary, build_translator
 from dmu_search.engine.words import softmax_nll, word_nll
@@ -94,6 +94,7 @@ class Translation:
     objective: ClassVar[str] = "accuracy"
     direction: ClassVar[Direction] = "maximize"
     loss_name: ClassVar[str] = "nll_nats"
+    data_type: ClassVar[type[TaskData]] = SplitPairs
 
     def __init__(
         self,
