@@ -70,11 +70,11 @@ class NatLang:
     """Next-word prediction over parallel streams of a text, judged by perplexity.
 
     Neumann et al., "Deep Memory Update", after Zaremba et al., arXiv:1409.2329. A split is cut into
-    ``training.batch_size`` streams (32 in evaluation) of equal length, whose first word only is not
-    predicted by the one before it in its own stream: it is by the last of the stream before. All
-    start from a state of zeros. Training goes through them in chunks of 100 words, the last one
-    maybe shorter, each from the state that the one before ended in; nothing is shuffled, so all
-    replicas read the same. Words at the end that do not fill all streams are left out.
+    ``training.batch_size`` streams (32 in evaluation) of equal length, which are read side by side,
+    all from a state of zeros; words at the end that do not fill all streams are left out. Each word
+    is predicted but the very first: the one after a stream is the next one's first. Training goes
+    through the streams in chunks of 100 words, the last one maybe shorter, each from the state that
+    the one before ended in. Nothing is shuffled, so all replicas read the same.
 
     Args:
         text: the words; each must be in the vocabulary.
