@@ -1,6 +1,7 @@
 """Tasks by name, with the data that each needs: where the data layer meets the engine."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from dmu_search.config.settings import DataSettings
 from dmu_search.data import Data, GeneratedData, PairCorpus
 from dmu_search.data.corpus import load_piano_rolls
 from dmu_search.data.files import DataStore
+from dmu_search.data.midi import Reading
 from dmu_search.data.pairs import PAIR_FILES, load_pairs
 from dmu_search.data.treebank import load_treebank
 from dmu_search.engine.network import Architecture
@@ -23,7 +25,7 @@ def load_data(task: str, settings: DataSettings) -> Data:
     """The data of ``task``.
 
     Raises:
-        ConfigError: rules that no sequence fits.
+        ConfigError: rules that no sequence fits, or no such corpus.
         DataError: data is missing, altered or unreadable.
     """
     if task in GENERATED:
@@ -44,7 +46,8 @@ def load_data(task: str, settings: DataSettings) -> Data:
             pairs=settings.pairs,
             limit=settings.limit,
         )
-    return load_piano_rolls(settings.corpus, store, settings.limit)
+    reading = Reading(Fraction(settings.step), settings.transpose)
+    return load_piano_rolls(settings.corpus, store, settings.limit, reading)
 
 
 def make_task(task: str, data: Data, *, device: torch.device | str = "cpu") -> Task[Any, Any]:

@@ -2,21 +2,24 @@
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from rich.markup import escape
 
 import dmu_search
 from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
-from dmu_search.config.settings import TrackingSettings
+from dmu_search.config.keys import Value
+from dmu_search.config.settings import DataSettings, TrackingSettings, build
 from dmu_search.data.files import DATA_FILES, DataStore, file_status
 from dmu_search.engine.backend import choose_backend
 from dmu_search.errors import DmuSearchError
 from dmu_search.export import package_versions
 from dmu_search.folders import check_writable
+from dmu_search.tasks import load_data
 from dmu_search.tracking import check_tracking
 
 
@@ -41,12 +44,14 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
     text = {name: str(value) for name, value in given.items() if value is not None}
     output_dir = Path(text.get("output_dir", "runs"))
     tracking = TrackingSettings(text.get("tracking.uri"), "dmu_search")
-    store = DataStore.from_settings(root=text.get("data.root"), mirror=text.get("data.mirror"))
+    settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
+    store = DataStore.from_settings(root=settings.root, mirror=settings.mirror)
     checks: tuple[Callable[[], list[Finding]], ...] = (
         _versions,
         _devices,
         _engine,
         lambda: _data(store),
+        lambda: _corpus(settings) if "data.corpus" in given else [],
         lambda: _folder(output_dir),
         lambda: _tracking(tracking, output_dir),
     )
@@ -107,7 +112,10 @@ def _data(store: DataStore) -> list[Finding]:
             status = file_status(file, store)
         except DmuSearchError as fault:
             return [Finding("data", "the mirror cannot be used", str(fault))]
-        if status.state == "missing":
+        if status.state == "missing" and not file.served:
+            state = f"{file.name} is not here; only data.corpus=nottingham-midi needs it"
+            findings.append(Finding("data", state))
+        elif status.state == "missing":
             fetch = "python -m dmu_search data fetches it"
             mend = f"{fetch}; {file.way_around}" if file.way_around else fetch
             findings.append(Finding("data", f"{file.name} is missing", mend))
@@ -117,6 +125,15 @@ def _data(store: DataStore) -> list[Finding]:
         else:
             findings.append(Finding("data", f"{file.name} in the {status.place}: {status.path}"))
     return findings
+
+
+def _corpus(settings: DataSettings) -> list[Finding]:
+    try:
+        corpus = load_data("polymusic", settings)
+    except DmuSearchError as fault:
+        return [Finding("corpus", "cannot be used", str(fault))]
+    notes = [] if corpus.warning is None else [Finding("corpus", corpus.warning)]
+    return [Finding("corpus", corpus.describe()), *notes]
 
 
 def _folder(output_dir: Path) -> list[Finding]:

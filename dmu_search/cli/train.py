@@ -21,7 +21,7 @@ from dmu_search.config.exported import RunFile, read_run_file
 from dmu_search.config.grammar import Alternatives, parse_overrides
 from dmu_search.config.keys import Value
 from dmu_search.config.published import published
-from dmu_search.config.settings import RunSettings, TrackingSettings, build
+from dmu_search.config.settings import PLACES, RunSettings, TrackingSettings, build
 from dmu_search.data import Data
 from dmu_search.engine.runs import Trained
 from dmu_search.engine.tasks import TASKS
@@ -55,8 +55,8 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     run = run_file.run(_with_fresh_seeds(given, run_file), defaults)
     data = load_data(run.task, run.data)
     console = open_console()
-    if data.warning:
-        console.print(f"[bold yellow]warning:[/] {escape(data.warning)}", soft_wrap=True)
+    for warning in filter(None, (data.warning, _changed(run_file, given, data))):
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     _print_header(console, run, data, run_file, str(file))
     if dry_run:
         return 0
@@ -90,6 +90,15 @@ def _fixed(given: Mapping[str, object]) -> dict[str, Value]:
     if faults:
         raise ConfigError(*faults)
     return cast(dict[str, Value], dict(given))
+
+
+def _changed(file: RunFile, given: Mapping[str, Value], data: Data) -> str | None:
+    """That the file's data is no longer what its setting was found on, in a sentence."""
+    found_on = (file.provenance or {}).get("data")
+    other_data = any(name.startswith("data.") and name not in PLACES for name in given)
+    if other_data or not isinstance(found_on, Mapping) or found_on.get("sha256") == data.sha256:
+        return None
+    return f"{data.name}: the data has changed since this setting was found; results differ by it"
 
 
 def _with_fresh_seeds(given: Mapping[str, Value], file: RunFile) -> dict[str, Value]:

@@ -22,7 +22,7 @@ from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import ConfigError
 from dmu_search.export import Kept, keep_best, provenance
 from dmu_search.folders import check_writable, make_folder
-from dmu_search.records import RunStart
+from dmu_search.records import RunStart, first_tags
 from dmu_search.tasks import load_data
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import Stop, stop_on_signals
@@ -55,6 +55,8 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     studies = None if resume is None else _studies_to_resume(str(resume), given)
     settings = studies_of(given) if studies is None else [study.settings for study in studies]
     data = _load_all(settings)
+    if studies is not None:
+        _check_unchanged(studies, data)
     console = open_console()
     for warning in {one.warning for one in data.values() if one.warning}:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
@@ -82,6 +84,21 @@ def _load_all(settings: Sequence[StudySettings]) -> LoadedData:
         if (each.task, each.data) not in loaded:
             loaded[each.task, each.data] = load_data(each.task, each.data)
     return loaded
+
+
+def _check_unchanged(studies: Sequence[Study], data: LoadedData) -> None:
+    """A study goes on with the data that it began with; the user's own files may have changed."""
+    faults = []
+    for study in studies:
+        own = data[study.settings.task, study.settings.data]
+        record = study.settings.output_dir / "records" / f"{study.name}.jsonl"
+        if first_tags(record).get("data.sha256", own.sha256) != own.sha256:
+            faults.append(
+                f"{study.name}: its data has changed since it began ({own.describe()}); bring the "
+                "old files back, or start a new study"
+            )
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _search(

@@ -6,6 +6,7 @@ Everything that has to know a key (parsing, checking, help, did-you-mean) reads 
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 Value = bool | int | float | str | None | tuple[int, ...]
 
@@ -16,7 +17,8 @@ ON_FILES = ("polymusic", "natlang", *TRANSLATION)
 TASKS = (*SYNTHETIC, *ON_FILES)
 # Those whose objective is a loss.
 MINIMISED = (*SYNTHETIC, "polymusic", "natlang")
-CORPORA = ("nottingham", "demo", "auto")
+CORPORA = ("nottingham", "nottingham-midi", "demo", "auto")
+STEPS = ("1/2", "1/4", "1/6", "1/8", "1/12", "1/16", "1/24", "1/32")
 NOISES = ("fresh", "fixed")
 WIDTH_RULES = ("auto", "paper", "matched")
 
@@ -37,7 +39,8 @@ class Key:
 
     Attributes:
         name: dotted name, as on the command line.
-        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``share``, ``amount`` or ``widths``.
+        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``file`` (a path made absolute),
+            ``share``, ``amount``, ``widths`` or ``corpus``.
         help: what it is, with its unit.
         commands: the commands that take it.
         searchable: whether it may be a distribution.
@@ -89,8 +92,8 @@ class Key:
             if self.optional:
                 return None
             raise ValueError(f"must be {self.rule()}, got null")
-        if self.kind == "widths":
-            return _check_widths(value)
+        if self.kind in _CHECKS:
+            return _CHECKS[self.kind][1](value)
         converted = _CONVERT[self.kind](value)
         if converted is None or not self._holds(converted):
             raise ValueError(f"must be {self.rule()}, got {value!r}{_meant(value, self.choices)}")
@@ -113,14 +116,15 @@ class Key:
         """The values it takes, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        if self.kind == "widths":
-            return _WIDTHS_RULE
+        if self.kind in _CHECKS:
+            return _CHECKS[self.kind][0]
         noun = {
             "int": "a whole number",
             "float": "a number",
             "bool": "true or false",
             "text": "text",
             "path": "a path",
+            "file": "a path",
             "share": "auto or a number",
             "amount": "all or a whole number",
         }[self.kind]
@@ -145,6 +149,26 @@ def _check_widths(value: object) -> Value:
     if isinstance(value, Sequence) and value and all(_is_width(width) for width in value):
         return tuple(value)
     raise ValueError(f"must be {_WIDTHS_RULE}, got {value!r}")
+
+
+_CORPUS_RULE = (
+    f"one of {', '.join(CORPORA)}, or the path of a folder or archive of MIDI files, or of a .mat "
+    "file with rolls as in Nottingham.mat"
+)
+
+
+def _check_corpus(value: object) -> Value:
+    """A name as it is, a path made absolute: an exported file is used from other folders too."""
+    if value in CORPORA:
+        return str(value)
+    if isinstance(value, str) and value:
+        path = Path(value).expanduser()
+        if path.exists() or any(sign in value for sign in "/.~"):
+            return str(path.absolute())
+    raise ValueError(f"must be {_CORPUS_RULE}, got {value!r}{_meant(value, CORPORA)}")
+
+
+_CHECKS = {"widths": (_WIDTHS_RULE, _check_widths), "corpus": (_CORPUS_RULE, _check_corpus)}
 
 
 def _is_width(value: object) -> bool:
@@ -174,6 +198,12 @@ def _to_share(value: object) -> float | str | None:
     return "auto" if value == "auto" else _to_float(value)
 
 
+def _to_file(value: object) -> str | None:
+    # Exported with what was trained on it, it must hold in any working directory.
+    text = _to_text(value)
+    return None if text is None else str(Path(text).expanduser().absolute())
+
+
 def _to_amount(value: object) -> int | str | None:
     return "all" if value == "all" else _to_int(value)
 
@@ -181,6 +211,7 @@ def _to_amount(value: object) -> int | str | None:
 _CONVERT = {
     "share": _to_share,
     "amount": _to_amount,
+    "file": _to_file,
     "int": _to_int,
     "float": _to_float,
     "bool": _to_bool,
@@ -440,10 +471,24 @@ _TABLE = (
     ),
     Key(
         "data.corpus",
-        "text",
+        "corpus",
         "which music: auto falls back to demo",
         DATA,
-        choices=CORPORA,
+        tasks=("polymusic",),
+    ),
+    Key(
+        "data.step",
+        "text",
+        "note value of a time step, for corpora read from MIDI files only",
+        DATA,
+        choices=STEPS,
+        tasks=("polymusic",),
+    ),
+    Key(
+        "data.transpose",
+        "bool",
+        "whether tunes are moved to C major or A minor, for corpora read from MIDI files only",
+        DATA,
         tasks=("polymusic",),
     ),
     Key(
@@ -463,7 +508,7 @@ _TABLE = (
     ),
     Key(
         "data.pairs_file",
-        "path",
+        "file",
         "your own file of sentence pairs, as of manythings.org/anki; null: that of the task",
         optional=True,
         tasks=TRANSLATION,

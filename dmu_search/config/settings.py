@@ -20,6 +20,8 @@ class DataSettings:
     root: Path | None = None
     mirror: Path | None = None
     limit: int | None = None
+    step: str = "1/8"
+    transpose: bool = False
     length: int = 100
     batches_per_epoch: int = 200
     noise: str = "fresh"

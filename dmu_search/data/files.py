@@ -43,6 +43,8 @@ class DataFile:
             the digest of what was in it.
         citation: where the data comes from and under which terms.
         way_around: how to do without the file, added to its error messages; may be empty.
+        served: whether ``url`` serves these bytes. Otherwise it is the page of what the file was
+            made from, which has to be put in place by hand.
     """
 
     name: str
@@ -51,6 +53,7 @@ class DataFile:
     sha256: str | None
     citation: str
     way_around: str = ""
+    served: bool = True
 
 
 _PTB_CITATION = (
@@ -129,11 +132,26 @@ DATA_FILES = {
         449_945,
         "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
     ),
+    "nottingham-midi": DataFile(
+        name="nottingham-midi.tar.gz",
+        url="https://github.com/jukedeck/nottingham-dataset",
+        size_bytes=210_627,
+        sha256="5bee6069fcd23942be3b6b13c6c131b3d3e81fa140cb3daebd8101dd10d9f842",
+        citation=(
+            "Nottingham folk tunes (E. Foxley's database) as MIDI files of Jukedeck's cleaned "
+            "edition, under the GPL version 3"
+        ),
+        way_around=(
+            "data.corpus=FOLDER reads its .mid files, those directly in the folder MIDI, from a "
+            "folder of your own"
+        ),
+        served=False,
+    ),
 }
 
 # The files that each task reads; the others read none.
 FILES_OF_TASKS = {
-    "polymusic": ("nottingham",),
+    "polymusic": ("nottingham", "nottingham-midi"),
     "natlang": ("ptb-train", "ptb-valid", "ptb-test"),
     "spa2eng": ("spa-eng",),
     "por2eng": ("por-eng",),
@@ -275,6 +293,8 @@ def _fault(path: Path, data_file: DataFile) -> str | None:
 
 def _fetch(data_file: DataFile, store: DataStore) -> Path:
     folder = store.cache_folder
+    if not data_file.served:
+        raise _missing(data_file, store, "nobody serves it as one file")
     try:
         return _download(data_file, folder)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:

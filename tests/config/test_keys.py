@@ -1,6 +1,18 @@
+from pathlib import Path
+
 import pytest
 
-from dmu_search.config.keys import KEYS, MODELS, NOISES, SYNTHETIC, TASKS, did_you_mean, keys_of
+from dmu_search.config.keys import (
+    CORPORA,
+    KEYS,
+    MODELS,
+    NOISES,
+    SYNTHETIC,
+    TASKS,
+    did_you_mean,
+    keys_of,
+)
+from dmu_search.data import corpus
 from dmu_search.engine import cells, tasks
 from dmu_search.engine.tasks import generated
 
@@ -10,6 +22,7 @@ def test_choices_are_those_of_the_engine():
     assert tuple(tasks.TASKS) == TASKS
     assert tuple(tasks.GENERATED) == SYNTHETIC
     assert generated.NOISES == NOISES
+    assert tuple(corpus.CORPORA) == CORPORA
     assert KEYS["data.length"].minimum == generated.SHORTEST
 
 
@@ -27,6 +40,11 @@ def test_choices_are_those_of_the_engine():
         ("resume", 2026, "2026"),
         ("data.pairs", "all", "all"),
         ("data.pairs", 30000.0, 30000),
+        ("data.pairs_file", "por-eng.zip", f"{Path.cwd()}/por-eng.zip"),
+        ("data.corpus", "nottingham-midi", "nottingham-midi"),
+        ("data.corpus", "my tunes/", f"{Path.cwd()}/my tunes"),
+        ("data.corpus", "~/tunes.zip", str(Path("~/tunes.zip").expanduser())),
+        ("data.step", "1/16", "1/16"),
     ],
 )
 def test_good_values_take_the_type_of_the_key(name, given, kept):
@@ -47,6 +65,9 @@ def test_good_values_take_the_type_of_the_key(name, given, kept):
         ("search.sampler", "tpee", r"one of tpe, random, got 'tpee' \(did you mean tpe\?\)"),
         ("network.widths", [0], "must be auto, paper, matched or a list"),
         ("network.widths", "papr", r"did you mean paper\?"),
+        ("data.corpus", "notingham", r"path of a folder or archive .* \(did you mean nottingham\?"),
+        ("data.corpus", "", "one of nottingham, nottingham-midi, demo, auto, or the path"),
+        ("data.step", "1/7", "one of 1/2, 1/4"),
     ],
 )
 def test_bad_values_name_the_rule_and_the_value(name, given, message):
