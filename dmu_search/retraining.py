@@ -14,7 +14,7 @@ from dmu_search.engine.runs import PlannedRun, Trained, carry_out
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.export import provenance
 from dmu_search.records import Recorder, RunStart
-from dmu_search.tasks import make_task
+from dmu_search.tasks import final_metrics, make_task
 
 CONFIG_FILE = "config.yaml"
 
@@ -68,5 +68,11 @@ def retrain(
         recorder.attach(planned.name, folder / CONFIG_FILE)
 
     return carry_out(
-        planned, task, folder=folder, recorder=recorder, on_epoch=on_epoch, finish=keep_config
+        planned,
+        task,
+        folder=folder,
+        recorder=recorder,
+        on_epoch=on_epoch,
+        evaluate=lambda trainer: final_metrics(trainer, data),
+        finish=keep_config,
     )

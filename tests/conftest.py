@@ -1,6 +1,8 @@
 import hashlib
+import io
 import os
 from dataclasses import replace
+from zipfile import ZipFile
 
 import pytest
 
@@ -23,14 +25,39 @@ SMALL_TEXT = {
 }
 
 
+def small_pairs(count: int = 40) -> str:
+    """Lines as of manythings.org/anki, with accents, capitals, numbers and an attribution."""
+    animals = (("cat", "gato"), ("dog", "perro"), ("bird", "pájaro"), ("cow", "vaca"))
+    deeds = (("sleeps", "duerme"), ("eats", "come"), ("can't see", "no ve"))
+    lines = []
+    for number in range(count):
+        (animal, otro), (deed, hecho) = animals[number % 4], deeds[number % 3]
+        often = " again" * (number % 5)
+        lines.append(
+            f"The {animal} {deed}{often}!\t¡El {otro} {hecho}{often and ' otra vez'}!\tCC-BY 2.0"
+        )
+    return "\n".join([*lines, "It's 7.\t¿Son las 7?"]) + "\n"
+
+
+def zipped(text: str, name: str = "spa.txt") -> bytes:
+    """A zip as of manythings.org/anki."""
+    content = io.BytesIO()
+    with ZipFile(content, "w") as archive:
+        archive.writestr("_about.txt", "not sentences")
+        archive.writestr(name, text)
+    return content.getvalue()
+
+
 @pytest.fixture
 def small_files(tmp_path, monkeypatch):
-    """A cache folder with texts of a few words, declared like the Penn Treebank's."""
+    """A cache folder with all text files, of a few words and declared like the real ones."""
     (tmp_path / "ptb").mkdir()
-    for split, text in SMALL_TEXT.items():
-        name, content = f"ptb-{split}", text.encode()
+    contents = {f"ptb-{split}": text.encode() for split, text in SMALL_TEXT.items()}
+    contents |= dict.fromkeys(("spa-eng", "por-eng", "deu-eng"), zipped(small_pairs()))
+    for name, content in contents.items():
         (tmp_path / DATA_FILES[name].name).write_bytes(content)
-        digest = hashlib.sha256(content).hexdigest()
-        small = replace(DATA_FILES[name], size_bytes=len(content), sha256=digest)
-        monkeypatch.setitem(DATA_FILES, name, small)
+        if DATA_FILES[name].sha256 is not None:
+            digest = hashlib.sha256(content).hexdigest()
+            small = replace(DATA_FILES[name], size_bytes=len(content), sha256=digest)
+            monkeypatch.setitem(DATA_FILES, name, small)
     return tmp_path

@@ -37,6 +37,7 @@ LAYERS = (
     "records",
     "engine",
     "data",
+    "bleu",
     "config",
     "tasks",
     "study",
@@ -60,6 +61,7 @@ PLACES = {
     "pretty_midi": ("data/midi.py",),
     "ray": ("tune/",),
     "rich": ("cli/",),
+    "sacrebleu": ("bleu.py",),
     "scipy": ("data/piano_rolls.py",),
 }
 

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import or_
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dmu_search.cli.published_values import published_result
 from dmu_search.cli.screen import duration, open_console, print_rows, score
+from dmu_search.cli.study_pages import network_text
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.exported import RunFile, read_run_file
@@ -21,7 +22,6 @@ from dmu_search.config.grammar import Alternatives, parse_overrides
 from dmu_search.config.keys import Value
 from dmu_search.config.published import published
 from dmu_search.config.settings import PLACES, RunSettings, TrackingSettings, build
-from dmu_search.config.widths import weight_count
 from dmu_search.data import Data
 from dmu_search.engine.runs import Trained
 from dmu_search.engine.tasks import TASKS
@@ -112,8 +112,7 @@ def _with_fresh_seeds(given: Mapping[str, Value], file: RunFile) -> dict[str, Va
 
 
 def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile, path: str) -> None:
-    training, network = run.training, run.network
-    count = weight_count(run.task, run.model, network.widths)
+    training = run.training
     last = training.seed + training.replicas - 1
     seeds = f"{training.seed}" if training.replicas == 1 else f"{training.seed} to {last}"
     if file.provenance:
@@ -123,8 +122,7 @@ def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile,
         console,
         {
             "config": path,
-            "network": f"{run.model}, depth {run.depth}, widths {list(network.widths)}, "
-            f"{count:,} weights",
+            "network": network_text(run.task, run.network, data),
             "data": data.describe(),
             "replicas": f"{training.replicas}, seeds {seeds}",
             "epochs": f"{training.max_epochs}",
@@ -173,12 +171,18 @@ def _results(run: RunSettings, data: Data, trained: Trained) -> Table:
         table.add_column(split, justify="right")
     table.add_column("best epoch", justify="right")
     columns = [trained.metrics[f"{split}_{objective}"] for split in ("train", "val", "test")]
+    bleu = trained.metrics.get("test_bleu", ())
+    if bleu:
+        table.add_column("test BLEU", justify="right")
     for replica, values in enumerate(zip(*columns, strict=True)):
         seed = run.training.seed + replica
         cells = [score(value) for value in values]
-        epoch = f"{trained.best_epoch[replica]}/{trained.epochs}"
-        table.add_row(f"replica {replica}, seed {seed}", *cells, epoch)
-    table.add_row("[bold]mean ± std", *(f"[bold]{_mean_std(values)}" for values in columns))
+        cells.append(f"{trained.best_epoch[replica]}/{trained.epochs}")
+        cells += [f"{bleu[replica]:.2f}"] if bleu else []
+        table.add_row(f"replica {replica}, seed {seed}", *cells)
+    means = [_mean_std(values) for values in columns]
+    means += ["", _mean_std(bleu, lambda value: f"{value:.2f}")] if bleu else []
+    table.add_row("[bold]mean ± std", *(f"[bold]{mean}" for mean in means))
     result = published_result(run, data)
     if result is not None:
         cells = [f"{result[s].mean:.3f} ± {result[s].std:.3f}" for s in ("train", "test")]
@@ -188,11 +192,11 @@ def _results(run: RunSettings, data: Data, trained: Trained) -> Table:
     return table
 
 
-def _mean_std(values: Sequence[float]) -> str:
+def _mean_std(values: Sequence[float], text: Callable[[float], str] = score) -> str:
     finite = [value for value in values if value == value]
     mean = statistics.fmean(finite)
-    spread = f" ± {score(statistics.stdev(finite))}" if len(finite) > 1 else ""
-    return f"{score(mean)}{spread}"
+    spread = f" ± {text(statistics.stdev(finite))}" if len(finite) > 1 else ""
+    return f"{text(mean)}{spread}"
 
 
 def _in_short(values: Sequence[float]) -> str:

@@ -149,6 +149,7 @@ def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> 
         trials=settings.search.trials,
         max_epochs=settings.max_epochs,
         metric=study_pages.objective_name(settings),
+        direction=TASKS[settings.task].direction,
         published=published_in_words(settings, data),
     )
     try:

@@ -12,8 +12,11 @@ Value = bool | int | float | str | None | tuple[int, ...]
 
 MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
 SYNTHETIC = ("adding", "tempord", "noiseseq")
-ON_FILES = ("polymusic", "natlang")
+TRANSLATION = ("spa2eng", "por2eng", "ger2eng")
+ON_FILES = ("polymusic", "natlang", *TRANSLATION)
 TASKS = (*SYNTHETIC, *ON_FILES)
+# Those whose objective is a loss.
+MINIMISED = (*SYNTHETIC, "polymusic", "natlang")
 CORPORA = ("nottingham", "nottingham-midi", "demo", "auto")
 STEPS = ("1/2", "1/4", "1/6", "1/8", "1/12", "1/16", "1/24", "1/32")
 NOISES = ("fresh", "fixed")
@@ -38,7 +41,8 @@ class Key:
 
     Attributes:
         name: dotted name, as on the command line.
-        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``share``, ``widths`` or ``corpus``.
+        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``file`` (a path made absolute),
+            ``share``, ``amount``, ``widths`` or ``corpus``.
         help: what it is, with its unit.
         commands: the commands that take it.
         searchable: whether it may be a distribution.
@@ -124,7 +128,9 @@ class Key:
             "bool": "true or false",
             "text": "text",
             "path": "a path",
+            "file": "a path",
             "share": "auto or a number",
+            "amount": "all or a whole number",
         }[self.kind]
         bounds = [
             f"{sign} {bound:g}"
@@ -196,8 +202,20 @@ def _to_share(value: object) -> float | str | None:
     return "auto" if value == "auto" else _to_float(value)
 
 
+def _to_file(value: object) -> str | None:
+    # Exported with what was trained on it, it must hold in any working directory.
+    text = _to_text(value)
+    return None if text is None else str(Path(text).expanduser().absolute())
+
+
+def _to_amount(value: object) -> int | str | None:
+    return "all" if value == "all" else _to_int(value)
+
+
 _CONVERT = {
     "share": _to_share,
+    "amount": _to_amount,
+    "file": _to_file,
     "int": _to_int,
     "float": _to_float,
     "bool": _to_bool,
@@ -316,17 +334,28 @@ _TABLE = (
         only_if=("training.gradient_clipping", "norm"),
     ),
     Key(
+        "training.teacher_forcing_ratio",
+        "float",
+        "probability that the decoder reads the right words of a batch in training, not its own",
+        searchable=True,
+        minimum=0,
+        maximum=1,
+        tasks=TRANSLATION,
+    ),
+    Key(
         "training.stop_below",
         "float",
         "validation objective below which training is finished; null: none",
         optional=True,
         above=0,
+        tasks=MINIMISED,
     ),
     Key(
         "training.stop_patience",
         "int",
         "epochs in a row below training.stop_below that it takes",
         minimum=1,
+        tasks=MINIMISED,
     ),
     Key("training.replicas", "int", "independently seeded copies trained together", minimum=1),
     Key("training.seed", "int", "seed of replica 0; replica i has seed + i", minimum=0),
@@ -495,6 +524,20 @@ _TABLE = (
         optional=True,
         minimum=1,
         tasks=ON_FILES,
+    ),
+    Key(
+        "data.pairs",
+        "amount",
+        "first sentence pairs of the file only, before they are split; vocabularies are the file's",
+        minimum=7,
+        tasks=TRANSLATION,
+    ),
+    Key(
+        "data.pairs_file",
+        "file",
+        "your own file of sentence pairs, as of manythings.org/anki; null: that of the task",
+        optional=True,
+        tasks=TRANSLATION,
     ),
     Key(
         "data.length",

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dmu_search.config.compose import read_yaml
+from dmu_search.config.compose import with_shared
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
 from dmu_search.config.roots import configuration_root
 
@@ -90,9 +90,8 @@ class Published:
 @cache
 def published(task: str) -> Published:
     """The published record of ``task`` (``search_spaces/paper/<task>.yaml``)."""
-    tree: Any = OmegaConf.to_container(
-        read_yaml(configuration_root() / "paper" / f"{task}.yaml"), resolve=True
-    )
+    files = with_shared(configuration_root() / "paper" / f"{task}.yaml")
+    tree: Any = OmegaConf.to_container(OmegaConf.merge(*files.values()), resolve=True)
     return Published(
         table=tree.get("table"),
         figure=tree.get("figure"),

@@ -25,6 +25,8 @@ class DataSettings:
     length: int = 100
     batches_per_epoch: int = 200
     noise: str = "fresh"
+    pairs: int | str = "all"
+    pairs_file: str | None = None
 
 
 @dataclass(frozen=True)

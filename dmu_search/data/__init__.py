@@ -11,6 +11,7 @@ from dmu_search.data.files import (
     locate,
 )
 from dmu_search.data.generated import GeneratedData
+from dmu_search.data.pairs import PairCorpus, load_pairs
 from dmu_search.data.treebank import Treebank, load_treebank
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "FileStatus",
     "GeneratedData",
     "MissingFileError",
+    "PairCorpus",
     "Treebank",
     "file_status",
+    "load_pairs",
     "load_piano_rolls",
     "load_treebank",
     "locate",
@@ -32,4 +35,4 @@ __all__ = [
 
 # What a task is trained on. All have a name, a sha256 of their content, a warning or None,
 # sequences per split, steps per epoch, and a line that describes them.
-Data = Corpus | GeneratedData | Treebank
+Data = Corpus | GeneratedData | PairCorpus | Treebank

@@ -38,8 +38,9 @@ class DataFile:
     Args:
         name: path in the cache and in a mirror, with forward slashes.
         url: upstream address.
-        size_bytes: exact size.
-        sha256: hexadecimal digest of the content.
+        size_bytes: exact size; None where upstream replaces the file from time to time.
+        sha256: hexadecimal digest of the content; None likewise: any copy is taken, and runs record
+            the digest of what was in it.
         citation: where the data comes from and under which terms.
         way_around: how to do without the file, added to its error messages; may be empty.
         served: whether ``url`` serves these bytes. Otherwise it is the page of what the file was
@@ -48,8 +49,8 @@ class DataFile:
 
     name: str
     url: str
-    size_bytes: int
-    sha256: str
+    size_bytes: int | None
+    sha256: str | None
     citation: str
     way_around: str = ""
     served: bool = True
@@ -73,6 +74,26 @@ def _ptb(split: str, size_bytes: int, sha256: str) -> DataFile:
     )
 
 
+_ANKI = "https://www.manythings.org/anki/"
+_ANKI_CITATION = (
+    "sentences of Tatoeba (CC BY 2.0 FR), as pairs chosen by manythings.org/anki, which "
+    "replaces its files from time to time"
+)
+_ANKI_WAY_AROUND = f"data.pairs_file=PATH takes any file of {_ANKI}, zipped or not"
+
+
+def _anki(name: str) -> DataFile:
+    """A file of which nobody keeps the paper's cut, so that none can be asked for."""
+    return DataFile(
+        name=name,
+        url=f"{_ANKI}{name}",
+        size_bytes=None,
+        sha256=None,
+        citation=_ANKI_CITATION,
+        way_around=_ANKI_WAY_AROUND,
+    )
+
+
 DATA_FILES = {
     "nottingham": DataFile(
         name="Nottingham.mat",
@@ -86,6 +107,16 @@ DATA_FILES = {
         ),
         way_around="data.corpus=demo needs no file",
     ),
+    "spa-eng": DataFile(
+        name="spa-eng.zip",
+        url="http://storage.googleapis.com/download.tensorflow.org/data/spa-eng.zip",
+        size_bytes=2_767_131,
+        sha256="f80e581ae291aa34dd3aba7bd98b5e9505234da4318e2f3295df70a1520c7f61",
+        citation=f"{_ANKI_CITATION}; this is the cut of May 2018, kept by TensorFlow",
+        way_around=_ANKI_WAY_AROUND,
+    ),
+    "por-eng": _anki("por-eng.zip"),
+    "deu-eng": _anki("deu-eng.zip"),
     "ptb-train": _ptb(
         "train",
         5_101_618,
@@ -122,6 +153,9 @@ DATA_FILES = {
 FILES_OF_TASKS = {
     "polymusic": ("nottingham", "nottingham-midi"),
     "natlang": ("ptb-train", "ptb-valid", "ptb-test"),
+    "spa2eng": ("spa-eng",),
+    "por2eng": ("por-eng",),
+    "ger2eng": ("deu-eng",),
 }
 
 
@@ -182,11 +216,13 @@ class FileStatus:
     problem: str | None = None
 
     @property
-    def state(self) -> Literal["ok", "altered", "missing"]:
-        """One word for a table."""
+    def state(self) -> Literal["ok", "present", "altered", "missing"]:
+        """One word for a table; ``present`` where there is no digest to tell it is intact."""
         if self.path is None:
             return "missing"
-        return "ok" if self.problem is None else "altered"
+        if self.problem is not None:
+            return "altered"
+        return "present" if self.data_file.sha256 is None else "ok"
 
 
 def file_status(data_file: DataFile, store: DataStore) -> FileStatus:
@@ -219,7 +255,8 @@ def locate(data_file: DataFile, store: DataStore) -> Path:
         store: where to look.
 
     Returns:
-        A file of the declared size and sha256. One in the mirror is used in place.
+        A file of the declared size and sha256, where they are declared. One in the mirror is used
+        in place.
 
     Raises:
         MissingFileError: it is in neither folder and the download failed.
@@ -241,6 +278,8 @@ def _fault(path: Path, data_file: DataFile) -> str | None:
     """What is wrong with a copy; the size comes first because it is free and says more."""
     if not path.is_file():
         return "not a regular file (a folder, or a link to nothing)"
+    if data_file.sha256 is None:
+        return None
     if (size_bytes := path.stat().st_size) != data_file.size_bytes:
         return f"truncated or altered: {data_file.size_bytes} bytes expected, got {size_bytes}"
     try:
@@ -280,7 +319,7 @@ def _download(data_file: DataFile, folder: Path) -> Path:
     progress_bar = sys.stderr.isatty()
     fetched = pooch.retrieve(
         data_file.url,
-        known_hash=f"sha256:{data_file.sha256}",
+        known_hash=None if data_file.sha256 is None else f"sha256:{data_file.sha256}",
         fname=target.name,
         path=target.parent,
         downloader=pooch.HTTPDownloader(progressbar=progress_bar, timeout=TIMEOUT_S),
@@ -307,11 +346,11 @@ def _missing(data_file: DataFile, store: DataStore, reason: str) -> MissingFileE
 
 def _ways_out(data_file: DataFile, store: DataStore) -> str:
     """The two ways to a good copy, and the way around it, for the end of an error message."""
+    exact = f", {data_file.size_bytes} bytes, sha256 {data_file.sha256}"
     ways = (
-        f"An intact copy ({data_file.url}, {data_file.size_bytes} bytes, sha256 "
-        f"{data_file.sha256}) can be put at {store.cache_folder / data_file.name}, or as "
-        f"{data_file.name} into any folder named by data.mirror=FOLDER or the environment variable "
-        f"{MIRROR_VARIABLE}"
+        f"An intact copy ({data_file.url}{exact if data_file.sha256 else ''}) can be put at "
+        f"{store.cache_folder / data_file.name}, or as {data_file.name} into any folder named by "
+        f"data.mirror=FOLDER or the environment variable {MIRROR_VARIABLE}"
     )
     return f"{ways}; {data_file.way_around}" if data_file.way_around else ways
 

@@ -1,6 +1,7 @@
 """A recurrent block with its readout, as functions of a dict of weights."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,51 @@ Weights = dict[str, Tensor]
 EMBEDDING = "embedding.weight"
 
 
+class Architecture(ABC):
+    """What the trainer and the optimiser ask of a network: names and shapes, but no tensors."""
+
+    @property
+    @abstractmethod
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of every weight, without the replica axis."""
+
+    @property
+    @abstractmethod
+    def recurrent_weights(self) -> tuple[str, ...]:
+        """Names of the weights of recurrent blocks."""
+
+    @property
+    @abstractmethod
+    def dense_layers(self) -> dict[str, int]:
+        """Dense layer, from 1, of each weight that belongs to one of a DMU block; else empty."""
+
+    @property
+    def weight_count(self) -> int:
+        """Trainable numbers of one replica."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def initialise(
+        self, generators: Sequence[torch.Generator], dtype: torch.dtype = torch.float32
+    ) -> Weights:
+        """Draw all replicas' weights, each from its own generator, on the CPU.
+
+        Args:
+            generators: one per replica, on the CPU; they advance.
+            dtype: of the weights.
+
+        Returns:
+            Weights with a leading replica axis.
+        """
+        replicas = [self.initialise_one(generator, dtype) for generator in generators]
+        return {name: torch.stack([one[name] for one in replicas]) for name in replicas[0]}
+
+    @abstractmethod
+    def initialise_one(self, generator: torch.Generator, dtype: torch.dtype) -> Weights:
+        """Draw the weights of one replica, without replica axis, on the CPU."""
+
+
 @dataclass(frozen=True)
-class Network:
+class Network(Architecture):
     """Recurrent cells in a row, then dense layers with ReLU between them; no tensors.
 
     Weights are named ``embedding.weight``, ``cell_1.<name in the cell>``, ``readout_1.weight``,
@@ -84,27 +128,8 @@ class Network:
         """Trainable numbers of one replica's recurrent block."""
         return sum(cell.weight_count for cell in self.cells)
 
-    @property
-    def weight_count(self) -> int:
-        """Trainable numbers of one replica."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
-
-    def initialise(
-        self, generators: Sequence[torch.Generator], dtype: torch.dtype = torch.float32
-    ) -> Weights:
-        """Draw all replicas' weights, each from its own generator, on the CPU.
-
-        Args:
-            generators: one per replica, on the CPU; they advance.
-            dtype: of the weights.
-
-        Returns:
-            Weights with a leading replica axis.
-        """
-        replicas = [self._initialise_one(generator, dtype) for generator in generators]
-        return {name: torch.stack([one[name] for one in replicas]) for name in replicas[0]}
-
-    def _initialise_one(self, generator: torch.Generator, dtype: torch.dtype) -> Weights:
+    def initialise_one(self, generator: torch.Generator, dtype: torch.dtype) -> Weights:
+        """Draw the weights of one replica, without replica axis, on the CPU."""
         weights: Weights = {}
         for name, shape in self._embedding_shapes.items():
             # That of `torch.nn.Embedding`.
@@ -157,6 +182,29 @@ class Network:
             x, final = scan(cell, own, project(own, x), state, rows)
             finals.append(final)
         return x, tuple(finals)
+
+    def step(
+        self, weights: Mapping[str, Tensor], x: Tensor, state: tuple[State, ...]
+    ) -> tuple[State, ...]:
+        """One step of the recurrent block, for inputs that depend on the step before.
+
+        Args:
+            weights: of the network.
+            x: ``(replica, batch, feature)``, or words, ``(replica, batch)``.
+            state: one tuple of ``(replica, batch, hidden)`` per cell.
+
+        Returns:
+            The next state, shaped alike.
+        """
+        if self.vocabulary is not None:
+            x = embed(weights[EMBEDDING], x)
+        stepped = []
+        for number, (cell, before) in enumerate(zip(self.cells, state, strict=True), start=1):
+            own = {name: weights[f"cell_{number}.{name}"] for name in cell.shapes}
+            after = cell.step(own, cell.project(own, x), before)
+            stepped.append(after)
+            x = after[0]
+        return tuple(stepped)
 
     def read(self, weights: Mapping[str, Tensor], states: Tensor) -> Tensor:
         """Apply the readout to states of the last cell.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dmu_search.engine.network import Network
+from dmu_search.engine.network import Architecture
 from dmu_search.engine.settings import TrainingSettings
 from dmu_search.errors import ConfigError
 
@@ -36,7 +36,9 @@ class ParameterGroup:
     weight_decay: float
 
 
-def parameter_groups(network: Network, settings: TrainingSettings) -> tuple[ParameterGroup, ...]:
+def parameter_groups(
+    network: Architecture, settings: TrainingSettings
+) -> tuple[ParameterGroup, ...]:
     """Learning rate and weight decay of every weight.
 
     The dense layers of a DMU block follow ``settings.block_learning_rate_rule``; all else, other
@@ -73,7 +75,7 @@ def parameter_groups(network: Network, settings: TrainingSettings) -> tuple[Para
 
 def adam(
     weights: Mapping[str, Tensor],
-    network: Network,
+    network: Architecture,
     settings: TrainingSettings,
     *,
     recordable: bool = False,

@@ -100,7 +100,7 @@ class PlainPass:
         """Train on all batches."""
         carry = None
         step = self._step
-        for batch in step.task.train_batches(generators, step.training.batch_size):
+        for batch in step.task.train_batches(generators, step.training):
             carry = step(batch, carry)
         return step.take_mean()
 
@@ -167,7 +167,7 @@ def _one_line(fault: Exception) -> str:
 
 
 def training_backend(
-    task: type[Task[Any]], device: torch.device, dtype: torch.dtype
+    task: type[Task[Any, Any]], device: torch.device, dtype: torch.dtype
 ) -> BackendChoice:
     """The backend that trains a task, and why: graphs only where the task has buckets."""
     choice = choose_backend(device, dtype)
@@ -176,7 +176,7 @@ def training_backend(
     return choice
 
 
-def default_runner(task: Task[Any]) -> Runner | None:
+def default_runner(task: Task[Any, Any]) -> Runner | None:
     """What records the steps of a task by the backend in use; None if nothing does."""
     choice = training_backend(type(task), task.device, task.dtype)
     return GraphRunner(task.device) if choice.name == "graphs" else None

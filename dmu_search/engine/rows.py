@@ -18,17 +18,17 @@ def take_rows(values: Tensor, index: Tensor) -> Tensor:
     """Pick rows of each replica: ``result[r, i] = values[r, index[r, i]]``.
 
     Args:
-        values: ``(replica, row, feature)``.
+        values: ``(replica, row, feature)``, or without features ``(replica, row)``.
         index: rows to take, ``(replica, taken)``.
 
     Returns:
-        ``(replica, taken, feature)``.
+        ``(replica, taken, feature)`` or ``(replica, taken)``.
     """
     replicas, available = values.shape[:2]
     first = torch.arange(replicas, device=index.device).unsqueeze(1) * available
     # Whole rows of a flat view: much faster than `gather`, which wants an index per element.
     flat = values.flatten(0, 1).index_select(0, (index + first).flatten())
-    return flat.reshape(*index.shape, -1)
+    return flat.reshape(*index.shape, *values.shape[2:])
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
@@ -276,3 +276,19 @@ class PackedRows:
 def full_rows(replicas: int, batch: int, times: int, device: torch.device) -> PackedRows:
     """The packing of sequences that are all equally long: step after step, in batch order."""
     return PackedRows(np.full((replicas, batch), times, dtype=np.int64), device)
+
+
+def length_sorted_batches(lengths: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
+    """Split sequences into batches of similar lengths, so that few steps are needed in all.
+
+    Args:
+        lengths: of each sequence, ``(sequence,)``.
+        rows: steps that a batch may hold, exceeded by less than its last sequence.
+
+    Returns:
+        Indices of sequences, longest first.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    before = lengths[order].cumsum() - lengths[order]
+    cuts = np.flatnonzero(np.diff(before // rows)) + 1
+    return np.split(order, cuts)

@@ -62,11 +62,12 @@ class Trained:
 
 def carry_out(
     run: PlannedRun,
-    task: Task[Any],
+    task: Task[Any, Any],
     *,
     folder: Path,
     recorder: Recorder,
     on_epoch: Callable[[EpochResult], None],
+    evaluate: Callable[[Trainer], dict[str, tuple[float, ...]]] = Trainer.evaluate_best,
     finish: Callable[[Trainer, Trained], None] = lambda trainer, trained: None,
     checkpoint_every_s: float = 60.0,
 ) -> Trained:
@@ -81,6 +82,7 @@ def carry_out(
         folder: gets the weights of the best epochs, and the checkpoint while training goes on.
         recorder: keeps what comes out.
         on_epoch: told of every epoch.
+        evaluate: gives the results of the trained replicas.
         finish: called before the record is closed.
         checkpoint_every_s: seconds between checkpoints.
 
@@ -102,7 +104,7 @@ def carry_out(
                 f"{run.name}: every replica diverged by epoch {state.epoch}; lower "
                 "training.learning_rate"
             )
-        trained = Trained(trainer.evaluate_best(), state.best_epoch, state.epoch, state.diverged)
+        trained = Trained(evaluate(trainer), state.best_epoch, state.epoch, state.diverged)
         recorder.summarise(run.name, summary_metrics(trained.metrics) | _standing_metrics(state))
         _save(folder / WEIGHTS_FILE, trainer.best_state)
         recorder.attach(run.name, folder / WEIGHTS_FILE)

@@ -45,6 +45,8 @@ class TrainingSettings:
         gradient_clipping: ``norm`` scales the gradient of each replica, all its weights together,
             down to ``gradient_clip_norm`` where its Euclidean norm is larger; ``off`` leaves it.
         gradient_clip_norm: that norm.
+        teacher_forcing_ratio: translation only: probability, for each replica and batch, that the
+            decoder reads the right words and not its own.
         replicas: independently seeded copies trained as one program.
         seed: of replica 0; replica i has ``seed + i``.
         stop_below: a replica is done once its validation objective (one to be minimised) has been
@@ -62,6 +64,7 @@ class TrainingSettings:
     scale_block_weight_decay: bool = True
     gradient_clipping: str = "off"
     gradient_clip_norm: float = 1.0
+    teacher_forcing_ratio: float = 1.0
     replicas: int = 1
     seed: int = 0
     stop_below: float | None = None

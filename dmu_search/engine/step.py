@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.cells import State
-from dmu_search.engine.network import Network
+from dmu_search.engine.network import Architecture
 from dmu_search.engine.optimiser import clip_gradients
 from dmu_search.engine.settings import TrainingSettings
 from dmu_search.engine.tasks.base import Task
@@ -32,8 +32,8 @@ class TrainingStep:
         terms: number of those terms, ``(replica,)``.
     """
 
-    task: Task[Any]
-    network: Network
+    task: Task[Any, Any]
+    network: Architecture
     weights: Mapping[str, Tensor]
     optimiser: torch.optim.Optimizer
     training: TrainingSettings
@@ -43,8 +43,8 @@ class TrainingStep:
     @classmethod
     def of(
         cls,
-        task: Task[Any],
-        network: Network,
+        task: Task[Any, Any],
+        network: Architecture,
         weights: Mapping[str, Tensor],
         optimiser: torch.optim.Optimizer,
         training: TrainingSettings,

@@ -84,7 +84,7 @@ class Trainer:
 
     def __init__(
         self,
-        task: Task[Any],
+        task: Task[Any, Any],
         network: NetworkSettings,
         training: TrainingSettings,
         *,
@@ -152,6 +152,11 @@ class Trainer:
         return {name: weight.cpu().clone() for name, weight in self._best_weights.items()}
 
     @property
+    def best_weights(self) -> Weights:
+        """Weights of each replica's best epoch, where they are trained; for reading only."""
+        return self._best_weights
+
+    @property
     def _best_name(self) -> str:
         return f"best_val_{self.task.objective}"
 
@@ -193,7 +198,7 @@ class Trainer:
         )
         durations: list[float] = []
         carry = None
-        for batch in self.task.train_batches(self._generators, self.training.batch_size):
+        for batch in self.task.train_batches(self._generators, self.training):
             began = time.perf_counter()
             carry = step(batch, carry)
             durations.append(time.perf_counter() - began)
@@ -344,7 +349,7 @@ class Trainer:
             )
 
 
-def _check_stop_rule(task: Task[Any], training: TrainingSettings) -> None:
+def _check_stop_rule(task: Task[Any, Any], training: TrainingSettings) -> None:
     if training.stop_below is not None and task.direction != "minimize":
         raise ConfigError(
             f"training.stop_below: {task.objective} is to be large, so falling below "

@@ -123,6 +123,24 @@ def word_nll_and_best(
     return nll, best
 
 
+@torch.no_grad()
+def likeliest_words(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The word with the largest logit of each row, without gradients.
+
+    Args:
+        states: what the layer reads, ``(replica, row, in)``.
+        weight: ``(replica, in, vocabulary)``.
+        bias: ``(replica, 1, vocabulary)``.
+
+    Returns:
+        ``(replica, row)``; of equally likely words the first, and of nan some word.
+    """
+    best = torch.empty(states.shape[:2], dtype=torch.int64, device=states.device)
+    for part, logits in _logits(states, weight, bias):
+        best[part] = logits.argmax(dim=2)
+    return best
+
+
 class _SoftmaxNll(torch.autograd.Function):
     """The forward pass computes the gradients for a gradient of 1; differentiable once."""
 

@@ -11,7 +11,7 @@ from ray import tune
 from dmu_search.config.study import StudySettings
 from dmu_search.engine.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training import Trainer
-from dmu_search.tasks import make_task
+from dmu_search.tasks import final_metrics, make_task
 from dmu_search.tune.devices import assigned_device
 from dmu_search.tune.objective import objective_over_replicas
 from dmu_search.tune.searcher import OBJECTIVE
@@ -33,6 +33,7 @@ class TrainingTrial(tune.Trainable):
     ) -> None:
         """Prepare a new actor; ``data`` is shared by all trials of the study."""
         self._study = study
+        self._data = data
         self._device = assigned_device()
         self._task = make_task(study.task, data, device=self._device)
         self._begin(config)
@@ -60,7 +61,7 @@ class TrainingTrial(tune.Trainable):
             "done": self._trainer.finished or diverged,
             "metrics": replica_metrics({**result.metrics, "best_epoch": result.best_epoch})
             | {"epoch_wall_time_s": result.wall_time_s},
-            "summary": summary_metrics(self._trainer.evaluate_best()) if finished else {},
+            "summary": self._summary() if finished else {},
             "problem": self._trainer.problem,
             "should_checkpoint": self._checkpoint_is_due(),
         }
@@ -79,6 +80,9 @@ class TrainingTrial(tune.Trainable):
         settings = self._study.run(config["values"])
         self._trainer = Trainer(self._task, settings.network, settings.training)
         self._saved_at = time.monotonic()
+
+    def _summary(self) -> dict[str, float]:
+        return summary_metrics(final_metrics(self._trainer, self._data))
 
     def _checkpoint_is_due(self) -> bool:
         waited = time.monotonic() - self._saved_at

@@ -1,10 +1,12 @@
 """What the commands say before they train, for every task and model."""
 
+import io
 import re
 
 import pytest
+from rich.console import Console
 
-from dmu_search.cli.screen import SearchScreen, open_console, score
+from dmu_search.cli.screen import SearchScreen, open_console, ranked, score
 from dmu_search.cli.study_pages import engine_in_words
 from dmu_search.cli.train import train
 from dmu_search.cli.tune import tune
@@ -70,6 +72,43 @@ def test_a_problem_of_many_trials_is_named_once(capsys):
 @pytest.mark.parametrize(("name", "words"), [("graphs", "CUDA graphs"), ("reference", "PyTorch")])
 def test_the_header_says_what_trains(name, words):
     assert engine_in_words(BackendChoice(name, "because")).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("direction", "order", "best"),
+    [
+        ("minimize", [2, 0, 1, 3], "0.0000 (trial 2)"),
+        ("maximize", [1, 0, 2, 3], "0.9000 (trial 1)"),
+    ],
+)
+def test_the_best_trials_stand_first(direction, order, best):
+    trials = [
+        TrialView(number, "finished", epoch=1, objective=objective, values={}, warm_start=None)
+        for number, objective in enumerate([0.2, 0.9, 0.0])
+    ]
+    trials.append(TrialView(3, "failed", epoch=0, objective=None, values={}, warm_start=None))
+    assert [view.number for view in ranked(trials, direction)] == order
+    console = Console(width=160, file=io.StringIO(), force_terminal=True, color_system=None)
+    screen = SearchScreen(
+        console,
+        trials=4,
+        max_epochs=1,
+        metric="val_accuracy",
+        direction=direction,
+        published=None,
+    )
+    screen.resume(trials)
+    with screen:
+        pass
+    assert f"best val_accuracy {best}" in console.file.getvalue()
+
+
+def test_the_weights_shown_are_those_of_the_datas_own_vocabularies(capsys, small_files):
+    tune(["task=spa2eng", f"data.root={small_files}"], dry_run=True)
+    shown = capsys.readouterr().out
+    # Embeddings, two blocks of 850 x 400, their biases, and the readout.
+    count = (19 + 17) * 650 + 2 * (850 + 1) * 400 + (200 + 1) * 17
+    assert f"widths [200], {count:,} weights" in shown
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ def test_choices_are_those_of_the_engine():
         ("resources.gpus_per_trial", 0.25, 0.25),
         ("search.time_budget_s", None, None),
         ("resume", 2026, "2026"),
+        ("data.pairs", "all", "all"),
+        ("data.pairs", 30000.0, 30000),
+        ("data.pairs_file", "por-eng.zip", f"{Path.cwd()}/por-eng.zip"),
         ("data.corpus", "nottingham-midi", "nottingham-midi"),
         ("data.corpus", "my tunes/", f"{Path.cwd()}/my tunes"),
         ("data.corpus", "~/tunes.zip", str(Path("~/tunes.zip").expanduser())),
@@ -75,6 +78,12 @@ def test_good_values_take_the_type_of_the_key(name, given, kept):
 def test_bad_values_name_the_rule_and_the_value(name, given, message):
     with pytest.raises(ValueError, match=message):
         KEYS[name].check(given)
+
+
+def test_stop_rules_are_for_objectives_that_are_to_fall():
+    falling = {name for name, task in tasks.TASKS.items() if task.direction == "minimize"}
+    for name in ("training.stop_below", "training.stop_patience"):
+        assert set(KEYS[name].tasks) == falling
 
 
 def test_did_you_mean_says_nothing_when_nothing_is_near():

@@ -16,7 +16,7 @@ from dmu_search.engine.tasks.tempord import END, FILLERS, START, X, Y
 from dmu_search.engine.training import Trainer
 from dmu_search.errors import ConfigError
 
-from .conftest import small_rules
+from .conftest import batches_of, small_rules
 
 every_task = pytest.mark.parametrize("name", GENERATED)
 SETTINGS = NetworkSettings("gru", (4,))
@@ -28,12 +28,12 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
 
 def batches(task: GeneratedTask, seeds: list[int], size: int = 5) -> list[Sequences]:
     own = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return list(task.train_batches(own, size))
+    return list(task.train_batches(own, batches_of(size)))
 
 
 def many(task: GeneratedTask, count: int = 20_000) -> Sequences:
     """So many sequences of one replica, for frequencies."""
-    return next(iter(task.train_batches(generators(1), count)))
+    return next(iter(task.train_batches(generators(1), batches_of(count))))
 
 
 def assert_uniform(values: np.ndarray, expected: range) -> None:

@@ -16,7 +16,7 @@ from dmu_search.engine.tasks import natlang as module
 from dmu_search.engine.training import Trainer
 from dmu_search.errors import ConfigError, DataError
 
-from .conftest import SmallNatLang, random_words, small_text
+from .conftest import SmallNatLang, batches_of, random_words, small_text
 
 every_network = pytest.mark.parametrize(
     "settings",
@@ -83,7 +83,7 @@ def test_streams_stand_side_by_side_and_chunks_follow_each_other(
     monkeypatch.setattr(module, "CHUNK_WORDS", 3)
     # 15 words: 14 to predict, so three streams of 4, and 2 words that fill none.
     task = NatLang(counting(15))
-    batches = list(task.train_batches(generators(2), batch_size=3))
+    batches = list(task.train_batches(generators(2), batches_of(3)))
     assert len(batches) == task.batches_per_epoch(3) == 2
     assert batches[0].inputs.tolist() == [[0, 4, 8, 1, 5, 9, 2, 6, 10]] * 2
     assert batches[1].inputs.tolist() == [[3, 7, 11]] * 2
@@ -98,7 +98,7 @@ def test_streams_stand_side_by_side_and_chunks_follow_each_other(
 @pytest.mark.parametrize("words", [34, 133, 3_233, 3_234, 6_500])
 def test_an_epoch_has_as_many_batches_as_it_says(words: int) -> None:
     task = NatLang(counting(words))
-    batches = list(task.train_batches(generators(1), batch_size=32))
+    batches = list(task.train_batches(generators(1), batches_of(32)))
     assert len(batches) == task.batches_per_epoch(32)
     predicted = torch.cat([batch.targets[0] for batch in batches])
     assert len(predicted.unique()) == len(predicted) > words - 1 - 32
@@ -127,7 +127,7 @@ def test_training_goes_on_from_a_state_without_gradient(settings: NetworkSetting
     network = task.network(settings)
     weights = network.initialise(generators(2), torch.float64)
     weights = {name: weight.requires_grad_() for name, weight in weights.items()}
-    first, second = task.train_batches(generators(2), batch_size=3)
+    first, second = task.train_batches(generators(2), batches_of(3))
     begun = task.loss(network, weights, batch=first, carry=None)
     assert begun.carry is not None
     assert not any(part.requires_grad for state in begun.carry for part in state)
@@ -168,7 +168,7 @@ def test_more_streams_than_words() -> None:
     with pytest.raises(
         ConfigError, match=r"batch_size: 32 .* more words than the 32 .*data\.limit"
     ):
-        task.train_batches(generators(1), batch_size=32)
+        task.train_batches(generators(1), batches_of(32))
 
 
 @pytest.mark.parametrize(

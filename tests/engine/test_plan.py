@@ -16,9 +16,12 @@ from dmu_search.engine.training import Trainer
 from dmu_search.errors import StorageError
 from dmu_search.records import RunStart, read_events
 
+from .conftest import small_pairs
+
 ROLLS = np.random.default_rng(0).integers(0, 2, (9, 6, 88), dtype=np.uint8)
 DATA = {
     "rules": Rules(length=12, batches_per_epoch=2, train_sequences=8, test_sequences=8),
+    "pairs": small_pairs(),
     "rolls": PianoRolls(tuple(ROLLS[:4]), tuple(ROLLS[4:6]), tuple(ROLLS[6:, :4])),
 }
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from dmu_search.errors import StorageError
 from dmu_search.records import read_events
 from dmu_search.tasks import load_data, make_task
 from dmu_search.tune.search import past_trials
-from tests.tune.conftest import SMALL, SMALL_ADDING, Watching
+from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, Watching
 
 
 def mlflow_runs(bench, study):
@@ -152,6 +152,21 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(bench, ignore_late_s
             assert [(p.step, p.value) for p in got] == [(p.step, p.value) for p in want]
     assert second.best.objective == expected.best.objective
     assert second.counts == expected.counts
+
+
+def test_an_objective_that_is_to_be_large(bench, small_files):
+    small = ("task=spa2eng", f"data.root={small_files}", "network.widths=[8]", *SHORT)
+    study = bench.plan("search.trials=3", "search.scheduler=none", small=small)
+    watcher = Watching()
+    outcome = bench.run(study, watcher=watcher)
+    reached = [view.objective for view in watcher.told if view.status == "finished"]
+    assert outcome.best.objective == max(reached) > min(reached)
+    client, trials, _ = mlflow_runs(bench, study)
+    for run in trials.values():
+        epochs = client.get_metric_history(run.info.run_id, "val_accuracy")
+        assert run.data.metrics["objective"] == max(point.value for point in epochs)
+        assert 0 <= run.data.metrics["test_bleu"] <= 100
+    assert outcome.best.summary["best_val_accuracy"] == outcome.best.objective
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from torch.nn import functional
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
 from dmu_search.engine.rows import full_rows, sent, take_rows
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.errors import ConfigError
 
@@ -203,17 +203,18 @@ class GeneratedTask(ABC):
         return self.sequences(self._draw([generator], self.rules.fixed_sequences[split]))
 
     def train_batches(
-        self, generators: Sequence[torch.Generator], batch_size: int
+        self, generators: Sequence[torch.Generator], training: TrainingSettings
     ) -> Iterator[Sequences]:
         """An epoch's batches of fresh sequences, each replica's from its own generator."""
         for _ in range(self.rules.batches_per_epoch):
-            yield self._placed(self.sequences(self._draw(generators, batch_size)))
+            yield self._placed(self.sequences(self._draw(generators, training.batch_size)))
 
     def bucketed_batches(
         self, generators: Sequence[torch.Generator], batch_size: int
     ) -> Iterator[Sequences]:
         """The same: all batches have one shape."""
-        return self.train_batches(generators, batch_size)
+        for _ in range(self.rules.batches_per_epoch):
+            yield self._placed(self.sequences(self._draw(generators, batch_size)))
 
     def bucket_examples(self, replicas: int, batch_size: int) -> Iterator[Sequences]:
         """One batch, as they all have one shape."""

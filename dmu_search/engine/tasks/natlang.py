@@ -13,7 +13,7 @@ from torch import Tensor
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
 from dmu_search.engine.rows import PackedRows, full_rows
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.engine.words import softmax_nll, word_nll
 from dmu_search.errors import ConfigError, DataError
@@ -116,14 +116,14 @@ class NatLang:
         )
 
     def train_batches(
-        self, generators: Sequence[torch.Generator], batch_size: int
+        self, generators: Sequence[torch.Generator], training: TrainingSettings
     ) -> Iterator[WordBatch]:
         """Chunk after chunk of ``batch_size`` streams; the generators are not used.
 
         Raises:
             ConfigError: if there are more streams than words to predict.
         """
-        words = len(self._splits["train"])
+        words, batch_size = len(self._splits["train"]), training.batch_size
         if words <= batch_size:
             raise ConfigError(
                 f"training.batch_size: {batch_size} parallel streams need more words than the "

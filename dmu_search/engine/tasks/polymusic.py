@@ -14,8 +14,8 @@ from torch.nn import functional
 from dmu_search.engine.buckets import Bucket, BucketRows, find_buckets, smallest_fit
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
-from dmu_search.engine.rows import PackedRows, Rows, placed
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.rows import PackedRows, Rows, length_sorted_batches, placed
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.errors import DataError
 
@@ -168,10 +168,10 @@ class PolyMusic:
         return build_network(settings, input_size=NOTES, readout=(NOTES,))
 
     def train_batches(
-        self, generators: Sequence[torch.Generator], batch_size: int
+        self, generators: Sequence[torch.Generator], training: TrainingSettings
     ) -> Iterator[PackedNoteBatch]:
         """All training tunes once, each replica in its own order; the last batch may be smaller."""
-        for sequences in self._draw(generators, batch_size):
+        for sequences in self._draw(generators, training.batch_size):
             yield self._batch("train", sequences)
 
     def bucketed_batches(
@@ -287,22 +287,6 @@ def step_nll(network: Network, weights: Mapping[str, Tensor], batch: NoteBatch) 
     return functional.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").sum(
         dim=-1
     )
-
-
-def length_sorted_batches(lengths: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
-    """Split sequences into batches of similar lengths, so that few steps are needed in all.
-
-    Args:
-        lengths: of each sequence, ``(sequence,)``.
-        rows: steps that a batch may hold, exceeded by less than its last sequence.
-
-    Returns:
-        Indices of sequences, longest first.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    before = lengths[order].cumsum() - lengths[order]
-    cuts = np.flatnonzero(np.diff(before // rows)) + 1
-    return np.split(order, cuts)
 
 
 def batch_mean(sums: Tensor, steps: Tensor) -> Tensor:
