@@ -101,10 +101,11 @@ def _median_epoch(sample: Sample, threshold: float) -> float | None:
 def _chart(results: TaskResults) -> Chart:
     """One curve per network: the paper's setting, or the release's where the paper has none."""
     record = results.record
-    series, budgets = [], set()
+    series, budgets, missing = [], set(), []
     for network in results.networks:
         named, sample = next(iter(network.settings), (None, None))
         if named is None or sample is None or named.found.source == "best":
+            missing.append(network.model)
             continue
         reached = {each: reached_by_epoch(sample, each) for each in record.thresholds}
         series.append(Series(_label(network, named), network.model, reached))
@@ -112,6 +113,7 @@ def _chart(results: TaskResults) -> Chart:
     title = (
         f"Figure {record.figure}: {results.task}, runs whose validation loss has fallen below each "
         f"threshold; runs x epochs: {', '.join(sorted(budgets))}"
+        + (f"; no runs yet: {', '.join(missing)}" if missing else "")
     )
     runs = max((max(map(max, each.reached.values())) for each in series), default=0)
     return Chart(

@@ -78,6 +78,7 @@ def test_one_curve_per_network_the_rhn_from_the_release():
     (chart,) = section(runs).charts
     assert [series.label for series in chart.series] == ["DMU", "GRU", "RHN (released)"]
     assert chart.runs == 51
+    assert chart.title.endswith("; runs x epochs: 1/51 x 500; no runs yet: lstm, rnn")
     assert chart.thresholds == (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
