@@ -42,6 +42,21 @@ def not_writable(path: Path, reason: str) -> StorageError:
     )
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file and its folder; a reader never meets half of it.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    make_folder(path.parent)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as fault:
+        raise not_writable(path, str(fault.strerror)) from None
+
+
 def make_unique_folder(parent: Path, name: str) -> Path:
     """Make a folder that nobody has yet: ``name``, or ``name-2`` and so on.
 

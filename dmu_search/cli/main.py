@@ -32,6 +32,12 @@ def _reproduce(words: Sequence[str], dry_run: bool) -> int:
     return reproduce(words, dry_run=dry_run)
 
 
+def _report(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.report import report
+
+    return report(words, dry_run=dry_run)
+
+
 def _data(words: Sequence[str], dry_run: bool) -> int:
     from dmu_search.cli.data import data
 
@@ -80,6 +86,11 @@ COMMANDS = {
         "reproduce [table=3] [figure=2,3,4] [source=paper,released,best] [KEY=VALUE ..]",
         "train what the paper's tables and figures need and is not yet recorded",
         _reproduce,
+    ),
+    "report": Command(
+        "report [table=1,2,..] [figure=2,..] [KEY=VALUE ..]",
+        "the paper's tables and figures from the recorded runs, beside the paper's values",
+        _report,
     ),
     "data": Command(
         "data [task=polymusic,natlang] [KEY=VALUE ..]",

@@ -259,6 +259,27 @@ _TABLE = (
         SEARCHED,
         optional=True,
     ),
+    Key(
+        "records",
+        "path",
+        "folder of recorded runs, as JSON lines or compact; null: records/ in output_dir",
+        frozenset({"report"}),
+        optional=True,
+    ),
+    Key(
+        "compact",
+        "path",
+        "folder that gets the ended runs in compact form, beside those it has; null: none",
+        frozenset({"report"}),
+        optional=True,
+    ),
+    Key(
+        "report_dir",
+        "path",
+        "folder of the report; null: report/ in output_dir",
+        frozenset({"report"}),
+        optional=True,
+    ),
     Key("output_dir", "path", "folder of all results", EVERYWHERE),
     Key("network.widths", "widths", _WIDTHS_RULE),
     Key(

@@ -12,11 +12,13 @@ from dmu_search.data import DATA_FILES
 def test_without_words_the_overview_is_shown(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
-    for command in ("tune", "train", "data", "sync", "doctor"):
+    for command in ("tune", "train", "reproduce", "report", "data", "sync", "doctor"):
         assert f"  {command} " in shown
 
 
-@pytest.mark.parametrize("command", ["tune", "train", "data", "sync", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["tune", "train", "reproduce", "report", "data", "sync", "doctor"]
+)
 def test_the_help_of_a_command_lists_its_keys(command, capsys):
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -46,6 +48,10 @@ def test_the_version(capsys):
         (["train"], "train needs a file"),
         (["train", "config=/nowhere.yaml"], "/nowhere.yaml: no such file"),
         (["train", "search.trials=3"], "train has no such key"),
+        (["report", "table=8"], "table: must be a whole number >= 1 and <= 7, got 8"),
+        (["report", "figure=1"], "figure: must be a whole number >= 2 and <= 4, got 1"),
+        (["report", "source=papers"], "(did you mean paper?)"),
+        (["report", "records=/nowhere"], "there is no folder /nowhere"),
         (["sync"], "sync takes one folder"),
         (["sync", "/nowhere"], "/nowhere: holds no records"),
         (["data", "data.mirror=/nowhere"], "this mirror folder does not exist"),

@@ -61,7 +61,14 @@ def test_train_has_as_many_replicas_as_the_paper_has_runs(
 
 
 def test_a_problem_of_many_trials_is_named_once(capsys):
-    screen = SearchScreen(open_console(), trials=2, max_epochs=3, metric="loss", published=None)
+    screen = SearchScreen(
+        open_console(),
+        trials=2,
+        max_epochs=3,
+        metric="loss",
+        direction="minimize",
+        published=None,
+    )
     for number in (0, 1):
         screen.update(TrialView(number, "running", 1, 0.5, {}, None, problem="no CUDA graphs: why"))
     shown = capsys.readouterr().out
