@@ -32,12 +32,21 @@ class Finding:
     Attributes:
         what: its name.
         state: what it is like.
-        mend: how to mend it; None where nothing is wrong.
+        mend: how to mend it; None where there is nothing to do.
+        wrong: whether it has to be mended for studies to run; else it may be.
     """
 
     what: str
     state: str
     mend: str | None = None
+    wrong: bool = True
+
+    @property
+    def mark(self) -> str:
+        """How it is, in a word."""
+        if self.mend is None:
+            return "[green]ok  [/]"
+        return "[red]bad [/]" if self.wrong else "[yellow]note[/]"
 
 
 def doctor(words: Sequence[str], *, dry_run: bool) -> int:
@@ -60,13 +69,14 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
     findings = [finding for check in checks for finding in check()]
     console = open_console()
     for finding in findings:
-        mark = "[green]ok  [/]" if finding.mend is None else "[red]bad [/]"
         console.print(
-            f"{mark} {finding.what:<12} {escape(finding.state)}", highlight=False, soft_wrap=True
+            f"{finding.mark} {finding.what:<12} {escape(finding.state)}",
+            highlight=False,
+            soft_wrap=True,
         )
         if finding.mend is not None:
             console.print(f"     {'':<12} {escape(finding.mend)}", highlight=False, soft_wrap=True)
-    return int(any(finding.mend is not None for finding in findings))
+    return int(any(finding.mend is not None and finding.wrong for finding in findings))
 
 
 def _versions() -> list[Finding]:
@@ -125,9 +135,9 @@ def _data(store: DataStore) -> list[Finding]:
             state = f"{file.name} is not here; only data.corpus=nottingham-midi needs it"
             findings.append(Finding("data", state))
         elif status.state == "missing":
-            fetch = "python -m dmu_search data fetches it"
+            fetch = "fetched by the first command that needs it, or by python -m dmu_search data"
             mend = f"{fetch}; {file.way_around}" if file.way_around else fetch
-            findings.append(Finding("data", f"{file.name} is missing", mend))
+            findings.append(Finding("data", f"{file.name} is missing", mend, wrong=False))
         elif status.state == "altered":
             mend = f"delete {status.path} and run python -m dmu_search data"
             findings.append(Finding("data", f"{file.name}: {status.problem}", mend))

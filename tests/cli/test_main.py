@@ -68,6 +68,12 @@ def test_bad_input_is_one_sentence_and_exit_code_2(words, message, capsys, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+def test_doctor_calls_an_altered_file_bad(tmp_path, capsys):
+    (tmp_path / "Nottingham.mat").write_bytes(b"altered")
+    assert main(["doctor", f"data.root={tmp_path}", f"output_dir={tmp_path / 'runs'}"]) == 1
+    assert "bad  data         Nottingham.mat" in capsys.readouterr().out
+
+
 def test_an_output_folder_below_a_file_is_bad_input(tmp_path, capsys):
     (tmp_path / "file").touch()
     words = ["tune", "data.corpus=demo", f"data.root={tmp_path}", f"output_dir={tmp_path}/file/x"]
@@ -119,10 +125,11 @@ def test_data_and_doctor_say_what_is_missing(tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "ptb/ptb.valid.txt" in shown
     assert "Nottingham.mat" not in shown
-    assert main(["doctor", f"data.root={tmp_path}", f"output_dir={tmp_path / 'runs'}"]) == 1
+    assert main(["doctor", f"data.root={tmp_path}", f"output_dir={tmp_path / 'runs'}"]) == 0
     shown = capsys.readouterr().out
-    assert "bad  data         Nottingham.mat is missing" in shown
-    assert "bad  data         ptb/ptb.train.txt is missing" in shown
+    assert "note data         Nottingham.mat is missing" in shown
+    assert "fetched by the first command that needs it" in shown
+    assert "note data         ptb/ptb.train.txt is missing" in shown
     assert "ok   output_dir" in shown
     assert "made by the first study" in shown
     assert not (tmp_path / "runs").exists()
