@@ -22,6 +22,7 @@ import torch
 from dmu_search.data.files import DataStore
 from dmu_search.data.pairs import load_pairs
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
+from dmu_search.engine.step import TrainingStep
 from dmu_search.engine.tasks import Translation
 from dmu_search.engine.training import Trainer
 
@@ -59,10 +60,13 @@ def main() -> None:
 def steps(trainer: Trainer, count: int) -> tuple[float, float]:
     """Median CPU seconds of a training step, and of Adam in it."""
     batches = trainer.task.train_batches(trainer._generators, trainer.training)
+    step = TrainingStep.of(
+        trainer.task, trainer.network, trainer.weights, trainer._optimiser, trainer.training
+    )
     times = []
     for _ in range(count + WARM_UP):
         batch = next(batches)
-        whole = timed(partial(trainer._learn, batch, None))
+        whole = timed(partial(step, batch))
         times.append((whole, timed(trainer._optimiser.step)))
     whole, adam = zip(*times[WARM_UP:], strict=True)
     return statistics.median(whole), statistics.median(adam)
