@@ -266,6 +266,7 @@ def test_the_published_record_has_runs_epochs_and_widths_that_fit(task):
                 assert NETWORKS[task](NetworkSettings(model, own))
 
 
+@pytest.mark.slow
 def test_warm_starts_lie_in_the_space_of_every_study():
     for study in (*plan_studies(ALL), *plan_studies(["model=dmu,rhn", "depth=1,2,5,10"])):
         for point in study.warm_starts:

@@ -26,6 +26,7 @@ def test_a_study_comes_back_as_it_was_started(tmp_path):
         assert getattr(found.settings, part) == getattr(study.settings, part), part
 
 
+@pytest.mark.slow
 def test_studies_of_all_tasks_come_back_as_they_were_started(tmp_path):
     studies = create(tmp_path, f"task={','.join(TASKS)}", "model=dmu,rhn", "data.noise=fixed")
     # A folder of data concerns the tasks that have files only.

@@ -164,6 +164,7 @@ def load_real(task, path):
     return corpus.pairs.vocabulary
 
 
+@pytest.mark.slow
 def test_the_real_spanish_file_has_the_vocabularies_of_the_release(real_file):
     path = real_file("spa-eng.zip")
     vocabulary = load_real("spa2eng", path)

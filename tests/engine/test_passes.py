@@ -25,6 +25,17 @@ SETTINGS = TrainingSettings(
     2.0**-6, weight_decay=1e-3, gamma=0.5, batch_size=3, max_epochs=4, replicas=3, seed=7
 )
 BUCKETED = ("polymusic", *GENERATED)
+# Each model on tunes, whose lengths differ, and DMU on each task; the other pairs take minutes.
+every_pair = pytest.mark.parametrize(
+    ("model", "task"),
+    [
+        pytest.param(
+            model, task, marks=[] if model == "dmu" or task == "polymusic" else pytest.mark.slow
+        )
+        for model in MODELS
+        for task in BUCKETED
+    ],
+)
 
 
 def trainer_of(
@@ -50,8 +61,7 @@ def assert_same(plain: Trainer, bucketed: Trainer, epochs: int, tolerance: float
         )
 
 
-@pytest.mark.parametrize("task", BUCKETED)
-@pytest.mark.parametrize("model", MODELS)
+@every_pair
 def test_buckets_train_as_packed_batches_do(model: str, task: str) -> None:
     network = NetworkSettings(model, (5, 5))
     own = {"gradient_clipping": "norm", "gradient_clip_norm": 0.1}
@@ -193,8 +203,7 @@ class Operations(TorchDispatchMode):
         return {name for name, _ in self.seen} & self.UNRECORDABLE
 
 
-@pytest.mark.parametrize("task", BUCKETED)
-@pytest.mark.parametrize("model", MODELS)
+@every_pair
 def test_a_step_is_the_same_recordable_operations_for_all_batches_of_a_bucket(
     model: str, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

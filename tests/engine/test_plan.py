@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dmu_search.engine.__main__ import main
 from dmu_search.engine.plan import carry_out_plan, read_plan, write_plan
 from dmu_search.engine.runs import PlannedRun
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
@@ -130,12 +131,11 @@ def test_a_damaged_plan_is_an_error(tmp_path, break_it, message):
         )
 
 
-def test_every_replica_diverged_is_told(tmp_path):
+def test_every_replica_diverged_is_told(tmp_path, monkeypatch, capsys):
     run = planned("bad", "polymusic", max_epochs=3)
     run = replace(run, training=replace(run.training, learning_rate=1e30))
     write_plan(tmp_path / "plan", [(run, "rolls")], DATA)
-    command = [sys.executable, "-m", "dmu_search.engine", str(tmp_path / "plan")]
-    command += [str(tmp_path / "out")]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 1
-    assert "every replica diverged" in ended.stderr
+    words = ["dmu_search.engine", str(tmp_path / "plan"), str(tmp_path / "out"), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert main() == 1
+    assert "every replica diverged" in capsys.readouterr().err

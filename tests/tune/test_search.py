@@ -78,6 +78,7 @@ def test_a_study_tries_the_published_settings_first_and_logs_everything(bench):
     assert_best_is_what_its_settings_give(study, outcome.best)
 
 
+@pytest.mark.slow
 def test_a_trial_is_judged_by_the_replica_that_the_objective_names(bench):
     words = ("search.trials=2", "search.scheduler=none", "training.replicas=3")
     study = bench.plan(*words, "search.objective=worst_replica")
@@ -154,6 +155,7 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(bench, ignore_late_s
     assert second.counts == expected.counts
 
 
+@pytest.mark.slow
 def test_an_objective_that_is_to_be_large(bench, small_files):
     small = ("task=spa2eng", f"data.root={small_files}", "network.widths=[8]", *SHORT)
     study = bench.plan("search.trials=3", "search.scheduler=none", small=small)
