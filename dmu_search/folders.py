@@ -1,7 +1,10 @@
 """Folders of results: whether they can be written, and making them."""
 
+import fcntl
 import itertools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dmu_search.errors import StorageError
@@ -32,6 +35,31 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise not_writable(folder, str(fault.strerror)) from None
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for it out of ``folder`` for the length of a ``with`` block.
+
+    The claim ends with the process, however that ends.
+
+    Raises:
+        StorageError: another process has it, or it cannot be written.
+    """
+    make_folder(folder)
+    path = folder / ".lock"
+    try:
+        file = path.open("w")
+    except OSError as fault:
+        raise not_writable(path, str(fault.strerror)) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(
+                f"{folder}: another process is at work there; wait for it, or use another folder"
+            ) from None
+        yield
 
 
 def not_writable(path: Path, reason: str) -> StorageError:

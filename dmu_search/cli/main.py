@@ -121,7 +121,8 @@ def main(argv: Sequence[str]) -> int:
         _print_error(error)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        again = "; the same command goes on" if argv[:1] == ["train"] else ""
+        print(f"interrupted{again}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) is gone; Python must not complain at exit.

@@ -28,6 +28,7 @@ from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training import EpochResult
 from dmu_search.errors import ConfigError
 from dmu_search.folders import check_writable, make_folder, make_unique_folder
+from dmu_search.results.recorded import cut_off, read_runs
 from dmu_search.retraining import plan_run, retrain
 from dmu_search.tasks import load_data
 from dmu_search.tracking import open_tracking
@@ -64,8 +65,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     check_writable(output_dir)
     make_folder(output_dir)
     tracking = open_tracking(build(TrackingSettings, "tracking", defaults), output_dir)
-    title = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = make_unique_folder(output_dir / "retrained", title)
+    folder = _folder(console, output_dir, run, data)
     trained = retrain(
         plan_run(folder.name, run, data, {"config": str(file)}),
         run,
@@ -79,6 +79,21 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     for line in tracking.where_to_look([folder.name]):
         console.print(line, highlight=False, soft_wrap=True)
     return 0
+
+
+def _folder(console: Console, output_dir: Path, run: RunSettings, data: Data) -> Path:
+    """That of a training which was cut off, to go on with it; else a new one."""
+    retrained = output_dir / "retrained"
+    begun = cut_off(read_runs(output_dir / "records"), run, data.sha256)
+    if begun is not None and (retrained / begun.run_id).is_dir():
+        console.print(
+            f"goes on with {begun.run_id}, which was cut off in epoch {begun.epochs + 1}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return retrained / begun.run_id
+    title = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return make_unique_folder(retrained, title)
 
 
 def _fixed(given: Mapping[str, object]) -> dict[str, Value]:
@@ -138,18 +153,20 @@ class _Progress:
     max_epochs: int
     objective: str
     began: float = 0.0
+    epochs_before: int = 0
     spoke_at: float = 0.0
 
     def __call__(self, result: EpochResult) -> None:
         """Report an epoch, unless the last report is fresh."""
         now = time.monotonic()
-        self.began = self.began or now - result.wall_time_s
+        if not self.began:
+            self.began, self.epochs_before = now - result.wall_time_s, result.epoch - 1
         over = result.epoch == self.max_epochs or all(map(or_, result.diverged, result.done))
         if now - self.spoke_at < 10 and not over:
             return
         self.spoke_at = now
         epochs_left = 0 if over else self.max_epochs - result.epoch
-        left = (now - self.began) / result.epoch * epochs_left
+        left = (now - self.began) / (result.epoch - self.epochs_before) * epochs_left
         name = f"val_{self.objective}"
         diverged, done = sum(result.diverged), sum(result.done)
         self.console.print(

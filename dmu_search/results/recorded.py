@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,28 @@ def read_runs(folder: Path) -> tuple[RecordedRun, ...]:
     """
     runs = (_read(path) for path in sorted(folder.glob("*.jsonl")))
     return tuple(run for run in runs if run is not None)
+
+
+def cut_off(runs: Iterable[RecordedRun], run: RunSettings, data_sha256: str) -> RecordedRun | None:
+    """The training of exactly ``run``, its seeds and epochs included, that was never finished.
+
+    Args:
+        runs: that are recorded.
+        run: the settings.
+        data_sha256: of what it trains on.
+
+    Returns:
+        The one that got furthest; None if there is none.
+    """
+    identity = (run.task, run.model, run.depth, run.values())
+    same = [
+        each
+        for each in runs
+        if not each.ended
+        and each.data_sha256 == data_sha256
+        and (each.run.task, each.run.model, each.run.depth, each.run.values()) == identity
+    ]
+    return max(same, key=lambda each: each.epochs, default=None)
 
 
 def _read(path: Path) -> RecordedRun | None:
