@@ -36,6 +36,11 @@ def random_rolls(lengths: list[int], seed: int) -> tuple[np.ndarray, ...]:
     return tuple(chords[rng.integers(4, size=length).repeat(3)[:length]] for length in lengths)
 
 
+def marks(model: str, task: str) -> list[Any]:
+    """Quick are DMU on each task and each model on tunes, which differ in length; others slow."""
+    return [] if model == "dmu" or task == "polymusic" else [pytest.mark.slow]
+
+
 def small_rules(**changes: Any) -> Rules:
     """Short sequences, few batches and small fixed sets."""
     small = Rules(

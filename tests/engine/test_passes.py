@@ -18,23 +18,16 @@ from dmu_search.engine.tasks import GENERATED, TASKS, Adding, PolyMusic
 from dmu_search.engine.tasks.base import Bucketed
 from dmu_search.engine.training import Trainer
 
-from .conftest import small_task
+from .conftest import marks, small_task
 
 # Powers of two, which the recordable optimiser's learning rates in single precision hold exactly.
 SETTINGS = TrainingSettings(
     2.0**-6, weight_decay=1e-3, gamma=0.5, batch_size=3, max_epochs=4, replicas=3, seed=7
 )
 BUCKETED = ("polymusic", *GENERATED)
-# Each model on tunes, whose lengths differ, and DMU on each task; the other pairs take minutes.
 every_pair = pytest.mark.parametrize(
     ("model", "task"),
-    [
-        pytest.param(
-            model, task, marks=[] if model == "dmu" or task == "polymusic" else pytest.mark.slow
-        )
-        for model in MODELS
-        for task in BUCKETED
-    ],
+    [pytest.param(model, task, marks=marks(model, task)) for model in MODELS for task in BUCKETED],
 )
 
 

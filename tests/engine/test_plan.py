@@ -51,14 +51,16 @@ def test_data_comes_back_from_arrays(name):
     }
 
 
-def test_a_plan_gives_what_the_trainer_gives_and_is_carried_out_once(tmp_path):
+def test_a_plan_gives_what_the_trainer_gives_and_is_carried_out_once(tmp_path, monkeypatch, capsys):
     write_plan(tmp_path / "plan", RUNS, DATA)
-    command = [sys.executable, "-m", "dmu_search.engine", str(tmp_path / "plan")]
-    command += [str(tmp_path / "out"), "--device", "cpu"]
-    for _ in range(2):
-        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-        assert ended.returncode == 0, ended.stderr
-    assert "first" not in ended.stdout
+    words = [str(tmp_path / "plan"), str(tmp_path / "out"), "--device", "cpu"]
+    command = [sys.executable, "-m", "dmu_search.engine", *words]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert "first" in ended.stdout
+    monkeypatch.setattr(sys, "argv", ["dmu_search.engine", *words])
+    assert main() == 0
+    assert "first" not in capsys.readouterr().out
     for run, name in RUNS:
         events = list(read_events(tmp_path / "out" / "records" / f"{run.name}.jsonl"))
         assert events[-1]["status"] == "FINISHED"

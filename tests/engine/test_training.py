@@ -15,7 +15,7 @@ from dmu_search.engine.tasks import GENERATED, TASKS
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.errors import ConfigError, TrialError
 
-from .conftest import KINDS_OF_TASK, small_rules, small_task
+from .conftest import KINDS_OF_TASK, marks, small_rules, small_task
 
 SETTINGS = TrainingSettings(
     0.01, weight_decay=1e-4, gamma=0.9, batch_size=3, max_epochs=4, replicas=3, seed=7
@@ -84,8 +84,14 @@ def test_learns_the_rules_of_a_synthetic_task(task: str, model: str, low: float)
     assert max(last.metrics[f"best_val_{trainer.task.objective}"]) < low
 
 
-@every_task
-@every_model
+@pytest.mark.parametrize(
+    ("task", "network"),
+    [
+        pytest.param(task, NetworkSettings(model, (5,) * depth), marks=marks(model, task))
+        for task, model, depth in itertools.product(KINDS_OF_TASK, MODELS, (1, 2))
+    ],
+    ids=str,
+)
 def test_resumed_is_uninterrupted_bit_for_bit(task: str, network: NetworkSettings) -> None:
     whole = trainer_of(task, network)
     expected = results(whole, 4)
@@ -112,8 +118,13 @@ def test_a_snapshot_neither_changes_nor_is_changed() -> None:
     assert results(third, 2) == expected
 
 
-@every_task
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [
+        pytest.param(task, model, marks=marks(model, task))
+        for task, model in itertools.product(KINDS_OF_TASK, MODELS)
+    ],
+)
 def test_replica_i_is_the_solo_run_with_seed_plus_i(task: str, model: str) -> None:
     network = NetworkSettings(model, (5, 5))
     together = trainer_of(task, network, torch.float64)
@@ -162,15 +173,18 @@ def _readouts(trainer: Trainer) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("task", "where", "bad"),
+    ("model", "task", "where", "bad"),
     [
-        *itertools.product(KINDS_OF_TASK, ("recurrent", "readout"), (math.nan, math.inf)),
-        # Finite, but the loss is not; a softmax over equal outputs would not mind.
-        ("polymusic", "readout", 3e38),
-        ("adding", "readout", 3e38),
+        pytest.param(model, task, where, bad, marks=marks(model, task))
+        for model in MODELS
+        for task, where, bad in (
+            *itertools.product(KINDS_OF_TASK, ("recurrent", "readout"), (math.nan, math.inf)),
+            # Finite, but the loss is not; a softmax over equal outputs would not mind.
+            ("polymusic", "readout", 3e38),
+            ("adding", "readout", 3e38),
+        )
     ],
 )
-@pytest.mark.parametrize("model", MODELS)
 def test_a_diverging_replica_disturbs_no_other(
     task: str, model: str, where: str, bad: float
 ) -> None:

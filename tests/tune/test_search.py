@@ -122,6 +122,7 @@ def assert_best_is_what_its_settings_give(study, best):
     assert all(torch.equal(weights[name], own) for name, own in trainer.best_state.items())
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_as_if_never_interrupted(bench, ignore_late_stop):
     words = ("search.trials=5", "search.reduction_factor=2")
     whole = bench.plan(*words)
