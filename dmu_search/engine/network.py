@@ -11,7 +11,7 @@ from dmu_search.engine.cells import Cell, State, recurrent_block
 from dmu_search.engine.cells.base import Shape, uniform
 from dmu_search.engine.products import affine
 from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.scan import scan
+from dmu_search.engine.scan import recur
 from dmu_search.engine.settings import NetworkSettings
 
 Weights = dict[str, Tensor]
@@ -138,8 +138,7 @@ class Network:
             zip(self.cells, initial_state, strict=True), start=1
         ):
             own = {name: weights[f"cell_{number}.{name}"] for name in cell.shapes}
-            project = cell.project if x.is_floating_point() else cell.project_symbols
-            x, final = scan(cell, own, project(own, x), state, rows)
+            x, final = recur(cell, own, x, state, rows)
             finals.append(final)
         return x, tuple(finals)
 

@@ -17,28 +17,33 @@ struct Lanes {
     const bool backward;
     std::vector<Real *> biases, weight_sums, bias_sums;
     Real *initial[MAX_COMPONENTS], *states[MAX_COMPONENTS][2];
-    Real *scratch_inner, *scratch_gates, *x_lanes, *grad_lanes, *outputs_lanes, *recurrent_lanes;
+    Real *scratch_inner, *scratch_gates, *table;
+    Real *x_lanes, *inputs_lanes, *grad_lanes, *outputs_lanes, *recurrent_lanes;
     Index now = 0, sequences = 0, filled = 0;
 
     Lanes(const Task<Real> &task, Arena &arena, bool backward)
         : task(task), problem(task.problem), backward(backward) {
-        for (Index l = 0; l < problem.layers; ++l) {
-            const Index in = problem.inputs[l], out = problem.outputs[l];
-            biases.push_back(arena.take<Real>(out * LANES));
-            weight_sums.push_back(arena.take<Real>(in * out * width));
-            bias_sums.push_back(arena.take<Real>(out * width));
+        for (Index l = 0; l < problem.layers; ++l)
+            biases.push_back(arena.take<Real>(problem.outputs[l] * LANES));
+        for (Index l = 0; l < problem.products && backward; ++l) {
+            weight_sums.push_back(arena.take<Real>(looks_up(l) ? 0 : size(l) * width));
+            bias_sums.push_back(arena.take<Real>(problem.outputs[l] * width));
         }
+        table = arena.take<Real>(problem.symbols ? size(problem.layers) : 0);
         for (Index c = 0; c < problem.components; ++c) {
             initial[c] = arena.take<Real>(problem.hidden * LANES);
             for (Real *&state : states[c]) state = arena.take<Real>(problem.hidden * LANES);
         }
         scratch_inner = arena.take<Real>(problem.layers * buffer_size());
         scratch_gates = arena.take<Real>(problem.hidden * LANES * gates_kept(problem.cell));
-        for (Real **buffer : {&x_lanes, &grad_lanes, &outputs_lanes, &recurrent_lanes})
+        for (Real **buffer :
+             {&x_lanes, &inputs_lanes, &grad_lanes, &outputs_lanes, &recurrent_lanes})
             *buffer = arena.take<Real>(buffer_size());
         if (arena.memory) read_weights_and_states();
     }
     void read_weights_and_states() {
+        for (Index at = 0; at < size(problem.layers) && problem.symbols && !backward; ++at)
+            table[at] = task.weight(problem.layers)[at] + task.bias(problem.layers)[at % problem.outputs[0]];
         for (Index l = 0; l < problem.layers; ++l)
             if (const Real *bias = task.bias(l))
                 for (Index at = 0; at < problem.outputs[l] * LANES; ++at)
@@ -50,6 +55,11 @@ struct Lanes {
             }
     }
 
+    // Numbers of the matrix of product l, and whether that is a table of the rows of symbols.
+    Index size(Index l) const {
+        return l < problem.products ? problem.inputs[l] * problem.outputs[l] : 0;
+    }
+    bool looks_up(Index l) const { return problem.symbols && l == problem.layers; }
     Index buffer_size() const { return task.widest() * LANES; }
     Index lines(Index units) const { return units; }
     Index length(Index) const { return filled; }
@@ -60,7 +70,7 @@ struct Lanes {
         now = time, sequences = task.running(time);
         filled = round_up(sequences, width);
         if (!backward)
-            read(task.rows(problem.x, problem.outputs[0], now), problem.outputs[0], x_lanes);
+            read_x();
         else if (problem.grad_states)
             read(task.rows(problem.grad_states, problem.hidden, now), problem.hidden, grad_lanes);
         if (backward && time >= AHEAD) prefetch_kept(time - AHEAD);
@@ -71,12 +81,15 @@ struct Lanes {
     static constexpr Index AHEAD = 2;
     void prefetch_rows(Index time) const {
         if (time < 0 || time >= problem.times) return;
-        const Index count = task.running(time), units = problem.outputs[0];
+        const Index count = task.running(time);
+        if (problem.symbols)
+            prefetch(symbols(time), count);
+        else
+            prefetch(x_rows(problem.x, time), count * x_units());
         if (!backward) {
-            prefetch(task.rows(problem.x, units, time), count * units);
             prefetch(task.rows(problem.states, problem.hidden, time), count * problem.hidden);
         } else {
-            prefetch(task.rows(problem.grad_outputs[0], units, time), count * units);
+            prefetch(x_rows(problem.grad_x, time), count * x_units());
             prefetch(task.rows(problem.grad_states, problem.hidden, time), count * problem.hidden);
         }
     }
@@ -91,41 +104,81 @@ struct Lanes {
     void prefetch_kept(void *tensor, Index units, Index time) const {
         prefetch(kept_or(tensor, units, time, nullptr, 0).at, units * LANES);
     }
-    static void prefetch(const Real *from, Index count) {
+    template <typename Number>
+    static void prefetch(const Number *from, Index count) {
         if (!from) return;
         const char *at = reinterpret_cast<const char *>(from);
-        for (const char *end = at + count * sizeof(Real); at < end; at += CACHE_LINE)
+        for (const char *end = at + count * sizeof(Number); at < end; at += CACHE_LINE)
             __builtin_prefetch(at);
     }
-    // Between rows (sequence, unit) and lanes (unit, sequence). With the number of units known to the
-    // compiler, a sequence's units are moved without a loop.
-    template <int UNITS>
-    void read_units(const Real *rows, Real *to) const {
-        for (Index i = 0; i < sequences; ++i) {
-            UNROLL
-            for (int j = 0; j < UNITS; ++j) to[j * LANES + i] = rows[i * UNITS + j];
+    // Calls f(sequence, unit, units) for all of them. With the number of units known to the compiler, a
+    // sequence's units are moved without a loop.
+    template <int UNITS = 12, typename F>
+    INLINE void for_elements(Index units, F f) const {
+        if (units == UNITS) {
+            for (Index i = 0; i < sequences; ++i) {
+                UNROLL
+                for (int j = 0; j < UNITS; ++j) f(i, Index(j), Index(UNITS));
+            }
+        } else if constexpr (UNITS > 1) {
+            for_elements<UNITS - 1>(units, f);
+        } else {
+            for (Index i = 0; i < sequences; ++i)
+                for (Index j = 0; j < units; ++j) f(i, j, units);
         }
     }
-    template <int UNITS>
-    void write_units(const Real *from, Real *rows) const {
-        for (Index i = 0; i < sequences; ++i) {
-            UNROLL
-            for (int j = 0; j < UNITS; ++j) rows[i * UNITS + j] = from[j * LANES + i];
-        }
-    }
-    template <int UNITS = 12>
+    // Between rows (sequence, unit) and lanes (unit, sequence).
     void read(const Real *rows, Index units, Real *to) const {
-        if (units == UNITS) return read_units<UNITS>(rows, to);
-        if constexpr (UNITS > 1) return read<UNITS - 1>(rows, units, to);
-        for (Index j = 0; j < units; ++j)
-            for (Index i = 0; i < sequences; ++i) to[j * LANES + i] = rows[i * units + j];
+        for_elements(units, [=](Index i, Index j, Index units) INLINE_LAMBDA {
+            to[j * LANES + i] = rows[i * units + j];
+        });
     }
-    template <int UNITS = 12>
     void write(const Real *from, Index units, Real *rows) const {
-        if (units == UNITS) return write_units<UNITS>(from, rows);
-        if constexpr (UNITS > 1) return write<UNITS - 1>(from, units, rows);
-        for (Index i = 0; i < sequences; ++i)
-            for (Index j = 0; j < units; ++j) rows[i * units + j] = from[j * LANES + i];
+        for_elements(units, [=](Index i, Index j, Index units) INLINE_LAMBDA {
+            rows[i * units + j] = from[j * LANES + i];
+        });
+    }
+
+    // Whether x holds the inputs of a product of their own, and how wide it is.
+    bool takes_inputs() const { return problem.products > problem.layers; }
+    Index x_units() const { return takes_inputs() ? problem.inputs[problem.layers] : problem.outputs[0]; }
+    Real *x_rows(void *tensor, Index time) const { return task.rows(tensor, x_units(), time); }
+    const int64_t *symbols(Index time) const {
+        return real<int64_t>(problem.x, task.replica * problem.rows + task.row(time));
+    }
+    // Brings into lanes what the first product's output is added to.
+    void read_x() const {
+        const Index input = problem.layers;
+        if (!takes_inputs()) {
+            read(x_rows(problem.x, now), x_units(), x_lanes);
+        } else if (!problem.symbols) {
+            read(x_rows(problem.x, now), x_units(), inputs_lanes);
+            multiply(input, scratch(inputs_lanes, 0), scratch(x_lanes, 0), task.bias(input));
+        } else {
+            const int64_t *symbol = symbols(now);
+            for_elements(problem.outputs[0], [=](Index i, Index j, Index units) INLINE_LAMBDA {
+                x_lanes[j * LANES + i] = table[symbol[i] * units + j];
+            });
+        }
+    }
+    // Takes from lanes what the gradient of x and of the product of the inputs gets from this step.
+    void end_backward_step() const {
+        const Index input = problem.layers;
+        const View<Real> outputs = scratch(outputs_lanes, 0), inputs = scratch(inputs_lanes, 0);
+        if (!takes_inputs()) {
+            write(outputs_lanes, x_units(), x_rows(problem.grad_x, now));
+        } else if (!problem.symbols) {
+            read(x_rows(problem.x, now), x_units(), inputs_lanes);
+            accumulate(input, inputs, outputs);
+            if (!problem.grad_x) return;
+            multiply(input, outputs, inputs);
+            write(inputs_lanes, x_units(), x_rows(problem.grad_x, now));
+        } else {
+            const int64_t *symbol = symbols(now);
+            for_elements(problem.outputs[0], [=](Index i, Index j, Index units) INLINE_LAMBDA {
+                table[symbol[i] * units + j] += outputs_lanes[j * LANES + i];
+            });
+        }
     }
     View<Real> scratch(Real *buffer, Index gate) const { return {buffer, LANES, gate * LANES}; }
     View<Real> kept_or(void *tensor, Index units, Index time, Real *scratch, Index gate) const {
@@ -155,31 +208,38 @@ struct Lanes {
         return scratch(problem.grad_states ? grad_lanes : nullptr, 0);
     }
 
-    // to = from W_l; in the backward pass, to = from W_l'.
-    void multiply(Index l, View<Real> from, View<Real> to) const {
-        const Index in = problem.inputs[l], out = problem.outputs[l];
-        const Real *weight = task.weight(l);
+    // to = from W_l + bias, or plus 0 where that is null; in the backward pass, to = from W_l'.
+    void multiply(Index l, View<Real> from, View<Real> to, const Real *bias = nullptr) const {
         Index lane = 0;
         for (; lane + 2 * width <= filled; lane += 2 * width)
-            multiply_vectors<2>(in, out, weight, from.at + lane, to.at + lane);
-        if (lane < filled) multiply_vectors<1>(in, out, weight, from.at + lane, to.at + lane);
+            multiply_vectors<2>(l, bias, from.at + lane, to.at + lane);
+        if (lane < filled) multiply_vectors<1>(l, bias, from.at + lane, to.at + lane);
     }
     template <int VECTORS>
-    void multiply_vectors(Index in, Index out, const Real *weight, const Real *from, Real *to) const {
+    void multiply_vectors(Index l, const Real *bias, const Real *from, Real *to) const {
+        const Index in = problem.inputs[l], out = problem.outputs[l];
         const Index depth = backward ? out : in, columns = backward ? in : out;
         const Index row_step = backward ? 1 : out, column_step = backward ? out : 1;
+        const Real *weight = task.weight(l);
         Index column = 0;
         for (; column + 4 <= columns; column += 4)
             multiply_columns<VECTORS, 4>(depth, weight + column * column_step, row_step, column_step,
-                                         from, to + column * LANES);
+                                         bias ? bias + column : nullptr, from, to + column * LANES);
         for (; column < columns; ++column)
             multiply_columns<VECTORS, 1>(depth, weight + column * column_step, row_step, column_step,
-                                         from, to + column * LANES);
+                                         bias ? bias + column : nullptr, from, to + column * LANES);
     }
     template <int VECTORS, int COLUMNS>
     INLINE void multiply_columns(Index depth, const Real *weight, Index row_step, Index column_step,
-                                 const Real *from, Real *to) const {
+                                 const Real *bias, const Real *from, Real *to) const {
         Vec<Real> sum[COLUMNS][VECTORS] = {};
+        if (bias) {
+            UNROLL
+            for (int c = 0; c < COLUMNS; ++c) {
+                UNROLL
+                for (int v = 0; v < VECTORS; ++v) sum[c][v] = splat(bias[c]);
+            }
+        }
         for (Index k = 0; k < depth; ++k) {
             UNROLL
             for (int c = 0; c < COLUMNS; ++c) {
@@ -206,7 +266,7 @@ struct Lanes {
     }
     void end_forward() const { clear_padding(problem.states, problem.hidden); }
     void clear_padding(void *tensor, Index units) const {
-        if (task.block) return;
+        if (task.block || !tensor) return;
         Real *start = real<Real>(tensor, task.replica * problem.rows * units);
         for (Real *at = start + task.real_rows() * units; at < start + problem.rows * units; ++at)
             *at = 0;
@@ -260,23 +320,26 @@ struct Lanes {
             }
         }
     }
-    void end_backward_step() const {
-        const Index units = problem.outputs[0];
-        write(outputs_lanes, units, task.rows(problem.grad_outputs[0], units, now));
-    }
     void end_backward(Index c, View<Real> grad) const {
         for (Index i = 0; i < task.count; ++i) {
             Real *to = task.sequence(problem.grad_initial[c], i);
             for (Index j = 0; j < problem.hidden; ++j) to[j] = grad(j)[i];
         }
         if (c) return;
-        clear_padding(problem.grad_outputs[0], problem.outputs[0]);
+        clear_padding(problem.grad_x, x_units());
         const Index block = task.replica * problem.blocks + task.block;
-        for (Index l = 0; l < problem.layers; ++l) {
-            const Index out = problem.outputs[l], count = problem.inputs[l] * out;
-            add_lanes(weight_sums[l], count, real<Real>(problem.grad_weights[l], block * count));
-            if (problem.grad_biases[l])
-                add_lanes(bias_sums[l], out, real<Real>(problem.grad_biases[l], block * out));
+        for (Index l = 0; l < problem.products; ++l) {
+            const Index out = problem.outputs[l];
+            Real *weight = real<Real>(problem.grad_weights[l], block * size(l));
+            Real *bias = real<Real>(problem.grad_biases[l], block * out);
+            if (looks_up(l)) {
+                memcpy(weight, table, size(l) * sizeof(Real));
+                memset(bias, 0, out * sizeof(Real));
+                for (Index at = 0; at < size(l); ++at) bias[at % out] += table[at];
+                continue;
+            }
+            add_lanes(weight_sums[l], size(l), weight);
+            if (bias) add_lanes(bias_sums[l], out, bias);
         }
     }
     static void add_lanes(const Real *sums, Index count, Real *to) {
