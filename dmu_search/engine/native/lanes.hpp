@@ -2,6 +2,7 @@
 // networks, whose few units would leave most of a vector empty.
 #pragma once
 
+#include <type_traits>
 #include <vector>
 
 #include "task.hpp"
@@ -15,11 +16,20 @@ struct Lanes {
     const Task<Real> &task;
     const Problem &problem;
     const bool backward;
+    // The gradients of weights are sums over steps, added up in registers for a few steps at a time:
+    // going through memory in each of them takes longer than all the rest of a step.
+    static constexpr Index STEPS = 4;
+    static constexpr int SIDE = REGISTERS == 32 ? 5 : 3;
+    struct Share {
+        const Real *inputs, *outputs;
+        Index filled;
+    };
+    Share *shares;
     std::vector<Real *> biases, weight_sums, bias_sums;
     Real *initial[MAX_COMPONENTS], *states[MAX_COMPONENTS][2];
-    Real *scratch_inner, *scratch_gates, *table;
+    Real *scratch_inner, *scratch_gates, *table, *table_sums;
     Real *x_lanes, *inputs_lanes, *grad_lanes, *outputs_lanes, *recurrent_lanes;
-    Index now = 0, sequences = 0, filled = 0;
+    Index now = 0, sequences = 0, filled = 0, step = 0;
 
     Lanes(const Task<Real> &task, Arena &arena, bool backward)
         : task(task), problem(task.problem), backward(backward) {
@@ -29,20 +39,25 @@ struct Lanes {
             weight_sums.push_back(arena.take<Real>(looks_up(l) ? 0 : size(l) * width));
             bias_sums.push_back(arena.take<Real>(problem.outputs[l] * width));
         }
-        table = arena.take<Real>(problem.symbols ? size(problem.layers) : 0);
+        for (Real **buffer : {&table, &table_sums})
+            *buffer = arena.take<Real>(problem.symbols ? size(problem.layers) : 0);
         for (Index c = 0; c < problem.components; ++c) {
             initial[c] = arena.take<Real>(problem.hidden * LANES);
             for (Real *&state : states[c]) state = arena.take<Real>(problem.hidden * LANES);
         }
-        scratch_inner = arena.take<Real>(problem.layers * buffer_size());
-        scratch_gates = arena.take<Real>(problem.hidden * LANES * gates_kept(problem.cell));
-        for (Real **buffer :
-             {&x_lanes, &inputs_lanes, &grad_lanes, &outputs_lanes, &recurrent_lanes})
+        // What shares point at differs from step to step.
+        scratch_inner = arena.take<Real>(STEPS * problem.layers * buffer_size());
+        outputs_lanes = arena.take<Real>(STEPS * problem.layers * buffer_size());
+        for (Real **buffer : {&inputs_lanes, &recurrent_lanes})
+            *buffer = arena.take<Real>(STEPS * buffer_size());
+        shares = arena.take<Share>(STEPS * problem.products);
+        scratch_gates = arena.take<Real>(problem.layers * gates_size());
+        for (Real **buffer : {&x_lanes, &grad_lanes})
             *buffer = arena.take<Real>(buffer_size());
         if (arena.memory) read_weights_and_states();
     }
     void read_weights_and_states() {
-        for (Index at = 0; at < size(problem.layers) && problem.symbols && !backward; ++at)
+        for (Index at = 0; at < size(problem.layers) && problem.symbols; ++at)
             table[at] = task.weight(problem.layers)[at] + task.bias(problem.layers)[at % problem.outputs[0]];
         for (Index l = 0; l < problem.layers; ++l)
             if (const Real *bias = task.bias(l))
@@ -60,8 +75,12 @@ struct Lanes {
         return l < problem.products ? problem.inputs[l] * problem.outputs[l] : 0;
     }
     bool looks_up(Index l) const { return problem.symbols && l == problem.layers; }
-    Index buffer_size() const { return task.widest() * LANES; }
+    // Buffers a power of two apart would displace each other in a near cache.
+    Index buffer_size() const { return (task.widest() | 1) * LANES; }
     Index lines(Index units) const { return units; }
+    // Whether a step is computed again for its gradient: of all that it made only the state is kept, as
+    // writing the rest and reading it again takes longer. An RNN's step makes nothing else.
+    bool recomputes() const { return backward && gates_kept(problem.cell); }
     Index length(Index) const { return filled; }
 
     // Lanes of a vector beyond the running sequences compute on with old, finite numbers. Nothing
@@ -69,9 +88,9 @@ struct Lanes {
     void start_step(Index time, bool backward) {
         now = time, sequences = task.running(time);
         filled = round_up(sequences, width);
-        if (!backward)
-            read_x();
-        else if (problem.grad_states)
+        read_inputs();
+        if (!backward || recomputes()) project();
+        if (backward && problem.grad_states)
             read(task.rows(problem.grad_states, problem.hidden, now), problem.hidden, grad_lanes);
         if (backward && time >= AHEAD) prefetch_kept(time - AHEAD);
         prefetch_rows(backward ? time - AHEAD : time + AHEAD);
@@ -94,15 +113,7 @@ struct Lanes {
         }
     }
     void prefetch_kept(Index time) const {
-        for (Index l = 0; l < problem.layers; ++l) {
-            prefetch_kept(problem.gates[l], gates_kept(problem.cell) * problem.hidden, time);
-            if (l + 1 < problem.layers) prefetch_kept(problem.inner[l], problem.inputs[l + 1], time);
-        }
-        for (Index c = 0; c < problem.components; ++c)
-            prefetch_kept(problem.trace[c], problem.hidden, time);
-    }
-    void prefetch_kept(void *tensor, Index units, Index time) const {
-        prefetch(kept_or(tensor, units, time, nullptr, 0).at, units * LANES);
+        for (Index c = 0; c < problem.components; ++c) prefetch(kept(c, time), problem.hidden * LANES);
     }
     template <typename Number>
     static void prefetch(const Number *from, Index count) {
@@ -146,14 +157,17 @@ struct Lanes {
     const int64_t *symbols(Index time) const {
         return real<int64_t>(problem.x, task.replica * problem.rows + task.row(time));
     }
+    void read_inputs() const {
+        if (takes_inputs() && !problem.symbols)
+            read(x_rows(problem.x, now), x_units(), inputs().at);
+    }
     // Brings into lanes what the first product's output is added to.
-    void read_x() const {
+    void project() const {
         const Index input = problem.layers;
         if (!takes_inputs()) {
             read(x_rows(problem.x, now), x_units(), x_lanes);
         } else if (!problem.symbols) {
-            read(x_rows(problem.x, now), x_units(), inputs_lanes);
-            multiply(input, scratch(inputs_lanes, 0), scratch(x_lanes, 0), task.bias(input));
+            multiply(input, inputs(), scratch(x_lanes, 0), task.bias(input));
         } else {
             const int64_t *symbol = symbols(now);
             for_elements(problem.outputs[0], [=](Index i, Index j, Index units) INLINE_LAMBDA {
@@ -161,77 +175,107 @@ struct Lanes {
             });
         }
     }
-    // Takes from lanes what the gradient of x and of the product of the inputs gets from this step.
-    void end_backward_step() const {
+    void end_backward_step() {
+        project_back();
+        if (++step == STEPS) add_shares();
+    }
+    // Takes from lanes the gradients of x and of the product of the inputs.
+    void project_back() const {
         const Index input = problem.layers;
-        const View<Real> outputs = scratch(outputs_lanes, 0), inputs = scratch(inputs_lanes, 0);
+        const View<Real> outputs = grad_output(0, 0);
         if (!takes_inputs()) {
-            write(outputs_lanes, x_units(), x_rows(problem.grad_x, now));
+            write(outputs.at, x_units(), x_rows(problem.grad_x, now));
         } else if (!problem.symbols) {
-            read(x_rows(problem.x, now), x_units(), inputs_lanes);
-            accumulate(input, inputs, outputs);
+            accumulate(input, inputs(), outputs);
             if (!problem.grad_x) return;
-            multiply(input, outputs, inputs);
-            write(inputs_lanes, x_units(), x_rows(problem.grad_x, now));
+            multiply_back(input, outputs, scratch(x_lanes, 0));
+            write(x_lanes, x_units(), x_rows(problem.grad_x, now));
         } else {
             const int64_t *symbol = symbols(now);
             for_elements(problem.outputs[0], [=](Index i, Index j, Index units) INLINE_LAMBDA {
-                table[symbol[i] * units + j] += outputs_lanes[j * LANES + i];
+                table_sums[symbol[i] * units + j] += outputs.at[j * LANES + i];
             });
         }
     }
     View<Real> scratch(Real *buffer, Index gate) const { return {buffer, LANES, gate * LANES}; }
-    View<Real> kept_or(void *tensor, Index units, Index time, Real *scratch, Index gate) const {
-        const Index block = task.replica * problem.blocks + task.block;
-        Real *kept = real<Real>(tensor, (block * problem.times + time) * units * LANES);
-        return {kept ? kept : scratch, LANES, gate * LANES};
+    Real *kept(Index c, Index time) const {
+        const Index step = (task.replica * problem.blocks + task.block) * problem.times + time;
+        return real<Real>(problem.trace[c], step * problem.hidden * LANES);
     }
     View<Real> x(Index gate) const { return scratch(x_lanes, gate); }
     View<Real> bias(Index l, Index gate) const { return scratch(biases[l], gate); }
-    View<Real> state_at(Index c, Index time) const {
+    View<Real> state_at(Index c, Index time, bool keep) const {
         if (time < 0) return scratch(initial[c], 0);
-        return kept_or(problem.trace[c], problem.hidden, time, states[c][time % 2], 0);
+        return scratch(keep && problem.trace[c] ? kept(c, time) : states[c][time % 2], 0);
     }
-    View<Real> state(Index c) const { return state_at(c, now); }
-    View<Real> state_before(Index c) const { return state_at(c, now - 1); }
-    View<Real> inner(Index l) const {
-        Real *scratch = scratch_inner + l * buffer_size();
-        return kept_or(problem.inner[l], problem.inputs[l + 1], now, scratch, 0);
+    View<Real> state(Index c) const { return state_at(c, now, !recomputes()); }
+    View<Real> state_before(Index c) const { return state_at(c, now - 1, true); }
+    View<Real> inner(Index l) const { return of_step(scratch_inner, problem.layers, l, 0); }
+    View<Real> of_step(Real *buffers, Index each, Index number, Index gate) const {
+        return scratch(buffers + (step * each + number) * buffer_size(), gate);
     }
     View<Real> gates(Index l) const {
-        const Index units = gates_kept(problem.cell) * problem.hidden;
-        return kept_or(problem.gates[l], units, now, scratch_gates, problem.hidden);
+        return scratch(scratch_gates + l * gates_size(), problem.hidden);
     }
-    View<Real> grad_output(Index, Index gate) const { return scratch(outputs_lanes, gate); }
-    View<Real> grad_recurrent() const { return scratch(recurrent_lanes, problem.hidden); }
+    Index gates_size() const { return gates_kept(problem.cell) * problem.hidden * LANES; }
+    View<Real> inputs() const { return of_step(inputs_lanes, 1, 0, 0); }
+    View<Real> grad_output(Index l, Index gate) const {
+        return of_step(outputs_lanes, problem.layers, l, gate);
+    }
+    View<Real> grad_recurrent() const { return of_step(recurrent_lanes, 1, 0, problem.hidden); }
     View<Real> grad_state() const {
         return scratch(problem.grad_states ? grad_lanes : nullptr, 0);
     }
 
-    // to = from W_l + bias, or plus 0 where that is null; in the backward pass, to = from W_l'.
+    // to = from W_l + bias, or plus 0 where that is null.
     void multiply(Index l, View<Real> from, View<Real> to, const Real *bias = nullptr) const {
+        const Index in = problem.inputs[l], out = problem.outputs[l];
+        multiply({task.weight(l), in, out, out, 1}, bias, from.at, to.at);
+    }
+    // to = from W_l'.
+    void multiply_back(Index l, View<Real> from, View<Real> to) const {
+        const Index in = problem.inputs[l], out = problem.outputs[l];
+        multiply({task.weight(l), out, in, 1, out}, nullptr, from.at, to.at);
+    }
+    struct Matrix {
+        const Real *at;
+        Index depth, columns, row_step, column_step;
+    };
+    void multiply(const Matrix &matrix, const Real *bias, const Real *from, Real *to) const {
         Index lane = 0;
         for (; lane + 2 * width <= filled; lane += 2 * width)
-            multiply_vectors<2>(l, bias, from.at + lane, to.at + lane);
-        if (lane < filled) multiply_vectors<1>(l, bias, from.at + lane, to.at + lane);
+            multiply_vectors<2>(matrix, bias, from + lane, to + lane);
+        if (lane < filled) multiply_vectors<1>(matrix, bias, from + lane, to + lane);
     }
     template <int VECTORS>
-    void multiply_vectors(Index l, const Real *bias, const Real *from, Real *to) const {
-        const Index in = problem.inputs[l], out = problem.outputs[l];
-        const Index depth = backward ? out : in, columns = backward ? in : out;
-        const Index row_step = backward ? 1 : out, column_step = backward ? out : 1;
-        const Real *weight = task.weight(l);
-        Index column = 0;
-        for (; column + 4 <= columns; column += 4)
-            multiply_columns<VECTORS, 4>(depth, weight + column * column_step, row_step, column_step,
-                                         bias ? bias + column : nullptr, from, to + column * LANES);
-        for (; column < columns; ++column)
-            multiply_columns<VECTORS, 1>(depth, weight + column * column_step, row_step, column_step,
-                                         bias ? bias + column : nullptr, from, to + column * LANES);
+    static void multiply_vectors(const Matrix &m, const Real *bias, const Real *from, Real *to) {
+        for_blocks<REGISTERS / 4>(m.columns, [=](Index column, auto count) INLINE_LAMBDA {
+            multiply_columns<VECTORS, decltype(count)::value>(
+                m.depth, m.at + column * m.column_step, m.row_step, m.column_step,
+                bias ? bias + column : nullptr, from, to + column * LANES);
+        });
+    }
+    // Calls f(first, count) for parts of at most LARGEST, all about as large; the compiler knows the
+    // count, too.
+    template <int LARGEST, typename F>
+    static INLINE void for_blocks(Index total, F f) {
+        const Index blocks = (total + LARGEST - 1) / LARGEST;
+        for (Index block = 0; block < blocks; ++block) {
+            const Index first = block * total / blocks;
+            call_with<LARGEST>((block + 1) * total / blocks - first, first, f);
+        }
+    }
+    template <int COUNT, typename F>
+    static INLINE void call_with(Index count, Index first, F f) {
+        if (count == COUNT)
+            f(first, std::integral_constant<int, COUNT>());
+        else if constexpr (COUNT > 1)
+            call_with<COUNT - 1>(count, first, f);
     }
     template <int VECTORS, int COLUMNS>
-    INLINE void multiply_columns(Index depth, const Real *weight, Index row_step, Index column_step,
-                                 const Real *bias, const Real *from, Real *to) const {
+    static INLINE void multiply_columns(Index depth, const Real *weight, Index row_step,
+                                        Index column_step, const Real *bias, const Real *from,
+                                        Real *to) {
         Vec<Real> sum[COLUMNS][VECTORS] = {};
         if (bias) {
             UNROLL
@@ -280,52 +324,68 @@ struct Lanes {
             for (Index j = 0; j < problem.hidden; ++j) grad(j)[i] = from[j];
         }
     }
-    // Adds a step's share to the gradients of a weight and a bias, each lane to its own sum.
+    // Notes a step's share of the gradients of a weight and a bias.
     void accumulate(Index l, View<Real> inputs, View<Real> outputs) const {
-        for (Index lane = 0; lane < filled; lane += 2 * width)
-            if (lane + width < filled)
-                accumulate_vectors<2>(l, inputs.at + lane, outputs.at + lane);
-            else
-                accumulate_vectors<1>(l, inputs.at + lane, outputs.at + lane);
+        shares[l * STEPS + step] = {inputs.at, outputs.at, filled};
     }
-    template <int VECTORS>
-    void accumulate_vectors(Index l, const Real *inputs, const Real *outputs) const {
-        const Index out = problem.outputs[l];
-        Index p = 0;
-        for (; p + 4 <= out; p += 4) accumulate_columns<VECTORS, 4>(l, p, inputs, outputs + p * LANES);
-        for (; p < out; ++p) accumulate_columns<VECTORS, 1>(l, p, inputs, outputs + p * LANES);
+    // Adds those of the last few steps to the sums, each lane to its own.
+    void add_shares() {
+        for (Index l = 0; l < problem.products; ++l) {
+            if (looks_up(l)) continue;
+            const Share *steps = shares + l * STEPS;
+            const Index in = problem.inputs[l], out = problem.outputs[l];
+            for_blocks<SIDE>(in, [&](Index row, auto rows) INLINE_LAMBDA {
+                for_blocks<SIDE>(out, [&](Index column, auto columns) INLINE_LAMBDA {
+                    add_products<decltype(rows)::value, decltype(columns)::value>(
+                        steps, row, column, weight_sums[l] + (row * out + column) * width, out * width);
+                });
+            });
+            for (Index p = 0; p < out && problem.grad_biases[l]; ++p) add_outputs(steps, l, p);
+        }
+        step = 0;
     }
-    template <int VECTORS, int COLUMNS>
-    INLINE void accumulate_columns(Index l, Index p, const Real *inputs, const Real *outputs) const {
-        Vec<Real> output[COLUMNS][VECTORS];
+    template <int ROWS, int COLUMNS>
+    INLINE void add_products(const Share *steps, Index row, Index column, Real *sums, Index line) const {
+        Vec<Real> sum[ROWS][COLUMNS];
         UNROLL
-        for (int c = 0; c < COLUMNS; ++c) {
-            Vec<Real> sum = load(bias_sums[l] + (p + c) * width);
+        for (int r = 0; r < ROWS; ++r) {
             UNROLL
-            for (int v = 0; v < VECTORS; ++v) {
-                output[c][v] = load(outputs + c * LANES + v * width);
-                sum += output[c][v];
-            }
-            store(bias_sums[l] + (p + c) * width, sum);
+            for (int c = 0; c < COLUMNS; ++c) sum[r][c] = load(sums + r * line + c * width);
         }
-        Real *sums = weight_sums[l] + p * width;
-        for (Index h = 0; h < problem.inputs[l]; ++h, sums += problem.outputs[l] * width) {
-            UNROLL
-            for (int c = 0; c < COLUMNS; ++c) {
-                Vec<Real> sum = load(sums + c * width);
+        for (const Share *share = steps; share < steps + step; ++share) {
+            const Real *inputs = share->inputs + row * LANES, *outputs = share->outputs + column * LANES;
+            for (Index lane = 0; lane < share->filled; lane += width) {
+                Vec<Real> output[COLUMNS];
                 UNROLL
-                for (int v = 0; v < VECTORS; ++v)
-                    sum += load(inputs + h * LANES + v * width) * output[c][v];
-                store(sums + c * width, sum);
+                for (int c = 0; c < COLUMNS; ++c) output[c] = load(outputs + c * LANES + lane);
+                UNROLL
+                for (int r = 0; r < ROWS; ++r) {
+                    const Vec<Real> input = load(inputs + r * LANES + lane);
+                    UNROLL
+                    for (int c = 0; c < COLUMNS; ++c) sum[r][c] += input * output[c];
+                }
             }
+        }
+        UNROLL
+        for (int r = 0; r < ROWS; ++r) {
+            UNROLL
+            for (int c = 0; c < COLUMNS; ++c) store(sums + r * line + c * width, sum[r][c]);
         }
     }
-    void end_backward(Index c, View<Real> grad) const {
+    void add_outputs(const Share *steps, Index l, Index p) const {
+        Vec<Real> sum = load(bias_sums[l] + p * width);
+        for (const Share *share = steps; share < steps + step; ++share)
+            for (Index lane = 0; lane < share->filled; lane += width)
+                sum += load(share->outputs + p * LANES + lane);
+        store(bias_sums[l] + p * width, sum);
+    }
+    void end_backward(Index c, View<Real> grad) {
         for (Index i = 0; i < task.count; ++i) {
             Real *to = task.sequence(problem.grad_initial[c], i);
             for (Index j = 0; j < problem.hidden; ++j) to[j] = grad(j)[i];
         }
         if (c) return;
+        add_shares();
         clear_padding(problem.grad_x, x_units());
         const Index block = task.replica * problem.blocks + task.block;
         for (Index l = 0; l < problem.products; ++l) {
@@ -333,9 +393,9 @@ struct Lanes {
             Real *weight = real<Real>(problem.grad_weights[l], block * size(l));
             Real *bias = real<Real>(problem.grad_biases[l], block * out);
             if (looks_up(l)) {
-                memcpy(weight, table, size(l) * sizeof(Real));
+                memcpy(weight, table_sums, size(l) * sizeof(Real));
                 memset(bias, 0, out * sizeof(Real));
-                for (Index at = 0; at < size(l); ++at) bias[at % out] += table[at];
+                for (Index at = 0; at < size(l); ++at) bias[at % out] += table_sums[at];
                 continue;
             }
             add_lanes(weight_sums[l], size(l), weight);

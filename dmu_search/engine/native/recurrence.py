@@ -376,7 +376,7 @@ def _run_forward(
         # Layout Rows has its first trace in the result itself.
         first = loop.kept(loop.hidden) if loop.lanes else states
         kept["trace"] = [first, *(loop.kept(loop.hidden) for _ in initial[1:])]
-    if keep:
+    if keep and not loop.lanes:
         kept["inner"] = [loop.kept(width) for width, _ in loop.sizes[1 : loop.layers]]
         kept["gates"] = [
             loop.kept(widths * loop.hidden) if widths else None for widths in loop.program.gates
@@ -407,8 +407,9 @@ class _Recurrence(torch.autograd.Function):
         if not loop.lanes:
             kept["trace"] = kept["trace"][1:]  # a result kept outside save_for_backward would leak
         ctx.loop, ctx.kept = loop, kept
-        x = inputs[0] if loop.takes_inputs else None
-        ctx.save_for_backward(None if loop.lanes else states, x, *inputs[1:])
+        # Layout Lanes computes each step again.
+        states_kept, x = (None, inputs[0]) if loop.lanes else (states, None)
+        ctx.save_for_backward(states_kept, x, *inputs[1:])
         ctx.set_materialize_grads(False)
         return (states, *final)
 

@@ -23,11 +23,12 @@ struct Problem {
     void *x;
     void **initial, **final;        // (replica, batch, hidden)
     void *states;                   // (replica, row, hidden)
-    // Kept for the backward pass, null where there is none. Layout Rows: (replica, row, width);
-    // layout Lanes: (replica, block, time, width, LANES).
-    void **inner;  // what product l + 1 reads, width inputs[l + 1]
-    void **gates;  // activations of product l, width gates_kept * hidden
-    void **trace;  // the state, width hidden; Rows: never null, and the first is `states`
+    // Kept for the backward pass, null where there is none.
+    void **inner;  // Rows: what product l + 1 reads, (replica, row, inputs[l + 1])
+    void **gates;  // Rows: activations of product l, (replica, row, gates_kept * hidden)
+    // The state. Rows: (replica, row, hidden), never null, and the first is `states`; Lanes: (replica,
+    // block, time, hidden, LANES).
+    void **trace;
     // Backward only.
     void *grad_states;                  // (replica, row, hidden), or null
     void **grad_final, **grad_initial;  // (replica, batch, hidden); the former may be null
@@ -109,7 +110,7 @@ struct Task {
             widest = problem.inputs[l] > widest ? problem.inputs[l] : widest;
             widest = problem.outputs[l] > widest ? problem.outputs[l] : widest;
         }
-        return round_up(widest, WIDTH<Real>);
+        return widest;
     }
 };
 
