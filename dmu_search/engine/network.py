@@ -12,7 +12,7 @@ from dmu_search.engine.cells import Cell, State, recurrent_block
 from dmu_search.engine.cells.base import Shape, uniform
 from dmu_search.engine.products import affine
 from dmu_search.engine.rows import Rows
-from dmu_search.engine.scan import scan
+from dmu_search.engine.scan import recur
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.words import embed
 
@@ -178,8 +178,7 @@ class Network(Architecture):
             zip(self.cells, initial_state, strict=True), start=1
         ):
             own = {name: weights[f"cell_{number}.{name}"] for name in cell.shapes}
-            project = cell.project if x.is_floating_point() else cell.project_symbols
-            x, final = scan(cell, own, project(own, x), state, rows)
+            x, final = recur(cell, own, x, state, rows)
             finals.append(final)
         return x, tuple(finals)
 

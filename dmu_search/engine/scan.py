@@ -7,7 +7,12 @@ from torch import Tensor
 
 from dmu_search.engine.backend import choose_backend
 from dmu_search.engine.cells.base import Cell, State
-from dmu_search.engine.native.recurrence import native_scan, program_of
+from dmu_search.engine.native.recurrence import (
+    native_recur,
+    native_scan,
+    program_of,
+    takes_inputs,
+)
 from dmu_search.engine.rows import PackedRows, Rows
 
 
@@ -65,3 +70,30 @@ def scan(
     if native and isinstance(rows, PackedRows):
         return native_scan(cell, weights, x_projected, initial_state, rows)
     return reference_scan(cell, weights, x_projected, initial_state, rows)
+
+
+def recur(
+    cell: Cell,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    initial_state: State,
+    rows: Rows,
+) -> tuple[Tensor, State]:
+    """Project packed inputs and run a cell over them: in one loop where that is faster.
+
+    Args:
+        cell: what happens inside a step.
+        weights: the cell's own, each with a leading replica axis.
+        x: ``(replica, row, input)``, or symbols for one-hot inputs, ``(replica, row)``.
+        initial_state: as for ``reference_scan``.
+        rows: the packing of the batch.
+
+    Returns:
+        As ``reference_scan``.
+    """
+    state = initial_state[0]
+    native = choose_backend(state.device, state.dtype).name == "native"
+    if native and isinstance(rows, PackedRows) and takes_inputs(cell, x, rows, state.dtype):
+        return native_recur(cell, weights, x, initial_state, rows)
+    project = cell.project if x.is_floating_point() else cell.project_symbols
+    return scan(cell, weights, project(weights, x), initial_state, rows)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dmu_search.engine.products import affine
 from dmu_search.engine.rows import take_rows
 
 State = tuple[Tensor, ...]
@@ -55,6 +56,16 @@ class Cell(ABC):
         """Draw the weights of one replica, without replica axis, on the CPU."""
 
     @abstractmethod
+    def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Bias and matrix by which the inputs take part.
+
+        Args:
+            weights: the cell's own.
+
+        Returns:
+            ``(replica, 1, projected)`` and ``(replica, input, projected)``.
+        """
+
     def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """All that depends on inputs alone, for all steps at once.
 
@@ -65,12 +76,14 @@ class Cell(ABC):
         Returns:
             ``(replica, row, projected)``.
         """
+        bias, matrix = self.projection(weights)
+        return affine(bias, x, matrix)
 
     def project_symbols(self, weights: Mapping[str, Tensor], symbols: Tensor) -> Tensor:
         """``project`` of one-hot inputs, which are never written out.
 
-        Every symbol is projected once and its row looked up: with 100 symbols this is 100 times
-        less work than the product.
+        The row of each symbol is looked up: with 100 symbols this is 100 times less work than the
+        product.
 
         Args:
             weights: the cell's own.
@@ -79,9 +92,8 @@ class Cell(ABC):
         Returns:
             ``(replica, row, projected)``.
         """
-        like = next(iter(weights.values()))
-        each = torch.eye(self.input_size, dtype=like.dtype, device=like.device)
-        return take_rows(self.project(weights, each.expand(like.shape[0], -1, -1)), symbols)
+        bias, matrix = self.projection(weights)
+        return take_rows(matrix + bias, symbols)
 
     @abstractmethod
     def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:

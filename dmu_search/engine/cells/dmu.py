@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from dmu_search.engine.cells.base import Cell, Shape, State, linear_bound, uniform, xavier_bound
-from dmu_search.engine.products import affine
 from dmu_search.engine.settings import NetworkSettings
 
 LEAKY_SLOPE = 0.01
@@ -107,9 +106,9 @@ class DMU(Cell):
         gain = 1.0 if last else math.sqrt(2.0 / (1.0 + LEAKY_SLOPE**2))
         return xavier_bound(inputs, self._outputs[number - 1], gain)
 
-    def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """The first layer's share of the input, bias included."""
-        return affine(weights["dense_1.bias"], x, weights["dense_1.input"])
+    def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Those of the first layer."""
+        return weights["dense_1.bias"], weights["dense_1.input"]
 
     def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:
         """Run the dense layers, then ``blend``."""

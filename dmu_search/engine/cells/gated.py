@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.cells.base import Cell, Shape, uniform
-from dmu_search.engine.products import affine
 from dmu_search.engine.settings import NetworkSettings
 
 
@@ -56,10 +55,9 @@ class GatedCell(Cell):
             name: uniform(shape, bound, generator, dtype) for name, shape in self.shapes.items()
         }
 
-    def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """All gates' share of the input; both biases, as they are only ever added."""
-        bias = weights["input.bias"] + weights["state.bias"]
-        return affine(bias, x, weights["input.weight"])
+    def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Those of all gates; the sum of both biases, as they are only ever added."""
+        return weights["input.bias"] + weights["state.bias"], weights["input.weight"]
 
 
 def stack(

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from dmu_search.engine.cells.base import Cell, State
 from dmu_search.engine.cells.gated import GatedCell, stack
-from dmu_search.engine.products import affine
 from dmu_search.engine.settings import NetworkSettings
 
 
@@ -24,9 +23,9 @@ class GRU(GatedCell):
         """r, z, n."""
         return 3
 
-    def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """All gates' share of the input; the state's bias stays out, since ``r`` scales it."""
-        return affine(weights["input.bias"], x, weights["input.weight"])
+    def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Those of all gates; the state's bias stays out, since ``r`` scales it."""
+        return weights["input.bias"], weights["input.weight"]
 
     def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:
         """One step of ``h``."""

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.cells.base import Cell, Shape, State, linear_bound, uniform, xavier_bound
-from dmu_search.engine.products import affine
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.errors import ConfigError
 
@@ -59,9 +58,9 @@ class RHN(Cell):
             weights[name] = uniform(shape, bound, generator, dtype)
         return weights
 
-    def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """The first layer's share of the input, with that layer's bias."""
-        return affine(weights["highway_1.bias"], x, weights["input"])
+    def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The first layer's bias, and the matrix over ``x_t``."""
+        return weights["highway_1.bias"], weights["input"]
 
     def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:
         """Run all highway layers."""

@@ -104,7 +104,7 @@ struct Dmu {
         for (Index l = last; l > 0; --l) {
             const auto read = operand(layout, l), grad = layout.grad_output(l, 0);
             layout.accumulate(l, read, grad);
-            layout.multiply(l, grad, dense);
+            layout.multiply_back(l, grad, dense);
             const auto below = layout.grad_output(l - 1, 0);
             for_units(layout, problem.inputs[l], [&](auto e, Index line, Index at) INLINE_LAMBDA {
                 const auto d_u = e.get(dense(line) + at), u = e.get(read(line) + at);
@@ -112,7 +112,7 @@ struct Dmu {
             });
         }
         layout.accumulate(0, before, layout.grad_output(0, 0));
-        layout.multiply(0, layout.grad_output(0, 0), dense);
+        layout.multiply_back(0, layout.grad_output(0, 0), dense);
         add(layout, hidden, next, dense, carry);
     }
 };
@@ -164,7 +164,7 @@ struct Rhn {
             });
             from_state.at = nullptr;  // of the last layer only
             layout.accumulate(l, before, output);
-            layout.multiply(l, output, dense);
+            layout.multiply_back(l, output, dense);
             add(layout, hidden, next, dense, carry);
         }
     }
@@ -220,7 +220,7 @@ struct Lstm {
         });
         std::swap(buffers.carry[1], buffers.next[1]);
         layout.accumulate(0, layout.state_before(0), output);
-        layout.multiply(0, output, carry_h);
+        layout.multiply_back(0, output, carry_h);
     }
 };
 
@@ -277,7 +277,7 @@ struct Gru {
             e.put(d_q(line, 2) + at, d_n * r);
         });
         layout.accumulate(0, before, d_q);
-        layout.multiply(0, d_q, dense);
+        layout.multiply_back(0, d_q, dense);
         add(layout, hidden, next, dense, carry);
     }
 };
@@ -308,7 +308,7 @@ struct Rnn {
             e.put(output(line) + at, d_h * (Real(1) - h * h));
         });
         layout.accumulate(0, layout.state_before(0), output);
-        layout.multiply(0, output, carry);
+        layout.multiply_back(0, output, carry);
     }
 };
 

@@ -40,6 +40,7 @@ void run_task(const Task<typename Layout::Real> &task, Arena &arena, bool backwa
         layout.start_step(time, true);
         for (Index c = 0; c < problem.components; ++c)
             layout.start_sequences(c, layout.scratch(buffers.carry[c], 0));
+        if (layout.recomputes()) Cell<Layout>::forward(layout, buffers);
         Cell<Layout>::backward(layout, buffers);
         layout.end_backward_step();
     }

@@ -1,9 +1,13 @@
-"""The native backend of ``scan``: the loop over time in C++, large products before and after it."""
+"""The native backend of ``scan``: the loop over time in C++, large products before and after it.
+
+A tiny network has the product of the inputs in its loop, too: writing its output and gradient and
+reading them again takes longer than computing them.
+"""
 
 import ctypes
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +48,11 @@ class Program:
     weights: tuple[str, ...]
     biases: tuple[str | None, ...]
     gates: tuple[int, ...]
+
+    def pick(self, weights: Mapping[str, Tensor]) -> tuple[list[Tensor], Tensors]:
+        """Its matrices and biases."""
+        biases = [None if name is None else weights[name] for name in self.biases]
+        return [weights[name] for name in self.weights], biases
 
 
 def program_of(cell: Cell) -> Program | None:
@@ -89,13 +98,61 @@ def native_scan(
     Raises:
         NativeUnavailableError: if the library cannot be built here, or has no such cell.
     """
-    program = program_of(cell)
-    if program is None:
-        raise NativeUnavailableError(f"the native library has no {type(cell).__name__}")
-    matrices = [weights[name] for name in program.weights]
-    biases = [None if name is None else weights[name] for name in program.biases]
-    loop = Loop.plan(program, matrices, len(cell.state_sizes), rows)
-    inputs = (x_projected, *initial_state, *matrices, *biases)
+    loop = Loop.plan(cell, rows, initial_state[0].dtype)
+    return _run(loop, x_projected, initial_state, *loop.program.pick(weights))
+
+
+def takes_inputs(cell: Cell, x: Tensor, rows: PackedRows, dtype: torch.dtype) -> bool:
+    """Whether ``native_recur`` is for such a cell and such inputs: if both are tiny."""
+    if program_of(cell) is None:
+        return False
+    loop = Loop.plan(cell, rows, dtype)
+    few = not x.is_floating_point() or cell.input_size < loop.library.vector_width()
+    return loop.lanes and few
+
+
+def native_recur(
+    cell: Cell,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    initial_state: State,
+    rows: PackedRows,
+) -> tuple[Tensor, State]:
+    """``cell.project`` and ``native_scan`` in one loop, where ``takes_inputs``.
+
+    Args:
+        cell: what happens inside a step.
+        weights: the cell's own, each with a leading replica axis.
+        x: packed inputs, ``(replica, row, input)``, or symbols for one-hot inputs,
+            ``(replica, row)``.
+        initial_state: as for ``reference_scan``.
+        rows: the packing of the batch.
+
+    Returns:
+        As ``reference_scan``.
+
+    Raises:
+        NativeUnavailableError: if the library cannot be built here, or has no such cell.
+        ValueError: if there is no such symbol.
+    """
+    bias, matrix = cell.projection(weights)
+    symbols = not x.is_floating_point()
+    loop = Loop.plan(cell, rows, initial_state[0].dtype)
+    loop = replace(loop, sizes=(*loop.sizes, (cell.input_size, matrix.shape[2])), symbols=symbols)
+    if symbols and not 0 <= int(x.min()) <= int(x.max()) < cell.input_size:
+        raise ValueError(
+            f"symbols must be in [0, {cell.input_size}), got {int(x.min())} to {int(x.max())}"
+        )
+    matrices, biases = loop.program.pick(weights)
+    return _run(
+        loop, x.long() if symbols else x, initial_state, [*matrices, matrix], [*biases, bias]
+    )
+
+
+def _run(
+    loop: "Loop", x: Tensor, initial_state: State, matrices: Tensors, biases: Tensors
+) -> tuple[Tensor, State]:
+    inputs = (x, *initial_state, *matrices, *biases)
     loop.check(inputs)
     differentiate = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in inputs
@@ -108,15 +165,15 @@ def native_scan(
 class _Problem(ctypes.Structure):
     """The struct of the same name in ``task.hpp``; the two must be kept in step."""
 
-    SIZES = ("cell", "layers", "components", "hidden", "replicas", "batch", "times", "rows")
-    CHOICES = ("blocks", "lanes", "threads")
+    SIZES = ("cell", "layers", "products", "components", "hidden", "replicas", "batch", "times")
+    CHOICES = ("rows", "symbols", "blocks", "lanes", "threads")
     INTEGERS = ("inputs", "outputs", "order", "active", "offsets")
     # Those that are lists have an entry per product or per component of the state.
     TENSORS: Mapping[str, type] = {
         "weights": list, "biases": list, "x": Tensor, "initial": list, "final": list,
         "states": Tensor, "inner": list, "gates": list, "trace": list, "grad_states": Tensor,
-        "grad_final": list, "grad_initial": list, "grad_outputs": list, "grad_recurrent": Tensor,
-        "previous": Tensor, "grad_weights": list, "grad_biases": list,
+        "grad_final": list, "grad_initial": list, "grad_x": Tensor, "grad_outputs": list,
+        "grad_recurrent": Tensor, "previous": Tensor, "grad_weights": list, "grad_biases": list,
     }  # fmt: skip
     _fields_ = (
         *((name, ctypes.c_int64) for name in SIZES + CHOICES),
@@ -132,13 +189,14 @@ class Loop:
     Attributes:
         program: of the cell.
         components: of the state.
-        sizes: units in and out of each product.
+        sizes: units in and out of each product: those of the program, and maybe that of the inputs.
         rows: the packing of the batch.
         library: for the precision of the tensors.
         dtype: that precision.
         lanes: whether vectors hold sequences, as suits tiny networks, instead of units.
         threads: how many share the work.
         blocks: parts that each replica's batch is cut into.
+        symbols: whether the inputs are one-hot.
     """
 
     program: Program
@@ -150,14 +208,20 @@ class Loop:
     lanes: bool
     threads: int
     blocks: int
+    symbols: bool = False
 
     @classmethod
-    def plan(
-        cls, program: Program, weights: Sequence[Tensor], components: int, rows: PackedRows
-    ) -> "Loop":
-        """Choose layout, threads and blocks by the shapes."""
-        sizes = tuple((weight.shape[1], weight.shape[2]) for weight in weights)
-        dtype = weights[0].dtype
+    def plan(cls, cell: Cell, rows: PackedRows, dtype: torch.dtype) -> "Loop":
+        """Choose layout, threads and blocks by the shapes.
+
+        Raises:
+            NativeUnavailableError: if the library cannot be built here, or has no such cell.
+        """
+        program = program_of(cell)
+        if program is None:
+            raise NativeUnavailableError(f"the native library has no {type(cell).__name__}")
+        shapes, components = cell.shapes, len(cell.state_sizes)
+        sizes = tuple(shapes[name] for name in program.weights)
         library = load_library(dtype)
         # A layer narrower than a vector leaves part of it empty. Measured, the border is there.
         lanes = rows.batch > 1 and max(units for units, _ in sizes) < library.vector_width()
@@ -168,6 +232,27 @@ class Loop:
             # Sequences that end early are cheap, so equal parts are unequal work: make more parts.
             blocks = max(blocks, min(rows.batch // SMALLEST_BLOCK, 4 * threads))
         return cls(program, components, sizes, rows, library, dtype, lanes, threads, blocks)
+
+    @property
+    def layers(self) -> int:
+        """Products of the program."""
+        return len(self.program.weights)
+
+    @property
+    def takes_inputs(self) -> bool:
+        """Whether the last product is that of the inputs."""
+        return len(self.sizes) > self.layers
+
+    @property
+    def x_width(self) -> int:
+        """Numbers of a row of inputs, projected or not."""
+        return self.sizes[-1][0] if self.takes_inputs else self.sizes[0][1]
+
+    @property
+    def biased(self) -> tuple[bool, ...]:
+        """Which products the loop adds a bias to."""
+        of_program = tuple(name is not None for name in self.program.biases)
+        return (*of_program, True) if self.takes_inputs else of_program
 
     @property
     def hidden(self) -> int:
@@ -213,13 +298,15 @@ class Loop:
         }
         problem = _Problem(
             cell=self.program.number,
-            layers=len(self.sizes),
+            layers=self.layers,
+            products=len(self.sizes),
             components=self.components,
             hidden=self.hidden,
             replicas=self.rows.replicas,
             batch=self.rows.batch,
             times=self.rows.active_rows.shape[1],
             rows=int(self.rows.row_counts.max()),
+            symbols=self.symbols,
             blocks=self.blocks,
             lanes=self.lanes,
             threads=min(self.threads, self.rows.replicas * self.blocks),
@@ -240,21 +327,22 @@ class Loop:
         Raises:
             ValueError: with the shapes there should be, and those there are.
         """
-        replicas, layers = self.rows.replicas, len(self.sizes)
-        row_count = int(self.rows.row_counts.max())
-        expected: list[tuple[int, ...] | None] = [(replicas, row_count, self.sizes[0][1])]
+        replicas, row_count = self.rows.replicas, int(self.rows.row_counts.max())
+        x = (replicas, row_count) if self.symbols else (replicas, row_count, self.x_width)
+        expected: list[tuple[int, ...] | None] = [x]
         expected += [(replicas, self.rows.batch, self.hidden)] * self.components
         expected += [(replicas, *size) for size in self.sizes]
         expected += [
-            None if name is None else (replicas, 1, size[1])
-            for name, size in zip(self.program.biases, self.sizes, strict=True)
+            (replicas, 1, size[1]) if biased else None
+            for biased, size in zip(self.biased, self.sizes, strict=True)
         ]
         shapes = [None if tensor is None else tuple(tensor.shape) for tensor in inputs]
-        dtypes = {tensor.dtype for tensor in inputs if tensor is not None}
+        floats = inputs[1:] if self.symbols else inputs
+        dtypes = {tensor.dtype for tensor in floats if tensor is not None}
         if shapes != expected or dtypes != {self.dtype}:
             raise ValueError(
-                f"a scan of {layers} products needs tensors of {expected} in {self.dtype}, "
-                f"got {shapes} in {dtypes}"
+                f"a scan of {len(self.sizes)} products needs tensors of {expected} "
+                f"in {self.dtype}, got {shapes} in {dtypes}"
             )
 
     def split(self, inputs: Tensors) -> tuple[Tensor, list[Tensor], list[Tensor], Tensors]:
@@ -288,8 +376,8 @@ def _run_forward(
         # Layout Rows has its first trace in the result itself.
         first = loop.kept(loop.hidden) if loop.lanes else states
         kept["trace"] = [first, *(loop.kept(loop.hidden) for _ in initial[1:])]
-    if keep:
-        kept["inner"] = [loop.kept(width) for width, _ in loop.sizes[1:]]
+    if keep and not loop.lanes:
+        kept["inner"] = [loop.kept(width) for width, _ in loop.sizes[1 : loop.layers]]
         kept["gates"] = [
             loop.kept(widths * loop.hidden) if widths else None for widths in loop.program.gates
         ]
@@ -309,7 +397,7 @@ def _run_forward(
 class _Recurrence(torch.autograd.Function):
     """The loop, differentiable once.
 
-    Inputs are the projected inputs, the components of the initial state, the matrices, and as many
+    Inputs are x, projected or not, the components of the initial state, the matrices, and as many
     biases or None; results are the states and the components of the final one.
     """
 
@@ -319,7 +407,9 @@ class _Recurrence(torch.autograd.Function):
         if not loop.lanes:
             kept["trace"] = kept["trace"][1:]  # a result kept outside save_for_backward would leak
         ctx.loop, ctx.kept = loop, kept
-        ctx.save_for_backward(states, *inputs[1:])
+        # Layout Lanes computes each step again.
+        states_kept, x = (None, inputs[0]) if loop.lanes else (states, None)
+        ctx.save_for_backward(states_kept, x, *inputs[1:])
         ctx.set_materialize_grads(False)
         return (states, *final)
 
@@ -333,13 +423,16 @@ class _Recurrence(torch.autograd.Function):
         kept = dict(ctx.kept)
         if not loop.lanes:
             kept["trace"] = [states, *kept["trace"]]
-        _, initial, weights, biases = loop.split([states, *inputs])
+        x, initial, weights, biases = loop.split(inputs)
         gradients = [
             None if gradient is None else gradient.contiguous()
             for gradient in (grad_states, *grad_final)
         ]
         grad_initial = [torch.empty_like(component) for component in initial]
+        for_x = loop.lanes and ctx.needs_input_grad[1]
         given = {
+            "x": x,
+            "grad_x": loop.packed(loop.x_width) if for_x else None,
             "initial": initial,
             "weights": weights,
             "biases": biases,
@@ -355,7 +448,7 @@ class _Recurrence(torch.autograd.Function):
         return (None, grad_x, *grad_initial, *grad_weights, *used)
 
 
-Gradients = tuple[Tensor, list[Tensor], Tensors]
+Gradients = tuple[Tensor | None, list[Tensor], Tensors]
 
 
 def _backward_rows(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) -> Gradients:
@@ -383,23 +476,21 @@ def _backward_rows(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) 
 
 def _backward_lanes(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) -> Gradients:
     """The loop gives everything, the gradients of weights once per block of sequences."""
-    grad_x = loop.packed(loop.sizes[0][1])
     parts = (loop.rows.replicas, loop.blocks)
     grad_weights = [torch.empty(*parts, *size, dtype=loop.dtype) for size in loop.sizes]
     grad_biases = [
-        None if name is None else torch.empty(*parts, 1, size[1], dtype=loop.dtype)
-        for name, size in zip(loop.program.biases, loop.sizes, strict=True)
+        torch.empty(*parts, 1, size[1], dtype=loop.dtype) if biased else None
+        for biased, size in zip(loop.biased, loop.sizes, strict=True)
     ]
     loop.run(
         backward=True,
-        grad_outputs=[grad_x],
         grad_weights=grad_weights,
         grad_biases=grad_biases,
         **kept,
         **given,
     )
     return (
-        grad_x,
+        given["grad_x"],
         [gradient.sum(dim=1) for gradient in grad_weights],
         [None if gradient is None else gradient.sum(dim=1) for gradient in grad_biases],
     )

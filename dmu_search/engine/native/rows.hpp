@@ -36,13 +36,14 @@ struct Rows {
 
     void copy(const Real *from, Real *to) const { memcpy(to, from, problem.hidden * sizeof(Real)); }
 
-    Index buffer_size() const { return task.count * task.widest(); }
+    Index line() const { return round_up(task.widest(), WIDTH<Real>); }
+    Index buffer_size() const { return task.count * line(); }
     Index lines(Index) const { return sequences; }
     Index length(Index units) const { return units; }
     void at(Index time) { now = time, sequences = task.running(time); }
     void start_step(Index time, bool) { at(time); }
 
-    View<Real> scratch(Real *buffer, Index gate) const { return {buffer, task.widest(), gate}; }
+    View<Real> scratch(Real *buffer, Index gate) const { return {buffer, line(), gate}; }
     View<Real> packed_rows(void *tensor, Index width, Index gate) const {
         return {task.rows(tensor, width, now), width, gate};
     }
@@ -74,7 +75,9 @@ struct Rows {
         return packed_rows(problem.grad_states, problem.hidden, 0);
     }
 
+    bool recomputes() const { return false; }
     // to = from W_l; in the backward pass, to = from W_l'.
+    void multiply_back(Index l, View<Real> from, View<Real> to) const { multiply(l, from, to); }
     void multiply(Index l, View<Real> from, View<Real> to) const {
         product<Real>(sequences, {from.at, from.line, 1, nullptr, 0, to.at, to.line}, packed[l]);
     }

@@ -83,7 +83,7 @@ INLINE void store(Real *to, Vec<Real> vector) {
 
 template <typename Real>
 INLINE Vec<Real> splat(Real value) {
-    return Vec<Real>{} + value;
+    return value - Vec<Real>{};
 }
 
 constexpr double reciprocal_factorial(int n) { return n < 2 ? 1.0 : reciprocal_factorial(n - 1) / n; }

@@ -6,27 +6,34 @@
 namespace {
 
 // What recurrence.py hands over; keep the two in step. Widths are those of the products of one step:
-// product l maps inputs[l] units to outputs[l]. Arrays of pointers have an entry per product or
-// per component of the state; tensors are contiguous, and have the shape given.
+// product l maps inputs[l] units to outputs[l]. The cell has products 0 .. layers - 1; in layout Lanes
+// there may be one more, that of the inputs, whose output the first one's is added to. Arrays of
+// pointers have an entry per product or per component of the state; tensors are contiguous, and have
+// the shape given.
 struct Problem {
-    Index cell, layers, components, hidden, replicas, batch, times, rows, blocks, lanes, threads;
+    Index cell, layers, products, components, hidden, replicas, batch, times, rows;
+    Index symbols, blocks, lanes, threads;
     const Index *inputs, *outputs;
     const Index *order;             // (replica, batch): the sequence at each sorted position
     const Index *active, *offsets;  // (replica, time): sequences that run, and their first row
     void **weights;                 // (replica, inputs[l], outputs[l])
     void **biases;                  // (replica, outputs[l]); null where x holds it
-    void *x;                        // (replica, row, outputs[0])
+    // What the first product's output is added to, (replica, row, outputs[0]); or the inputs,
+    // (replica, row, inputs[layers]); or, if `symbols`, one-hot inputs as int64, (replica, row).
+    void *x;
     void **initial, **final;        // (replica, batch, hidden)
     void *states;                   // (replica, row, hidden)
-    // Kept for the backward pass, null where there is none. Layout Rows: (replica, row, width);
-    // layout Lanes: (replica, block, time, width, LANES).
-    void **inner;  // what product l + 1 reads, width inputs[l + 1]
-    void **gates;  // activations of product l, width gates_kept * hidden
-    void **trace;  // the state, width hidden; Rows: never null, and the first is `states`
+    // Kept for the backward pass, null where there is none.
+    void **inner;  // Rows: what product l + 1 reads, (replica, row, inputs[l + 1])
+    void **gates;  // Rows: activations of product l, (replica, row, gates_kept * hidden)
+    // The state. Rows: (replica, row, hidden), never null, and the first is `states`; Lanes: (replica,
+    // block, time, hidden, LANES).
+    void **trace;
     // Backward only.
     void *grad_states;                  // (replica, row, hidden), or null
     void **grad_final, **grad_initial;  // (replica, batch, hidden); the former may be null
-    void **grad_outputs;                // (replica, row, outputs[l]); Lanes: only that of l = 0
+    void *grad_x;                       // Lanes: as x; null for inputs that need none
+    void **grad_outputs;                // Rows: (replica, row, outputs[l])
     void *grad_recurrent;               // GRU in layout Rows: as grad_outputs, of state and weight
     void *previous;                     // Rows: the state before each row, (replica, row, hidden)
     void **grad_weights, **grad_biases;  // Lanes: (replica, block, inputs[l], outputs[l]), ..
@@ -99,11 +106,11 @@ struct Task {
     }
     Index widest() const {
         Index widest = problem.hidden;
-        for (Index l = 0; l < problem.layers; ++l) {
+        for (Index l = 0; l < (problem.symbols ? problem.layers : problem.products); ++l) {
             widest = problem.inputs[l] > widest ? problem.inputs[l] : widest;
             widest = problem.outputs[l] > widest ? problem.outputs[l] : widest;
         }
-        return round_up(widest, WIDTH<Real>);
+        return widest;
     }
 };
 
