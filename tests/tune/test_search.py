@@ -246,7 +246,7 @@ def test_a_trial_that_raises_is_reported_and_closed(bench):
     assert outcome.counts == {"FAIL": 1}
     assert outcome.best is None
     assert watcher.told[-1].status == "failed"
-    assert "'str' object has no attribute 'rolls'" in watcher.told[-1].error
+    assert "'str' object has no attribute 'task_data'" in watcher.told[-1].error
     _, trials, _ = mlflow_runs(bench, study)
     assert trials[0].info.status == "FAILED"
     assert "no attribute" in trials[0].data.tags["error"]
