@@ -18,10 +18,11 @@ PORT ?= 5000
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help tune test lint mlflow clean
+.PHONY: help tune report test lint mlflow clean
 
 help:
 	@echo 'make tune     a small search on polyphonic music  [TRIALS=6 EPOCHS=4 CORPUS=auto ARGS=..]'
+	@echo 'make report   docs/results/ from the runs recorded there, without training  [ARGS="table=3" ..]'
 	@echo 'make test     the quick tests                     [ARGS="-m slow", ARGS=tests/engine ..]'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make mlflow   the pages of the recorded runs      [RUNS=runs PORT=5000]'
@@ -31,6 +32,9 @@ help:
 
 tune: $(VENV)/.installed
 	$(IN_ENV) -m dmu_search tune task=polymusic data.corpus=$(CORPUS) search.trials=$(TRIALS) training.max_epochs=$(EPOCHS) $(ARGS)
+
+report: $(VENV)/.installed
+	$(IN_ENV) -m dmu_search report records=docs/results report_dir=docs/results $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(IN_ENV) -m pytest $(ARGS)

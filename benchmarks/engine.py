@@ -41,14 +41,15 @@ from contenders import (
 
 from dmu_search.data.corpus import Corpus, load_piano_rolls
 from dmu_search.data.files import DataStore
-from dmu_search.engine.backend import BACKEND_VARIABLE, BACKENDS, choose_backend
+from dmu_search.engine.backend import BACKEND_VARIABLE, choose_backend
 from dmu_search.engine.native.products import multiply
 from dmu_search.engine.network import build_network
 from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.polymusic import NOTES, PolyMusic
 
 CPU = torch.device("cpu")
+BACKENDS = ("native", "reference")  # those that a CPU has
 DMU_WIDTHS = {1: 100, 2: 122, 5: 131, 10: 136}  # Table 2 of the paper
 POLYMUSIC = [
     *(NetworkSettings("dmu", (width,) * depth) for depth, width in DMU_WIDTHS.items()),
@@ -160,7 +161,8 @@ FUSED = (*BACKENDS, "jax")
 def polymusic_batches(corpus: Corpus, count: int) -> tuple[list[Batch], float]:
     """Some batches of an epoch, and how many times their steps the epoch has."""
     task = PolyMusic(corpus.rolls)
-    drawn = list(task.train_batches([torch.Generator().manual_seed(0)], BATCH_SIZE))
+    training = TrainingSettings(0.0, batch_size=BATCH_SIZE)
+    drawn = list(task.train_batches([torch.Generator().manual_seed(0)], training))
     batches = [Batch(b.rows, b.inputs, b.targets, True) for b in drawn[:count]]
     steps = sum(int(batch.rows.row_counts[0]) for batch in batches)
     return batches, sum(int(b.rows.row_counts[0]) for b in drawn) / steps

@@ -14,6 +14,7 @@ from dmu_search.config.exported import read_run_file, write_run_file
 from dmu_search.config.settings import RunSettings
 from dmu_search.config.study import StudySettings
 from dmu_search.data import Data
+from dmu_search.engine.tasks import TASKS, rank
 from dmu_search.errors import ConfigError
 
 _PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow", "hydra-core")
@@ -62,8 +63,9 @@ def keep_best(
 ) -> Kept:
     """Write the study's own file, and replace the common one if this is better.
 
-    A better result is a lower objective on the same data after at least as many epochs; a result on
-    the real corpus replaces one on the demo corpus, never the other way round.
+    A better result is a better objective on the same data after at least as many epochs, both being
+    the mean, or whatever ``search.objective`` names, over replicas; a result on the real corpus
+    replaces one on the demo corpus, never the other way round.
 
     Raises:
         StorageError: a folder cannot be written.
@@ -83,6 +85,8 @@ def _compare(best: Path, run: RunSettings, source: Mapping[str, Any]) -> tuple[b
         kept = read_run_file(best)
         old, old_data = kept.provenance["objective"], kept.provenance["data"]
         old_epochs = int(str(kept.values["training.max_epochs"]))
+        old_rule = kept.provenance.get("search_objective", "mean_over_replicas")
+        single = kept.values["training.replicas"] == run.training.replicas == 1
     except (ConfigError, KeyError, TypeError, ValueError):
         return False, f"kept as it is: {best} was not written by a study; move it away first"
     if old_data["sha256"] != source["data"]["sha256"]:
@@ -91,7 +95,10 @@ def _compare(best: Path, run: RunSettings, source: Mapping[str, Any]) -> tuple[b
         return False, f"kept as it is: {best} was found on other data ({old_data['name']})"
     if run.training.max_epochs < old_epochs:
         return False, f"kept as it is: {best} had {old_epochs} epochs, more than this study's"
-    if source["objective"] >= old:
+    if not single and old_rule != source["search_objective"]:
+        return False, f"kept as it is: {best} was chosen by {old_rule}; move it away first"
+    direction = TASKS[run.task].direction
+    if rank(source["objective"], direction) >= rank(old, direction):
         return False, f"kept as it is: {best} has {old:.4g}, at least as good"
     return True, f"replaces {old:.4g}"
 

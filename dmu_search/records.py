@@ -142,6 +142,12 @@ def read_events(path: Path) -> Iterator[Event]:
                 ) from None
 
 
+def first_tags(path: Path) -> Mapping[str, str]:
+    """The tags that the run in the record ``path`` began with; none where there is no record."""
+    start = next(read_events(path), None) if path.exists() else None
+    return start["tags"] if start is not None else {}
+
+
 class RecordTail:
     """Reads a record while another process writes it.
 

@@ -9,13 +9,12 @@ from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.exported import write_run_file
 from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
-from dmu_search.engine.backend import choose_backend
 from dmu_search.engine.metrics import summary_metrics
 from dmu_search.engine.runs import PlannedRun, Trained, carry_out
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.export import provenance
 from dmu_search.records import Recorder, RunStart
-from dmu_search.tasks import make_task
+from dmu_search.tasks import final_metrics, make_task
 
 CONFIG_FILE = "config.yaml"
 
@@ -61,12 +60,19 @@ def retrain(
     task = make_task(run.task, data, device=device)
 
     def keep_config(trainer: Trainer, trained: Trained) -> None:
-        backend = choose_backend(trainer.task.device, trainer.task.dtype).name
         metrics = summary_metrics(trained.metrics)
-        source = provenance(study=planned.name, data=data, metrics=metrics, backend=backend)
+        source = provenance(
+            study=planned.name, data=data, metrics=metrics, backend=trainer.backend.name
+        )
         write_run_file(folder / CONFIG_FILE, run, source)
         recorder.attach(planned.name, folder / CONFIG_FILE)
 
     return carry_out(
-        planned, task, folder=folder, recorder=recorder, on_epoch=on_epoch, finish=keep_config
+        planned,
+        task,
+        folder=folder,
+        recorder=recorder,
+        on_epoch=on_epoch,
+        evaluate=lambda trainer: final_metrics(trainer, data),
+        finish=keep_config,
     )

@@ -1,4 +1,12 @@
+import hashlib
+import io
 import os
+from dataclasses import replace
+from zipfile import ZipFile
+
+import pytest
+
+from dmu_search.data.files import DATA_FILES
 
 # Two test processes and Ray's workers share two cores: more threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -8,3 +16,48 @@ def pytest_collection_modifyitems(items):
     """Longest files first, so that no test process ends long after the other."""
     first = ("tests/tune/test_search.py", "tests/cli/test_whole.py", "tests/tracking")
     items.sort(key=lambda item: not item.nodeid.startswith(first))
+
+
+SMALL_TEXT = {
+    "train": " the cat sat on the mat \n the dog sat \n" * 30 + " <unk> \n",
+    "valid": " the cat sat \n the dog sat on the mat \n" * 10,
+    "test": " the <unk> sat \n the cat sat on the dog \n" * 10,
+}
+
+
+def small_pairs(count: int = 40) -> str:
+    """Lines as of manythings.org/anki, with accents, capitals, numbers and an attribution."""
+    animals = (("cat", "gato"), ("dog", "perro"), ("bird", "pájaro"), ("cow", "vaca"))
+    deeds = (("sleeps", "duerme"), ("eats", "come"), ("can't see", "no ve"))
+    lines = []
+    for number in range(count):
+        (animal, otro), (deed, hecho) = animals[number % 4], deeds[number % 3]
+        often = " again" * (number % 5)
+        lines.append(
+            f"The {animal} {deed}{often}!\t¡El {otro} {hecho}{often and ' otra vez'}!\tCC-BY 2.0"
+        )
+    return "\n".join([*lines, "It's 7.\t¿Son las 7?"]) + "\n"
+
+
+def zipped(text: str, name: str = "spa.txt") -> bytes:
+    """A zip as of manythings.org/anki."""
+    content = io.BytesIO()
+    with ZipFile(content, "w") as archive:
+        archive.writestr("_about.txt", "not sentences")
+        archive.writestr(name, text)
+    return content.getvalue()
+
+
+@pytest.fixture
+def small_files(tmp_path, monkeypatch):
+    """A cache folder with all text files, of a few words and declared like the real ones."""
+    (tmp_path / "ptb").mkdir()
+    contents = {f"ptb-{split}": text.encode() for split, text in SMALL_TEXT.items()}
+    contents |= dict.fromkeys(("spa-eng", "por-eng", "deu-eng"), zipped(small_pairs()))
+    for name, content in contents.items():
+        (tmp_path / DATA_FILES[name].name).write_bytes(content)
+        if DATA_FILES[name].sha256 is not None:
+            digest = hashlib.sha256(content).hexdigest()
+            small = replace(DATA_FILES[name], size_bytes=len(content), sha256=digest)
+            monkeypatch.setitem(DATA_FILES, name, small)
+    return tmp_path

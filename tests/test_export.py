@@ -14,10 +14,22 @@ REAL = Corpus(ROLLS, "nottingham", "aaa", Path("x"))
 DEMO = Corpus(ROLLS, "demo", "bbb", Path("y"))
 
 
-def keep(folder, objective, *, epochs=10, data=REAL):
-    (study,) = plan_studies(["data.corpus=demo", f"training.max_epochs={epochs}"])
+def keep(
+    folder,
+    objective,
+    *,
+    epochs=10,
+    data=REAL,
+    task="polymusic",
+    rule="mean_over_replicas",
+    replicas=1,
+):
+    words = [f"task={task}", f"training.max_epochs={epochs}", f"training.replicas={replicas}"]
+    (study,) = plan_studies(words)
     run = study.example()
-    source = provenance(study="s", data=data, metrics={"test_nll_nats": 1.0}, objective=objective)
+    source = provenance(
+        study="s", data=data, metrics={}, objective=objective, search_objective=rule
+    )
     return keep_best(folder / "studies" / "s", folder, run, source), best_path(folder, run)
 
 
@@ -31,6 +43,14 @@ def keep(folder, objective, *, epochs=10, data=REAL):
         ({"objective": 3.5}, {"objective": 3.4, "epochs": 11}, True, "replaces 3.5"),
         ({"objective": 3.5}, {"objective": 1.0, "data": DEMO}, False, "was found on other data"),
         ({"objective": 1.0, "data": DEMO}, {"objective": 3.5}, True, "found on the demo corpus"),
+        (
+            {"objective": 3.5, "replicas": 2},
+            {"objective": 3.4, "replicas": 2, "rule": "worst_replica"},
+            False,
+            "was chosen by mean_over_replicas; move it away first",
+        ),
+        # Every rule gives the same of one replica.
+        ({"objective": 3.5}, {"objective": 3.4, "rule": "worst_replica"}, True, "replaces 3.5"),
     ],
 )
 def test_only_a_better_result_replaces(tmp_path, first, second, replaced, reason):
@@ -41,6 +61,15 @@ def test_only_a_better_result_replaces(tmp_path, first, second, replaced, reason
     expected = second if replaced else first
     assert read_run_file(best).provenance["objective"] == expected["objective"]
     assert read_run_file(kept.own).provenance["objective"] == second["objective"]
+
+
+@pytest.mark.parametrize(("second", "replaced"), [(0.7, True), (0.6, False), (0.5, False)])
+def test_a_better_accuracy_is_a_larger_one(tmp_path, second, replaced):
+    keep(tmp_path, 0.6, task="spa2eng")
+    kept, best = keep(tmp_path, second, task="spa2eng")
+    assert kept.replaced is replaced
+    assert ("replaces 0.6" if replaced else "has 0.6, at least as good") in kept.reason
+    assert read_run_file(best).provenance["objective"] == max(0.6, second)
 
 
 def test_a_file_of_the_users_own_is_never_replaced(tmp_path):

@@ -37,6 +37,7 @@ LAYERS = (
     "records",
     "engine",
     "data",
+    "bleu",
     "config",
     "tasks",
     "study",
@@ -46,6 +47,7 @@ LAYERS = (
     "retraining",
     "results",
     "reproduction",
+    "report",
     "cli",
     "__main__",
 )
@@ -53,6 +55,8 @@ LAYERS = (
 # The one place that imports each outside system, below dmu_search/.
 PLACES = {
     "hydra": ("config/",),
+    "jinja2": ("report/page.py",),
+    "matplotlib": ("report/charts.py",),
     "mlflow": ("tracking/",),
     "omegaconf": ("config/",),
     "optuna": ("study/",),
@@ -60,7 +64,8 @@ PLACES = {
     "pretty_midi": ("data/midi.py",),
     "ray": ("tune/",),
     "rich": ("cli/",),
-    "scipy": ("data/piano_rolls.py",),
+    "sacrebleu": ("bleu.py",),
+    "scipy": ("data/piano_rolls.py", "results/statistics.py"),
 }
 
 

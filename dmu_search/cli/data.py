@@ -1,56 +1,108 @@
 """The command ``data``: data sets fetched, verified and shown."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import cast
 
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from dmu_search.cli.screen import open_console
+from dmu_search.cli.screen import open_console, print_rows
 from dmu_search.config.grammar import parse_overrides
+from dmu_search.config.keys import Value
+from dmu_search.config.settings import DataSettings, build
 from dmu_search.config.study import alternatives
-from dmu_search.data.files import DATA_FILES, DataStore, file_status, locate
+from dmu_search.data import Corpus
+from dmu_search.data.files import (
+    DATA_FILES,
+    FILES_OF_TASKS,
+    DataFile,
+    DataStore,
+    file_status,
+    locate,
+)
 from dmu_search.engine.tasks import GENERATED
+from dmu_search.engine.tasks.polymusic import SPLITS
 from dmu_search.errors import DataError
+from dmu_search.tasks import load_data
 
 
 def data(words: Sequence[str], *, dry_run: bool) -> int:
     """Fetch what is missing, verify everything; returns 1 where a file cannot be had.
 
+    With ``data.corpus`` it reads that corpus instead, and shows what is in it.
+
     Raises:
         ConfigError: bad input.
-        DataError: the mirror folder does not exist.
+        DataError: the mirror folder does not exist, or the corpus cannot be read.
     """
     given = parse_overrides("data", words)
     console = open_console()
-    tasks = alternatives(given.get("task", "polymusic"))
+    tasks = alternatives(given["task"]) if "task" in given else tuple(FILES_OF_TASKS)
     for task in tasks:
         if task in GENERATED:
             console.print(f"{task}: generated while training, needs no file", highlight=False)
-    if all(task in GENERATED for task in tasks):
+    files = [DATA_FILES[name] for task in tasks for name in FILES_OF_TASKS.get(task, ())]
+    if not files:
         return 0
-    root, mirror = (given.get(f"data.{name}") for name in ("root", "mirror"))
-    store = DataStore.from_settings(
-        root=Path(str(root)) if root else None, mirror=Path(str(mirror)) if mirror else None
-    )
+    settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
+    if "data.corpus" in given and "polymusic" in tasks and not dry_run:
+        corpus = load_data("polymusic", settings)
+        assert isinstance(corpus, Corpus), "polymusic has a corpus"
+        print_corpus(console, corpus)
+        return 0
+    store = DataStore.from_settings(root=settings.root, mirror=settings.mirror)
     faults = []
     if not dry_run:
-        for file in DATA_FILES.values():
+        for file in files:
             try:
-                locate(file, store)
+                # A file that nobody serves is for those who have it.
+                if file.served or file_status(file, store).state != "missing":
+                    locate(file, store)
             except DataError as error:
                 faults.append(str(error))
-    console.print(status_table(store))
+    console.print(status_table(files, store))
     for fault in faults:
         console.print(f"[red]error:[/] {fault}", highlight=False, soft_wrap=True)
     return int(bool(faults))
 
 
-def status_table(store: DataStore) -> Table:
-    """Every data file: state, place, size, and where it is from."""
+def print_corpus(console: Console, corpus: Corpus) -> None:
+    """What a corpus holds, and every MIDI file that gave no tune."""
+    rows = {"corpus": corpus.name, "from": str(corpus.source), "sha256": corpus.sha256}
+    if corpus.midi is not None:
+        rows["read as"] = corpus.midi.describe()
+        rows["left out"] = f"{corpus.midi.out_of_range:,} notes outside MIDI notes 21 to 108"
+    print_rows(console, rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("split")
+    for heading in ("tunes", "steps", "mean length", "notes per step"):
+        table.add_column(heading, justify="right")
+    splits = {split: getattr(corpus.rolls, split) for split in SPLITS}
+    for name, rolls in {**splits, "all": sum(splits.values(), ())}.items():
+        steps, notes = sum(map(len, rolls)), sum(int(roll.sum()) for roll in rolls)
+        table.add_row(
+            name,
+            f"{len(rolls):,}",
+            f"{steps:,}",
+            f"{steps / len(rolls):.1f}",
+            f"{notes / steps:.2f}",
+        )
+    console.print(table)
+    lines = [] if corpus.warning is None else [f"[bold yellow]warning:[/] {escape(corpus.warning)}"]
+    if corpus.midi is not None:
+        skipped = [f"{file.name}: {file.reason}" for file in corpus.midi.skipped]
+        lines = [f"[yellow]skipped[/]    {escape(one)}" for one in skipped]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def status_table(files: Sequence[DataFile], store: DataStore) -> Table:
+    """Each data file: state, place, and where it is or is from."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("file", "state", "place", "path"):
         table.add_column(heading, overflow="fold")
-    for file in DATA_FILES.values():
+    for file in files:
         status = file_status(file, store)
         path = status.path or f"from {file.url}"
         table.add_row(file.name, status.state, status.place, str(path))

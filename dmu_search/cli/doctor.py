@@ -2,21 +2,26 @@
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from rich.markup import escape
 
 import dmu_search
 from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
-from dmu_search.config.settings import TrackingSettings
+from dmu_search.config.keys import Value
+from dmu_search.config.settings import DataSettings, TrackingSettings, build
 from dmu_search.data.files import DATA_FILES, DataStore, file_status
 from dmu_search.engine.backend import choose_backend
+from dmu_search.engine.passes import training_backend
+from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import DmuSearchError
 from dmu_search.export import package_versions
 from dmu_search.folders import check_writable
+from dmu_search.tasks import load_data
 from dmu_search.tracking import check_tracking
 
 
@@ -27,12 +32,21 @@ class Finding:
     Attributes:
         what: its name.
         state: what it is like.
-        mend: how to mend it; None where nothing is wrong.
+        mend: how to mend it; None where there is nothing to do.
+        wrong: whether it has to be mended for studies to run; else it may be.
     """
 
     what: str
     state: str
     mend: str | None = None
+    wrong: bool = True
+
+    @property
+    def mark(self) -> str:
+        """How it is, in a word."""
+        if self.mend is None:
+            return "[green]ok  [/]"
+        return "[red]bad [/]" if self.wrong else "[yellow]note[/]"
 
 
 def doctor(words: Sequence[str], *, dry_run: bool) -> int:
@@ -41,25 +55,28 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
     text = {name: str(value) for name, value in given.items() if value is not None}
     output_dir = Path(text.get("output_dir", "runs"))
     tracking = TrackingSettings(text.get("tracking.uri"), "dmu_search")
-    store = DataStore.from_settings(root=text.get("data.root"), mirror=text.get("data.mirror"))
+    settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
+    store = DataStore.from_settings(root=settings.root, mirror=settings.mirror)
     checks: tuple[Callable[[], list[Finding]], ...] = (
         _versions,
         _devices,
         _engine,
         lambda: _data(store),
+        lambda: _corpus(settings) if "data.corpus" in given else [],
         lambda: _folder(output_dir),
         lambda: _tracking(tracking, output_dir),
     )
     findings = [finding for check in checks for finding in check()]
     console = open_console()
     for finding in findings:
-        mark = "[green]ok  [/]" if finding.mend is None else "[red]bad [/]"
         console.print(
-            f"{mark} {finding.what:<12} {escape(finding.state)}", highlight=False, soft_wrap=True
+            f"{finding.mark} {finding.what:<12} {escape(finding.state)}",
+            highlight=False,
+            soft_wrap=True,
         )
         if finding.mend is not None:
             console.print(f"     {'':<12} {escape(finding.mend)}", highlight=False, soft_wrap=True)
-    return int(any(finding.mend is not None for finding in findings))
+    return int(any(finding.mend is not None and finding.wrong for finding in findings))
 
 
 def _versions() -> list[Finding]:
@@ -96,8 +113,15 @@ def _engine() -> list[Finding]:
 
     backend = choose_backend(torch.device("cpu"), torch.float32)
     if backend.name == "native":
-        return [Finding("engine", f"native loop, {backend.reason}")]
-    return [Finding("engine", "PyTorch loop, several times slower", backend.reason)]
+        findings = [Finding("engine", f"native loop, {backend.reason}")]
+    else:
+        findings = [Finding("engine", "PyTorch loop, several times slower", backend.reason)]
+    if torch.cuda.is_available():
+        gpu = torch.device("cuda")
+        by = {name: training_backend(task, gpu, torch.float32).name for name, task in TASKS.items()}
+        state = ", ".join(f"{name} by {backend}" for name, backend in by.items())
+        findings.append(Finding("engine, GPU", f"{state} (not measured on a GPU yet)"))
+    return findings
 
 
 def _data(store: DataStore) -> list[Finding]:
@@ -107,15 +131,28 @@ def _data(store: DataStore) -> list[Finding]:
             status = file_status(file, store)
         except DmuSearchError as fault:
             return [Finding("data", "the mirror cannot be used", str(fault))]
-        if status.state == "missing":
-            mend = "python -m dmu_search data fetches it; data.corpus=demo needs no file"
-            findings.append(Finding("data", f"{file.name} is missing", mend))
+        if status.state == "missing" and not file.served:
+            state = f"{file.name} is not here; only data.corpus=nottingham-midi needs it"
+            findings.append(Finding("data", state))
+        elif status.state == "missing":
+            fetch = "fetched by the first command that needs it, or by python -m dmu_search data"
+            mend = f"{fetch}; {file.way_around}" if file.way_around else fetch
+            findings.append(Finding("data", f"{file.name} is missing", mend, wrong=False))
         elif status.state == "altered":
             mend = f"delete {status.path} and run python -m dmu_search data"
             findings.append(Finding("data", f"{file.name}: {status.problem}", mend))
         else:
             findings.append(Finding("data", f"{file.name} in the {status.place}: {status.path}"))
     return findings
+
+
+def _corpus(settings: DataSettings) -> list[Finding]:
+    try:
+        corpus = load_data("polymusic", settings)
+    except DmuSearchError as fault:
+        return [Finding("corpus", "cannot be used", str(fault))]
+    notes = [] if corpus.warning is None else [Finding("corpus", corpus.warning)]
+    return [Finding("corpus", corpus.describe()), *notes]
 
 
 def _folder(output_dir: Path) -> list[Finding]:

@@ -32,6 +32,12 @@ def _reproduce(words: Sequence[str], dry_run: bool) -> int:
     return reproduce(words, dry_run=dry_run)
 
 
+def _report(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.report import report
+
+    return report(words, dry_run=dry_run)
+
+
 def _data(words: Sequence[str], dry_run: bool) -> int:
     from dmu_search.cli.data import data
 
@@ -81,8 +87,13 @@ COMMANDS = {
         "train what the paper's tables and figures need and is not yet recorded",
         _reproduce,
     ),
+    "report": Command(
+        "report [table=1,2,..] [figure=2,..] [KEY=VALUE ..]",
+        "the paper's tables and figures from the recorded runs, beside the paper's values",
+        _report,
+    ),
     "data": Command(
-        "data [task=polymusic] [KEY=VALUE ..]",
+        "data [task=polymusic,natlang] [KEY=VALUE ..]",
         "fetch and verify the data sets, and show where they are",
         _data,
     ),
@@ -110,7 +121,8 @@ def main(argv: Sequence[str]) -> int:
         _print_error(error)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        again = "; the same command goes on" if argv[:1] == ["train"] else ""
+        print(f"interrupted{again}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) is gone; Python must not complain at exit.

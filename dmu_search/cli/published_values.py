@@ -12,9 +12,10 @@ def published_result(
     settings: StudySettings | RunSettings, data: Data
 ) -> Mapping[str, Aggregate] | None:
     """The paper's row of task, model and depth; None where it has none, or for other data."""
-    if data.name != "nottingham" or settings.data.limit is not None:
+    record = published(settings.task)
+    if data.name != record.data or settings.data.limit is not None:
         return None
-    return published(settings.task).results.get(settings.model, {}).get(settings.depth)
+    return record.results.get(settings.model, {}).get(settings.depth)
 
 
 def published_in_words(settings: StudySettings | RunSettings, data: Data) -> str | None:

@@ -1,10 +1,8 @@
 """The command ``reproduce``: what tables and figures need, planned, trained and recorded."""
 
-import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -33,8 +31,8 @@ from dmu_search.data import Data
 from dmu_search.engine.plan import write_plan
 from dmu_search.engine.runs import PlannedRun
 from dmu_search.engine.training import Trainer
-from dmu_search.errors import ConfigError, StorageError
-from dmu_search.folders import check_writable, make_folder, make_unique_folder
+from dmu_search.errors import ConfigError
+from dmu_search.folders import check_writable, claimed, make_unique_folder
 from dmu_search.invocation import command
 from dmu_search.records import Recorder, RecordTail
 from dmu_search.reproduction import (
@@ -115,7 +113,7 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
         _write_plan(console, _print_plan(console, needs, recorded, data, 1), data, output_dir)
         return DONE
     check_tracking(tracking, output_dir)
-    with _alone(output_dir), ray_session(resources) as cluster:
+    with claimed(output_dir / "retrained"), ray_session(resources) as cluster:
         share = trial_share(
             resources,
             cpus=cluster.cpus,
@@ -187,21 +185,6 @@ def _load_all(runs: Sequence[RunSettings]) -> dict[tuple[str, DataSettings], Dat
         if (run.task, run.data) not in loaded:
             loaded[run.task, run.data] = load_data(run.task, run.data)
     return loaded
-
-
-@contextmanager
-def _alone(output_dir: Path) -> Iterator[None]:
-    """Two commands at once would train the same runs."""
-    make_folder(output_dir)
-    with (output_dir / ".reproduce.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StorageError(
-                f"{output_dir}: another reproduce is at work there; wait for it, or use another "
-                "output_dir"
-            ) from None
-        yield
 
 
 def _print_plan(

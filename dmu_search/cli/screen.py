@@ -1,7 +1,7 @@
 """What a search shows while it runs: a live table, or plain lines where there is no terminal."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dmu_search.engine.tasks import Direction, rank
 from dmu_search.tune.progress import TrialView
 
 _ROWS = 12
@@ -26,6 +27,7 @@ class SearchScreen:
         trials: of the study in all.
         max_epochs: of a trial that is not stopped early.
         metric: name of the objective.
+        direction: whether a small or a large one is good.
         published: the paper's value, in words; None where there is none.
     """
 
@@ -36,17 +38,20 @@ class SearchScreen:
         trials: int,
         max_epochs: int,
         metric: str,
+        direction: Direction,
         published: str | None,
     ) -> None:
         self._console = console
         self._trials = trials
         self._max_epochs = max_epochs
         self._metric = metric
+        self._direction: Direction = direction
         self._published = published
         self._views: dict[int, TrialView] = {}
         self._began = time.monotonic()
         self._epochs_before = 0
         self._spoke_at: dict[int, float] = {}
+        self._problems: set[str] = set()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2)
 
     def __enter__(self) -> "SearchScreen":
@@ -69,8 +74,12 @@ class SearchScreen:
         self._epochs_before = sum(view.epoch for view in trials)
 
     def update(self, trial: TrialView) -> None:
-        """Show a change of a trial."""
+        """Show a change of a trial; a problem that many trials have is named once."""
         self._views[trial.number] = trial
+        if trial.problem and trial.problem not in self._problems:
+            self._problems.add(trial.problem)
+            text = f"trial {trial.number}: {trial.problem}"
+            self._console.print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
         if not self._console.is_terminal and self._is_news(trial):
             self._console.print(self._line(trial), highlight=False, soft_wrap=True)
 
@@ -137,13 +146,13 @@ class SearchScreen:
         """The running trials, then the best of the others."""
         running = [view for view in self._views.values() if view.status == "running"]
         others = [view for view in self._views.values() if view.status != "running"]
-        others.sort(key=lambda view: (view.objective is None, view.objective or 0.0))
+        others = ranked(others, self._direction)
         room = max(3, _ROWS - len(running))
         return sorted(running, key=lambda view: view.number)[:_ROWS] + others[:room]
 
     def _summary(self) -> Text:
-        finished = [v for v in self._views.values() if v.status == "finished" and v.objective]
-        best = min(finished, key=lambda view: view.objective or 0.0, default=None)
+        finished = [view for view in self._views.values() if view.status == "finished"]
+        best = next(iter(ranked(finished, self._direction)), None)
         line = f"{self._count(*_OVER)}/{self._trials} trials done, {self._count('running')} running"
         if best is not None:
             line += f"; best {self._metric} {score(best.objective)} (trial {best.number})"
@@ -164,6 +173,15 @@ class SearchScreen:
         )
         waiting = max(0, self._trials - len(self._views)) * per_trial
         return f"about {duration((running + waiting) * elapsed / done)} left"
+
+
+def ranked(trials: Iterable[TrialView], direction: Direction) -> list[TrialView]:
+    """Trials by their objective, the best first; those without one last."""
+
+    def key(view: TrialView) -> tuple[bool, float]:
+        return view.objective is None, rank(view.objective or 0.0, direction)
+
+    return sorted(trials, key=key)
 
 
 def open_console() -> Console:

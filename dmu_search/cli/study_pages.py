@@ -8,16 +8,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.published_values import published_in_words, published_result
-from dmu_search.cli.screen import number, print_rows, score, settings_text
+from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
 from dmu_search.config.published import published
 from dmu_search.config.study import StudySettings
 from dmu_search.config.study_files import Study
-from dmu_search.config.widths import weight_count
 from dmu_search.data import Data
 from dmu_search.engine.backend import BackendChoice
+from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import TASKS
 from dmu_search.export import Kept, best_path
 from dmu_search.invocation import command
+from dmu_search.tasks import network_of
 from dmu_search.tracking import Tracking
 from dmu_search.tune.progress import TrialView
 from dmu_search.tune.resources import TrialShare
@@ -41,7 +42,7 @@ def print_header(
         **_what(settings, data),
         "devices": _devices(cluster, share),
         "at a time": _at_a_time(share),
-        "engine": _engine(backend),
+        "engine": engine_in_words(backend),
         "MLflow": "off: records only" if tracking.runs is None else tracking.runs.uri,
         "folder": str(study.folder),
     }
@@ -78,13 +79,30 @@ def print_plan(console: Console, settings: StudySettings, data: Data) -> None:
 
 
 def _what(settings: StudySettings, data: Data) -> dict[str, str]:
-    widths = settings.example().network.widths
-    count = weight_count(settings.task, settings.model, widths)
-    network = f"{settings.model}, depth {settings.depth}, widths {list(widths)}, {count:,} weights"
-    rows = {"task": settings.task, "network": network, "data": data.describe()}
+    rows = {
+        "task": settings.task,
+        "network": network_text(settings.task, settings.example().network, data),
+        "data": data.describe(),
+        "objective": f"best {objective_name(settings)}",
+    }
     for index, note in enumerate(settings.notes):
         rows[f"note{index or ''}"] = note
     return rows
+
+
+def objective_name(settings: StudySettings) -> str:
+    """What trials are judged by, as in ``val_nll_nats, worst of 3 replicas``."""
+    name = f"val_{TASKS[settings.task].objective}"
+    if settings.replicas == 1:
+        return name
+    return f"{name}, {settings.search.objective.partition('_')[0]} of {settings.replicas} replicas"
+
+
+def network_text(task: str, network: NetworkSettings, data: Data) -> str:
+    """Model, depth, widths and weights of the network that is trained on ``data``."""
+    count = network_of(task, data, network).weight_count
+    widths = list(network.widths)
+    return f"{network.model}, depth {network.depth}, widths {widths}, {count:,} weights"
 
 
 def _devices(cluster: Cluster, share: TrialShare) -> str:
@@ -99,10 +117,16 @@ def _devices(cluster: Cluster, share: TrialShare) -> str:
     return text
 
 
-def _engine(backend: BackendChoice) -> str:
-    if backend.name == "native":
-        return f"native loop, {backend.reason}"
-    return f"PyTorch loop, several times slower than the native one: {backend.reason}"
+_ENGINES = {
+    "graphs": "CUDA graphs of whole steps, {}",
+    "native": "native loop, {}",
+    "reference": "PyTorch loop, several times slower than could be: {}",
+}
+
+
+def engine_in_words(backend: BackendChoice) -> str:
+    """What trains, and why that."""
+    return _ENGINES[backend.name].format(backend.reason)
 
 
 def _at_a_time(share: TrialShare) -> str:
@@ -159,7 +183,8 @@ def _comparison(settings: StudySettings, outcome: Outcome, data: Data) -> Table:
         table.add_row(name, found, *others)
     searched = [_objective_of(outcome, source) for source in sources]
     objective = TASKS[settings.task].objective
-    table.add_row(f"val_{objective}, this search", f"[bold]{score(best.objective)}", *searched)
+    name = f"{objective_name(settings)}, this search"
+    table.add_row(name, f"[bold]{score(best.objective)}", *searched)
     result = published_result(settings, data)
     for split in ("train", "test"):
         name = f"{split}_{objective}"
@@ -170,6 +195,8 @@ def _comparison(settings: StudySettings, outcome: Outcome, data: Data) -> Table:
             cell = result[split] if result and source == "paper" else None
             row.append(f"{cell.mean:.3f} ± {cell.std:.3f}" if cell else "-")
         table.add_row(*row)
+    if "test_bleu" in best.summary:
+        table.add_row("test_bleu", f"{best.summary['test_bleu']:.2f}")
     return table
 
 
@@ -185,11 +212,9 @@ def note(study: Study, outcome: Outcome, data: Data, trials: Sequence[TrialView]
     best = outcome.best
     if best is None:
         return f"**{study.name}**: no trial has used its whole budget yet."
-    metric = f"val_{TASKS[study.settings.task].objective}"
-    ranked = sorted(
-        (view for view in trials if view.objective is not None and view.status == "finished"),
-        key=lambda view: view.objective or 0.0,
-    )
+    metric = objective_name(study.settings)
+    finished = [view for view in trials if view.status == "finished"]
+    table = ranked(finished, TASKS[study.settings.task].direction)
     names = [name.rpartition(".")[2] for name in study.settings.space]
     lines = [
         f"**Trial {best.number} won with {metric} {score(best.objective)}**"
@@ -199,7 +224,7 @@ def note(study: Study, outcome: Outcome, data: Data, trials: Sequence[TrialView]
         f"| rank | trial | {metric} | source | {' | '.join(names)} |",
         "|" + "---|" * (4 + len(study.settings.space)),
     ]
-    for rank, view in enumerate(ranked[:10], start=1):
+    for rank, view in enumerate(table[:10], start=1):
         values = [number(view.values.get(name, "")) for name in study.settings.space]
         cells = [str(rank), str(view.number), score(view.objective), view.warm_start or "search"]
         lines.append(f"| {' | '.join([*cells, *values])} |")
@@ -207,7 +232,7 @@ def note(study: Study, outcome: Outcome, data: Data, trials: Sequence[TrialView]
     stopped = outcome.counts.get("PRUNED", 0)
     lines += [
         "",
-        f"{len(ranked)} trials finished, in at most {study.settings.max_epochs} epochs; "
+        f"{len(table)} trials finished, in at most {study.settings.max_epochs} epochs; "
         f"{stopped} were stopped early." + (f" {paper[0].upper()}{paper[1:]}." if paper else ""),
     ]
     return "\n".join(lines)

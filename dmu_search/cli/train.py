@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import or_
 from pathlib import Path
@@ -14,20 +14,21 @@ from rich.table import Table
 
 from dmu_search.cli.published_values import published_result
 from dmu_search.cli.screen import duration, open_console, print_rows, score
+from dmu_search.cli.study_pages import network_text
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.exported import RunFile, read_run_file
 from dmu_search.config.grammar import Alternatives, parse_overrides
 from dmu_search.config.keys import Value
 from dmu_search.config.published import published
-from dmu_search.config.settings import RunSettings, TrackingSettings, build
-from dmu_search.config.widths import weight_count
+from dmu_search.config.settings import PLACES, RunSettings, TrackingSettings, build
 from dmu_search.data import Data
 from dmu_search.engine.runs import Trained
 from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training import EpochResult
 from dmu_search.errors import ConfigError
 from dmu_search.folders import check_writable, make_folder, make_unique_folder
+from dmu_search.results.recorded import cut_off, read_runs
 from dmu_search.retraining import plan_run, retrain
 from dmu_search.tasks import load_data
 from dmu_search.tracking import open_tracking
@@ -55,8 +56,8 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     run = run_file.run(_with_fresh_seeds(given, run_file), defaults)
     data = load_data(run.task, run.data)
     console = open_console()
-    if data.warning:
-        console.print(f"[bold yellow]warning:[/] {escape(data.warning)}", soft_wrap=True)
+    for warning in filter(None, (data.warning, _changed(run_file, given, data))):
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     _print_header(console, run, data, run_file, str(file))
     if dry_run:
         return 0
@@ -64,8 +65,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     check_writable(output_dir)
     make_folder(output_dir)
     tracking = open_tracking(build(TrackingSettings, "tracking", defaults), output_dir)
-    title = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = make_unique_folder(output_dir / "retrained", title)
+    folder = _folder(console, output_dir, run, data)
     trained = retrain(
         plan_run(folder.name, run, data, {"config": str(file)}),
         run,
@@ -81,6 +81,21 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     return 0
 
 
+def _folder(console: Console, output_dir: Path, run: RunSettings, data: Data) -> Path:
+    """That of a training which was cut off, to go on with it; else a new one."""
+    retrained = output_dir / "retrained"
+    begun = cut_off(read_runs(output_dir / "records"), run, data.sha256)
+    if begun is not None and (retrained / begun.run_id).is_dir():
+        console.print(
+            f"goes on with {begun.run_id}, which was cut off in epoch {begun.epochs + 1}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return retrained / begun.run_id
+    title = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return make_unique_folder(retrained, title)
+
+
 def _fixed(given: Mapping[str, object]) -> dict[str, Value]:
     faults = [
         f"{name}: train takes one value, no distribution; give it one"
@@ -90,6 +105,15 @@ def _fixed(given: Mapping[str, object]) -> dict[str, Value]:
     if faults:
         raise ConfigError(*faults)
     return cast(dict[str, Value], dict(given))
+
+
+def _changed(file: RunFile, given: Mapping[str, Value], data: Data) -> str | None:
+    """That the file's data is no longer what its setting was found on, in a sentence."""
+    found_on = (file.provenance or {}).get("data")
+    other_data = any(name.startswith("data.") and name not in PLACES for name in given)
+    if other_data or not isinstance(found_on, Mapping) or found_on.get("sha256") == data.sha256:
+        return None
+    return f"{data.name}: the data has changed since this setting was found; results differ by it"
 
 
 def _with_fresh_seeds(given: Mapping[str, Value], file: RunFile) -> dict[str, Value]:
@@ -103,8 +127,7 @@ def _with_fresh_seeds(given: Mapping[str, Value], file: RunFile) -> dict[str, Va
 
 
 def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile, path: str) -> None:
-    training, network = run.training, run.network
-    count = weight_count(run.task, run.model, network.widths)
+    training = run.training
     last = training.seed + training.replicas - 1
     seeds = f"{training.seed}" if training.replicas == 1 else f"{training.seed} to {last}"
     if file.provenance:
@@ -114,8 +137,7 @@ def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile,
         console,
         {
             "config": path,
-            "network": f"{run.model}, depth {run.depth}, widths {list(network.widths)}, "
-            f"{count:,} weights",
+            "network": network_text(run.task, run.network, data),
             "data": data.describe(),
             "replicas": f"{training.replicas}, seeds {seeds}",
             "epochs": f"{training.max_epochs}",
@@ -131,18 +153,20 @@ class _Progress:
     max_epochs: int
     objective: str
     began: float = 0.0
+    epochs_before: int = 0
     spoke_at: float = 0.0
 
     def __call__(self, result: EpochResult) -> None:
         """Report an epoch, unless the last report is fresh."""
         now = time.monotonic()
-        self.began = self.began or now - result.wall_time_s
+        if not self.began:
+            self.began, self.epochs_before = now - result.wall_time_s, result.epoch - 1
         over = result.epoch == self.max_epochs or all(map(or_, result.diverged, result.done))
         if now - self.spoke_at < 10 and not over:
             return
         self.spoke_at = now
         epochs_left = 0 if over else self.max_epochs - result.epoch
-        left = (now - self.began) / result.epoch * epochs_left
+        left = (now - self.began) / (result.epoch - self.epochs_before) * epochs_left
         name = f"val_{self.objective}"
         diverged, done = sum(result.diverged), sum(result.done)
         self.console.print(
@@ -164,12 +188,18 @@ def _results(run: RunSettings, data: Data, trained: Trained) -> Table:
         table.add_column(split, justify="right")
     table.add_column("best epoch", justify="right")
     columns = [trained.metrics[f"{split}_{objective}"] for split in ("train", "val", "test")]
+    bleu = trained.metrics.get("test_bleu", ())
+    if bleu:
+        table.add_column("test BLEU", justify="right")
     for replica, values in enumerate(zip(*columns, strict=True)):
         seed = run.training.seed + replica
         cells = [score(value) for value in values]
-        epoch = f"{trained.best_epoch[replica]}/{trained.epochs}"
-        table.add_row(f"replica {replica}, seed {seed}", *cells, epoch)
-    table.add_row("[bold]mean ± std", *(f"[bold]{_mean_std(values)}" for values in columns))
+        cells.append(f"{trained.best_epoch[replica]}/{trained.epochs}")
+        cells += [f"{bleu[replica]:.2f}"] if bleu else []
+        table.add_row(f"replica {replica}, seed {seed}", *cells)
+    means = [_mean_std(values) for values in columns]
+    means += ["", _mean_std(bleu, lambda value: f"{value:.2f}")] if bleu else []
+    table.add_row("[bold]mean ± std", *(f"[bold]{mean}" for mean in means))
     result = published_result(run, data)
     if result is not None:
         cells = [f"{result[s].mean:.3f} ± {result[s].std:.3f}" for s in ("train", "test")]
@@ -179,11 +209,11 @@ def _results(run: RunSettings, data: Data, trained: Trained) -> Table:
     return table
 
 
-def _mean_std(values: Sequence[float]) -> str:
+def _mean_std(values: Sequence[float], text: Callable[[float], str] = score) -> str:
     finite = [value for value in values if value == value]
     mean = statistics.fmean(finite)
-    spread = f" ± {score(statistics.stdev(finite))}" if len(finite) > 1 else ""
-    return f"{score(mean)}{spread}"
+    spread = f" ± {text(statistics.stdev(finite))}" if len(finite) > 1 else ""
+    return f"{text(mean)}{spread}"
 
 
 def _in_short(values: Sequence[float]) -> str:

@@ -17,12 +17,13 @@ from dmu_search.config.settings import DataSettings
 from dmu_search.config.study import StudySettings, studies_of
 from dmu_search.config.study_files import Study, create_studies, find_studies
 from dmu_search.data import Data
-from dmu_search.engine.backend import BackendChoice, choose_backend
+from dmu_search.engine.backend import BackendChoice
+from dmu_search.engine.passes import training_backend
 from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import ConfigError
 from dmu_search.export import Kept, keep_best, provenance
 from dmu_search.folders import check_writable, make_folder
-from dmu_search.records import RunStart
+from dmu_search.records import RunStart, first_tags
 from dmu_search.tasks import load_data
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import Stop, stop_on_signals
@@ -55,6 +56,8 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     studies = None if resume is None else _studies_to_resume(str(resume), given)
     settings = studies_of(given) if studies is None else [study.settings for study in studies]
     data = _load_all(settings)
+    if studies is not None:
+        _check_unchanged(studies, data)
     console = open_console()
     for warning in {one.warning for one in data.values() if one.warning}:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
@@ -84,6 +87,21 @@ def _load_all(settings: Sequence[StudySettings]) -> LoadedData:
     return loaded
 
 
+def _check_unchanged(studies: Sequence[Study], data: LoadedData) -> None:
+    """A study goes on with the data that it began with; the user's own files may have changed."""
+    faults = []
+    for study in studies:
+        own = data[study.settings.task, study.settings.data]
+        record = study.settings.output_dir / "records" / f"{study.name}.jsonl"
+        if first_tags(record).get("data.sha256", own.sha256) != own.sha256:
+            faults.append(
+                f"{study.name}: its data has changed since it began ({own.describe()}); bring the "
+                "old files back, or start a new study"
+            )
+    if faults:
+        raise ConfigError(*faults)
+
+
 def _search(
     console: Console,
     settings: Sequence[StudySettings],
@@ -104,7 +122,7 @@ def _search(
                 if stop.reason is None:
                     own = data[study.settings.task, study.settings.data]
                     study_pages.print_header(
-                        console, study, own, cluster, share, _backend(share), tracking
+                        console, study, own, cluster, share, _backend(study, share), tracking
                     )
                     failed |= not _run_one(command, study, own, share)
     study_pages.print_end(console, studies, tracking, stop.reason)
@@ -113,10 +131,11 @@ def _search(
     return SOME_FAILED if failed else DONE
 
 
-def _backend(share: TrialShare) -> BackendChoice:
+def _backend(study: Study, share: TrialShare) -> BackendChoice:
     """What the trials compute with; the native loop is built here, once, not by every worker."""
     on_gpu = bool(share.gpus) and torch.cuda.is_available()
-    return choose_backend(torch.device("cuda" if on_gpu else "cpu"), torch.float32)
+    device = torch.device("cuda" if on_gpu else "cpu")
+    return training_backend(TASKS[study.settings.task], device, torch.float32)
 
 
 def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> bool:
@@ -129,7 +148,8 @@ def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> 
         command.console,
         trials=settings.search.trials,
         max_epochs=settings.max_epochs,
-        metric=f"val_{TASKS[settings.task].objective}",
+        metric=study_pages.objective_name(settings),
+        direction=TASKS[settings.task].direction,
         published=published_in_words(settings, data),
     )
     try:
@@ -138,7 +158,7 @@ def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> 
             outcome = run_study(study, data, share=share, tracking=command.tracking, watcher=screen)
         kept = None
         if outcome.best is not None:
-            kept = _keep(command.tracking, study, data, outcome.best, _backend(share).name)
+            kept = _keep(command.tracking, study, data, outcome.best, _backend(study, share).name)
         recorder.tag(
             study.name,
             {"mlflow.note.content": study_pages.note(study, outcome, data, screen.trials)},
@@ -156,7 +176,15 @@ def _study_run(study: Study, data: Data, share: TrialShare) -> RunStart:
     params |= {name: str(distribution) for name, distribution in settings.space.items()}
     params |= {
         f"search.{name}": getattr(settings.search, name)
-        for name in ("trials", "sampler", "scheduler", "seed", "reduction_factor", "warm_start")
+        for name in (
+            "trials",
+            "objective",
+            "sampler",
+            "scheduler",
+            "seed",
+            "reduction_factor",
+            "warm_start",
+        )
     }
     params["search.grace_epochs"] = settings.grace_epochs
     return RunStart(
@@ -185,6 +213,7 @@ def _keep(tracking: Tracking, study: Study, data: Data, best: BestTrial, backend
         data=data,
         metrics=best.summary,
         objective=best.objective,
+        search_objective=settings.search.objective,
         trial=best.number,
         warm_start=best.warm_start,
         run_id=best.run_id,

@@ -123,10 +123,22 @@ def _check(plain: Mapping[str, object], files: Mapping[str, str]) -> dict[str, S
     return settings
 
 
+def with_shared(path: Path) -> dict[Path, DictConfig]:
+    """A YAML file, and before it those of its folder that its ``defaults`` name, as in Hydra.
+
+    Raises:
+        ConfigError: one of them is missing, unreadable or holds no mapping.
+    """
+    tree = read_yaml(path)
+    shared = {path.with_name(f"{name}.yaml"): None for name in tree.pop("defaults", ())}
+    return {file: read_yaml(file) for file in shared} | {path: tree}
+
+
 def _origins(root: Path, task: str, model: str, names: Iterable[str]) -> dict[str, str]:
     """The file that decides each key: the model's, over the task's, over the common one."""
-    files = [root / "model" / f"{model}.yaml", root / "task" / f"{task}.yaml"]
-    trees = {file.relative_to(root): OmegaConf.load(file) for file in files}
+    files = [root / "task" / f"{task}.yaml", root / "model" / f"{model}.yaml"]
+    loaded = {path: tree for file in files for path, tree in with_shared(file).items()}
+    trees = {path.relative_to(root): tree for path, tree in reversed(loaded.items())}
     missing = object()
     return {
         name: f"{root.name}/"

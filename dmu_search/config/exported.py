@@ -1,6 +1,5 @@
 """Exported configurations: one file that says what to train, and where that came from."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from dmu_search.config.keys import KEYS, MODELS, TASKS, Key, Value, did_you_mean
 from dmu_search.config.settings import RunSettings
 from dmu_search.config.widths import resolve_widths
 from dmu_search.errors import ConfigError
-from dmu_search.folders import not_writable
+from dmu_search.folders import write_whole
 
 _IDENTITY = ("task", "model", "depth")
 
@@ -143,10 +142,4 @@ def write_run_file(path: Path, run: RunSettings, provenance: Mapping[str, object
     values = {name: as_yaml_value(value) for name, value in run.values().items()}
     config = {"task": run.task, "model": run.model, "depth": run.depth, **nest(values)}
     text = yaml_text({"config": config, "provenance": dict(provenance)})
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as fault:
-        raise not_writable(path, str(fault.strerror)) from None
+    write_whole(path, text.encode())

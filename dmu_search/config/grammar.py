@@ -85,9 +85,11 @@ def _parse_word(command: str, word: str) -> tuple[str, Setting | Alternatives]:
         )
     key = known[name]
     try:
+        # Paths are taken as they are: "=", "~" and blanks are not the grammar's.
         if key.kind == "path":
-            # Paths are taken as they are: "=", "~" and blanks are not the grammar's.
             return name, key.check(None if text == "null" else str(Path(text).expanduser()))
+        if key.kind == "corpus":
+            return name, key.check(text)
         return name, _setting(key, _parsed(word))
     except ValueError as fault:
         raise ValueError(f"{name}: {fault}") from None

@@ -6,15 +6,23 @@ Everything that has to know a key (parsing, checking, help, did-you-mean) reads 
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 Value = bool | int | float | str | None | tuple[int, ...]
 
 MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
 SYNTHETIC = ("adding", "tempord", "noiseseq")
-TASKS = (*SYNTHETIC, "polymusic")
-CORPORA = ("nottingham", "demo", "auto")
+TRANSLATION = ("spa2eng", "por2eng", "ger2eng")
+ON_FILES = ("polymusic", "natlang", *TRANSLATION)
+TASKS = (*SYNTHETIC, *ON_FILES)
+# Those whose objective is a loss.
+MINIMISED = (*SYNTHETIC, "polymusic", "natlang")
+CORPORA = ("nottingham", "nottingham-midi", "demo", "auto")
+STEPS = ("1/2", "1/4", "1/6", "1/8", "1/12", "1/16", "1/24", "1/32")
 NOISES = ("fresh", "fixed")
+CLIPPINGS = ("off", "norm")
 WIDTH_RULES = ("auto", "paper", "matched")
+OBJECTIVES = ("mean_over_replicas", "median_over_replicas", "worst_replica")
 
 PUBLISHED = ("paper", "released")
 SOURCES = (*PUBLISHED, "best")
@@ -33,7 +41,8 @@ class Key:
 
     Attributes:
         name: dotted name, as on the command line.
-        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``share`` or ``widths``.
+        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``file`` (a path made absolute),
+            ``share``, ``amount``, ``widths`` or ``corpus``.
         help: what it is, with its unit.
         commands: the commands that take it.
         searchable: whether it may be a distribution.
@@ -85,8 +94,10 @@ class Key:
             if self.optional:
                 return None
             raise ValueError(f"must be {self.rule()}, got null")
-        if self.kind == "widths":
-            return _check_widths(value)
+        if self.kind in _CHECKS:
+            return _CHECKS[self.kind][1](value)
+        if value is False and "off" in self.choices:
+            value = "off"  # what YAML makes of the bare word
         converted = _CONVERT[self.kind](value)
         if converted is None or not self._holds(converted):
             raise ValueError(f"must be {self.rule()}, got {value!r}{_meant(value, self.choices)}")
@@ -109,15 +120,17 @@ class Key:
         """The values it takes, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        if self.kind == "widths":
-            return _WIDTHS_RULE
+        if self.kind in _CHECKS:
+            return _CHECKS[self.kind][0]
         noun = {
             "int": "a whole number",
             "float": "a number",
             "bool": "true or false",
             "text": "text",
             "path": "a path",
+            "file": "a path",
             "share": "auto or a number",
+            "amount": "all or a whole number",
         }[self.kind]
         bounds = [
             f"{sign} {bound:g}"
@@ -140,6 +153,26 @@ def _check_widths(value: object) -> Value:
     if isinstance(value, Sequence) and value and all(_is_width(width) for width in value):
         return tuple(value)
     raise ValueError(f"must be {_WIDTHS_RULE}, got {value!r}")
+
+
+_CORPUS_RULE = (
+    f"one of {', '.join(CORPORA)}, or the path of a folder or archive of MIDI files, or of a .mat "
+    "file with rolls as in Nottingham.mat"
+)
+
+
+def _check_corpus(value: object) -> Value:
+    """A name as it is, a path made absolute: an exported file is used from other folders too."""
+    if value in CORPORA:
+        return str(value)
+    if isinstance(value, str) and value:
+        path = Path(value).expanduser()
+        if path.exists() or any(sign in value for sign in "/.~"):
+            return str(path.absolute())
+    raise ValueError(f"must be {_CORPUS_RULE}, got {value!r}{_meant(value, CORPORA)}")
+
+
+_CHECKS = {"widths": (_WIDTHS_RULE, _check_widths), "corpus": (_CORPUS_RULE, _check_corpus)}
 
 
 def _is_width(value: object) -> bool:
@@ -169,8 +202,20 @@ def _to_share(value: object) -> float | str | None:
     return "auto" if value == "auto" else _to_float(value)
 
 
+def _to_file(value: object) -> str | None:
+    # Exported with what was trained on it, it must hold in any working directory.
+    text = _to_text(value)
+    return None if text is None else str(Path(text).expanduser().absolute())
+
+
+def _to_amount(value: object) -> int | str | None:
+    return "all" if value == "all" else _to_int(value)
+
+
 _CONVERT = {
     "share": _to_share,
+    "amount": _to_amount,
+    "file": _to_file,
     "int": _to_int,
     "float": _to_float,
     "bool": _to_bool,
@@ -214,6 +259,27 @@ _TABLE = (
         SEARCHED,
         optional=True,
     ),
+    Key(
+        "records",
+        "path",
+        "folder of recorded runs, as JSON lines or compact; null: records/ in output_dir",
+        frozenset({"report"}),
+        optional=True,
+    ),
+    Key(
+        "compact",
+        "path",
+        "folder that gets the ended runs in compact form, beside those it has; null: none",
+        frozenset({"report"}),
+        optional=True,
+    ),
+    Key(
+        "report_dir",
+        "path",
+        "folder of the report; null: report/ in output_dir",
+        frozenset({"report"}),
+        optional=True,
+    ),
     Key("output_dir", "path", "folder of all results", EVERYWHERE),
     Key("network.widths", "widths", _WIDTHS_RULE),
     Key(
@@ -222,6 +288,14 @@ _TABLE = (
         "added to the biases that produce z_t at initialisation",
         searchable=True,
         models=("dmu",),
+    ),
+    Key(
+        "network.initialisation",
+        "text",
+        "of the recurrent block; released: xavier for DMU, pytorch (as torch.nn.Linear) for RHN",
+        searchable=True,
+        choices=("released", "xavier", "pytorch"),
+        models=("dmu", "rhn"),
     ),
     Key("training.learning_rate", "float", "of Adam", searchable=True, above=0),
     Key("training.weight_decay", "float", "coupled L2 of Adam", searchable=True, minimum=0),
@@ -233,7 +307,13 @@ _TABLE = (
         above=0,
         maximum=1,
     ),
-    Key("training.batch_size", "int", "sequences per batch", searchable=True, minimum=1),
+    Key(
+        "training.batch_size",
+        "int",
+        "sequences per batch (natlang: parallel streams)",
+        searchable=True,
+        minimum=1,
+    ),
     Key("training.max_epochs", "int", "epochs of one training", minimum=1),
     Key(
         "training.block_learning_rate_rule",
@@ -260,21 +340,54 @@ _TABLE = (
         models=("dmu",),
     ),
     Key(
+        "training.gradient_clipping",
+        "text",
+        "off, or norm: a replica's gradient, all weights together, is scaled down to a norm",
+        searchable=True,
+        choices=CLIPPINGS,
+    ),
+    Key(
+        "training.gradient_clip_norm",
+        "float",
+        "the largest norm of the gradient of a replica, with training.gradient_clipping=norm",
+        searchable=True,
+        above=0,
+        only_if=("training.gradient_clipping", "norm"),
+    ),
+    Key(
+        "training.teacher_forcing_ratio",
+        "float",
+        "probability that the decoder reads the right words of a batch in training, not its own",
+        searchable=True,
+        minimum=0,
+        maximum=1,
+        tasks=TRANSLATION,
+    ),
+    Key(
         "training.stop_below",
         "float",
         "validation objective below which training is finished; null: none",
         optional=True,
         above=0,
+        tasks=MINIMISED,
     ),
     Key(
         "training.stop_patience",
         "int",
         "epochs in a row below training.stop_below that it takes",
         minimum=1,
+        tasks=MINIMISED,
     ),
     Key("training.replicas", "int", "independently seeded copies trained together", minimum=1),
     Key("training.seed", "int", "seed of replica 0; replica i has seed + i", minimum=0),
     Key("search.trials", "int", "trials of a study, warm starts included", SEARCHED, minimum=1),
+    Key(
+        "search.objective",
+        "text",
+        "what a trial is judged by: the best validation results of its training.replicas as one",
+        SEARCHED,
+        choices=OBJECTIVES,
+    ),
     Key(
         "search.sampler",
         "text",
@@ -393,7 +506,7 @@ _TABLE = (
         "cache of data files; null: the user's cache",
         DATA,
         optional=True,
-        tasks=("polymusic",),
+        tasks=ON_FILES,
     ),
     Key(
         "data.mirror",
@@ -401,23 +514,51 @@ _TABLE = (
         "folder that already has the files; null: $DMU_SEARCH_DATA_MIRROR",
         DATA,
         optional=True,
-        tasks=("polymusic",),
+        tasks=ON_FILES,
     ),
     Key(
         "data.corpus",
-        "text",
+        "corpus",
         "which music: auto falls back to demo",
         DATA,
-        choices=CORPORA,
+        tasks=("polymusic",),
+    ),
+    Key(
+        "data.step",
+        "text",
+        "note value of a time step, for corpora read from MIDI files only",
+        DATA,
+        choices=STEPS,
+        tasks=("polymusic",),
+    ),
+    Key(
+        "data.transpose",
+        "bool",
+        "whether tunes are moved to C major or A minor, for corpora read from MIDI files only",
+        DATA,
         tasks=("polymusic",),
     ),
     Key(
         "data.limit",
         "int",
-        "first sequences of each split only; null: all",
+        "first so many sequences (natlang: lines) of each split only; null: all",
         optional=True,
         minimum=1,
-        tasks=("polymusic",),
+        tasks=ON_FILES,
+    ),
+    Key(
+        "data.pairs",
+        "amount",
+        "first sentence pairs of the file only, before they are split; vocabularies are the file's",
+        minimum=7,
+        tasks=TRANSLATION,
+    ),
+    Key(
+        "data.pairs_file",
+        "file",
+        "your own file of sentence pairs, as of manythings.org/anki; null: that of the task",
+        optional=True,
+        tasks=TRANSLATION,
     ),
     Key(
         "data.length",

@@ -20,9 +20,13 @@ class DataSettings:
     root: Path | None = None
     mirror: Path | None = None
     limit: int | None = None
+    step: str = "1/8"
+    transpose: bool = False
     length: int = 100
     batches_per_epoch: int = 200
     noise: str = "fresh"
+    pairs: int | str = "all"
+    pairs_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class SearchSettings:
     """How a study searches; see the keys ``search.*``."""
 
     trials: int
+    objective: str
     sampler: str
     startup_trials: int
     scheduler: str

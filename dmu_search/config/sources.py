@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from dmu_search.config.compose import compose_study
@@ -63,11 +64,7 @@ def sourced(
         ConfigError: a file of the best settings is damaged.
     """
     own_given = {k: v for k, v in (given or {}).items() if KEYS[k].exists_for(task, model)}
-    defaults = {
-        name: value
-        for name, value in compose_study(task, model, {}).settings.items()
-        if not isinstance(value, Interval | Choice)
-    }
+    defaults = _defaults(task, model)
     record = published(task)
     shared: dict[str, Value] = {
         "training.max_epochs": record.epochs,
@@ -88,6 +85,12 @@ def sourced(
     shared["training.seed"] = file.used_seeds.stop
     run = file.run({**shared, **own_given}, defaults)
     return Sourced(source, run, file.used_seeds, path)
+
+
+@cache
+def _defaults(task: str, model: str) -> Mapping[str, Value]:
+    composed = compose_study(task, model, {}).settings
+    return {k: value for k, value in composed.items() if not isinstance(value, Interval | Choice)}
 
 
 def best_file(task: str, model: str, depth: int, output_dir: Path) -> tuple[Path, RunFile] | None:

@@ -79,6 +79,11 @@ class StudySettings:
         return build(DataSettings, "data", self.fixed)
 
     @property
+    def replicas(self) -> int:
+        """Seeds that a trial trains side by side."""
+        return cast(int, self.fixed["training.replicas"])
+
+    @property
     def max_epochs(self) -> int:
         """Epochs of a trial that is not stopped early."""
         return cast(int, self.fixed["training.max_epochs"])

@@ -3,7 +3,7 @@
 from dmu_search.config.keys import Value
 from dmu_search.config.published import published
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.tasks import NETWORKS
 from dmu_search.engine.widths import matched_width
 from dmu_search.errors import ConfigError
 
@@ -43,7 +43,7 @@ def resolve_widths(task: str, model: str, depth: int, rule: Value) -> tuple[tupl
 
 def weight_count(task: str, model: str, widths: tuple[int, ...]) -> int:
     """Trainable numbers of one replica of the network."""
-    return TASKS[task].network(NetworkSettings(model, widths)).weight_count
+    return NETWORKS[task](NetworkSettings(model, widths)).weight_count
 
 
 def _own_widths(model: str, depth: int, widths: tuple[int, ...]) -> tuple[int, ...]:
@@ -61,7 +61,7 @@ def _own_widths(model: str, depth: int, widths: tuple[int, ...]) -> tuple[int, .
 
 
 def _matched(task: str, model: str, depth: int) -> tuple[tuple[int, ...], str]:
-    network_of = TASKS[task].network
+    network_of = NETWORKS[task]
     reference = published(task).matched_to
     target = weight_count(task, reference.model, reference.at(depth))
     matched = matched_width(network_of, model=model, depth=depth, target=target)

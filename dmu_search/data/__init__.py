@@ -11,6 +11,8 @@ from dmu_search.data.files import (
     locate,
 )
 from dmu_search.data.generated import GeneratedData
+from dmu_search.data.pairs import PairCorpus, load_pairs
+from dmu_search.data.treebank import Treebank, load_treebank
 
 __all__ = [
     "CORPORA",
@@ -22,11 +24,15 @@ __all__ = [
     "FileStatus",
     "GeneratedData",
     "MissingFileError",
+    "PairCorpus",
+    "Treebank",
     "file_status",
+    "load_pairs",
     "load_piano_rolls",
+    "load_treebank",
     "locate",
 ]
 
 # What a task is trained on. All have a name, a sha256 of their content, a warning or None,
 # sequences per split, steps per epoch, and a line that describes them.
-Data = Corpus | GeneratedData
+Data = Corpus | GeneratedData | PairCorpus | Treebank

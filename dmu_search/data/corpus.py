@@ -1,15 +1,19 @@
-"""The corpora of the PolyMusic task, by name."""
+"""The corpora of the PolyMusic task: by name, or the user's own by path."""
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dmu_search.data.demo import ensure_demo, read_demo
 from dmu_search.data.files import DATA_FILES, DataStore, MissingFileError, locate
+from dmu_search.data.midi import EIGHTHS, Reading
+from dmu_search.data.midi_corpus import MidiReport, load_midi_tunes, split_tunes
+from dmu_search.data.midi_files import ARCHIVE_SUFFIXES
 from dmu_search.data.piano_rolls import read_piano_rolls
-from dmu_search.engine.tasks.polymusic import SPLITS, PianoRolls
-from dmu_search.errors import ConfigError
+from dmu_search.engine.tasks.polymusic import SPLITS, PianoRolls, check_rolls
+from dmu_search.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +22,12 @@ class Corpus:
 
     Args:
         rolls: the three splits, after any limit.
-        name: ``nottingham`` or ``demo``, never ``auto``.
+        name: ``nottingham``, ``nottingham-midi`` or ``demo``, never ``auto``; for the user's own,
+            the name of the file, or of the folder and that it is one.
         sha256: of the notes and the split, see ``content_sha256``.
         source: file or folder that they were read from.
         warning: one sentence that the user must see, or None.
+        midi: how MIDI files were read, and what came of each; None where rolls were read.
     """
 
     rolls: PianoRolls
@@ -29,6 +35,7 @@ class Corpus:
     sha256: str
     source: Path
     warning: str | None = None
+    midi: MidiReport | None = None
 
     @property
     def task_data(self) -> PianoRolls:
@@ -56,38 +63,48 @@ class Corpus:
         return notes / sum(self.steps.values())
 
     def describe(self) -> str:
-        """One line: name, sizes of train / valid / test, density and source."""
+        """One line: name, sizes of train / valid / test, density, reading and source."""
         sequences = " / ".join(f"{count:,}" for count in self.sequences.values())
         steps = " / ".join(f"{count:,}" for count in self.steps.values())
         return (
             f"{self.name}: {sequences} sequences, {steps} steps, "
-            f"{self.mean_notes_per_step:.2f} notes per step, from {self.source}"
+            f"{self.mean_notes_per_step:.2f} notes per step, "
+            + (f"{self.midi.describe()}, " if self.midi is not None else "")
+            + f"from {self.source}"
         )
 
 
-def load_piano_rolls(corpus: str, store: DataStore, limit: int | None = None) -> Corpus:
+def load_piano_rolls(
+    corpus: str, store: DataStore, limit: int | None = None, reading: Reading = EIGHTHS
+) -> Corpus:
     """Load a corpus of piano rolls.
 
     Args:
-        corpus: ``nottingham``; ``demo``, which needs no file; or ``auto``, which is Nottingham and,
-            where that file is missing and cannot be fetched, the demo with a warning. An altered
-            file is an error even then.
-        store: folders to look in.
+        corpus: ``nottingham``; ``nottingham-midi``, the MIDI files of the same tunes in another
+            edition; ``demo``, which needs no file; ``auto``, which is Nottingham and, where that
+            file is missing and cannot be fetched, the demo with a warning (an altered file is an
+            error even then); or the path of a folder or archive of MIDI files, or of a ``.mat``
+            file in Nottingham's layout.
+        store: folders to look in; its cache keeps what was read from MIDI files.
         limit: keep the first so many sequences of every split; None keeps all.
+        reading: how MIDI files are read. The other corpora are as they are, so that asking for
+            another step, or to transpose them, is an error.
 
     Raises:
-        ConfigError: unknown corpus, or a limit below 1; both together.
-        DataError: the file is missing, truncated, altered or unreadable, or the cache folder cannot
-            be written.
+        ConfigError: unknown corpus or a limit below 1, both together; a reading of rolls.
+        DataError: the file is missing, truncated, altered or unreadable, fewer than three MIDI
+            files are usable, or the cache folder cannot be written.
     """
     faults = []
-    if corpus not in CORPORA:
-        faults.append(f"data.corpus: must be one of {', '.join(CORPORA)}, got {corpus!r}")
+    try:
+        load = _loader_of(corpus)
+    except ValueError as fault:
+        faults.append(f"data.corpus: {fault}")
     if limit is not None and limit < 1:
         faults.append(f"data.limit: must be >= 1, got {limit}; use null for all sequences")
     if faults:
         raise ConfigError(*faults)
-    return CORPORA[corpus](store, limit)
+    return load(_Request(store, limit, reading))
 
 
 def content_sha256(rolls: PianoRolls) -> str:
@@ -105,39 +122,99 @@ def content_sha256(rolls: PianoRolls) -> str:
     return digest.hexdigest()
 
 
-def _load_nottingham(store: DataStore, limit: int | None) -> Corpus:
-    path = locate(DATA_FILES["nottingham"], store)
-    return _build("nottingham", read_piano_rolls(path), source=path, limit=limit)
+@dataclass(frozen=True)
+class _Request:
+    """What is asked of a corpus, whichever it is; see `load_piano_rolls`."""
+
+    store: DataStore
+    limit: int | None
+    reading: Reading
 
 
-def _load_demo(store: DataStore, limit: int | None, warning: str | None = None) -> Corpus:
-    folder = ensure_demo(store)
-    return _build("demo", read_demo(folder), source=folder, limit=limit, warning=warning)
+_Loader = Callable[[_Request], Corpus]
 
 
-def _load_auto(store: DataStore, limit: int | None) -> Corpus:
+def _loader_of(corpus: str) -> _Loader:
+    if corpus in CORPORA:
+        return CORPORA[corpus]
+    source = Path(corpus)
+    if source.is_dir():
+        return partial(_load_midi, f"{source.name} (folder)", source)
+    if source.is_file() and source.name.lower().endswith(ARCHIVE_SUFFIXES):
+        return partial(_load_midi, source.name, source)
+    if source.is_file() and source.suffix.lower() == ".mat":
+        return partial(_load_rolls, source.name, source)
+    raise ValueError(
+        f"must be one of {', '.join(CORPORA)}, or the path of a folder or archive of MIDI files "
+        f"({', '.join(ARCHIVE_SUFFIXES)}), or of a .mat file, got {corpus!r}"
+        + ("" if source.exists() else ", where there is nothing")
+    )
+
+
+def _load_rolls(name: str, source: Path, request: _Request) -> Corpus:
+    return _build(name, read_piano_rolls(source), request, source=source)
+
+
+def _load_midi(name: str, source: Path, request: _Request) -> Corpus:
+    rolls, report = load_midi_tunes(source, request.reading, request.store.cache_folder)
+    warning = f"{source}: {report.skipped_in_short()}" if report.skipped else None
+    if len(rolls) < len(SPLITS):
+        raise DataError(
+            (warning or f"{source}: {report.files} MIDI files")
+            + f"; train, valid and test need a tune each, got {len(rolls)} in all; add more"
+        )
+    return _build(name, split_tunes(rolls), request, source=source, warning=warning, midi=report)
+
+
+def _load_nottingham(request: _Request) -> Corpus:
+    return _load_rolls("nottingham", locate(DATA_FILES["nottingham"], request.store), request)
+
+
+def _load_nottingham_midi(request: _Request) -> Corpus:
+    path = locate(DATA_FILES["nottingham-midi"], request.store)
+    return _load_midi("nottingham-midi", path, request)
+
+
+def _load_demo(request: _Request, warning: str | None = None) -> Corpus:
+    folder = ensure_demo(request.store)
+    return _build("demo", read_demo(folder), request, source=folder, warning=warning)
+
+
+def _load_auto(request: _Request) -> Corpus:
     try:
-        return _load_nottingham(store, limit)
+        return _load_nottingham(request)
     except MissingFileError as error:
         reason = error.reason
     name = DATA_FILES["nottingham"].name
     return _load_demo(
-        store,
-        limit,
+        request,
         f"data.corpus=auto: {name} is missing and could not be fetched ({reason}), so the demo "
         "corpus is used and results are not comparable with the paper",
     )
 
 
 def _build(
-    name: str, rolls: PianoRolls, *, source: Path, limit: int | None, warning: str | None = None
+    name: str,
+    rolls: PianoRolls,
+    request: _Request,
+    *,
+    source: Path,
+    warning: str | None = None,
+    midi: MidiReport | None = None,
 ) -> Corpus:
-    kept = PianoRolls(**{split: getattr(rolls, split)[:limit] for split in SPLITS})
-    return Corpus(kept, name, content_sha256(kept), source, warning)
+    if midi is None and request.reading != EIGHTHS:
+        raise ConfigError(
+            f"data.step, data.transpose: {name} is as it is, only tunes from MIDI files can be "
+            "read at another step or transposed; leave them out"
+        )
+    check_rolls(rolls)
+    kept = PianoRolls(**{split: getattr(rolls, split)[: request.limit] for split in SPLITS})
+    return Corpus(kept, name, content_sha256(kept), source, warning, midi)
 
 
-CORPORA: dict[str, Callable[[DataStore, int | None], Corpus]] = {
+CORPORA: dict[str, _Loader] = {
     "nottingham": _load_nottingham,
+    "nottingham-midi": _load_nottingham_midi,
     "demo": _load_demo,
     "auto": _load_auto,
 }

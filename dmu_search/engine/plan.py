@@ -80,7 +80,7 @@ def carry_out_plan(
         TrialError: all replicas of a training diverged.
     """
     recorder = Recorder(out / "records")
-    tasks: dict[tuple[str, str], Task[Any]] = {}
+    tasks: dict[tuple[str, str], Task[Any, Any]] = {}
     for run, name in read_plan(folder):
         record = recorder.folder / f"{run.name}.jsonl"
         if record.exists() and _is_finished(record):
@@ -131,7 +131,7 @@ def _is_finished(record: Path) -> bool:
     return any(event["event"] == "end" and event["status"] != "KILLED" for event in last)
 
 
-def _load_task(task: str, path: Path, device: str) -> Task[Any]:
+def _load_task(task: str, path: Path, device: str) -> Task[Any, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             data = TASKS[task].data_type.from_arrays(dict(arrays))
@@ -144,7 +144,7 @@ def _load_task(task: str, path: Path, device: str) -> Task[Any]:
 
 def _carry_out(
     run: PlannedRun,
-    task: Task[Any],
+    task: Task[Any, Any],
     out: Path,
     recorder: Recorder,
     on_epoch: Callable[[EpochResult], None],

@@ -1,7 +1,8 @@
 """Time-major packing of a batch of sequences, without rows for steps that do not exist."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,17 +18,69 @@ def take_rows(values: Tensor, index: Tensor) -> Tensor:
     """Pick rows of each replica: ``result[r, i] = values[r, index[r, i]]``.
 
     Args:
-        values: ``(replica, row, feature)``.
+        values: ``(replica, row, feature)``, or without features ``(replica, row)``.
         index: rows to take, ``(replica, taken)``.
 
     Returns:
-        ``(replica, taken, feature)``.
+        ``(replica, taken, feature)`` or ``(replica, taken)``.
     """
     replicas, available = values.shape[:2]
     first = torch.arange(replicas, device=index.device).unsqueeze(1) * available
     # Whole rows of a flat view: much faster than `gather`, which wants an index per element.
     flat = values.flatten(0, 1).index_select(0, (index + first).flatten())
-    return flat.reshape(*index.shape, -1)
+    return flat.reshape(*index.shape, *values.shape[2:])
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on ``device``; the queue of a GPU goes on meanwhile.
+
+    From ordinary memory the copy would wait until the GPU has done all that it was given before.
+    """
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+def placed(values: NDArray[Any], device: torch.device) -> Tensor:
+    """An array as a tensor on ``device``, as ``sent`` does it."""
+    # Rows are kept: one first used while evaluating, an inference tensor, would not do in training.
+    with torch.inference_mode(False):
+        return sent(torch.from_numpy(values), device)
+
+
+class Rows(Protocol):
+    """What network and loss ask of the packing of a batch."""
+
+    @property
+    def replicas(self) -> int:
+        """Size of the replica axis."""
+
+    @property
+    def batch(self) -> int:
+        """Sequences in each replica's batch."""
+
+    @property
+    def step_sizes(self) -> list[int]:
+        """Rows that each step of a loop over all replicas needs; they never grow."""
+
+    @property
+    def counts(self) -> Tensor:
+        """Real rows of each replica, ``(replica,)``."""
+
+    def sort(self, values: Tensor) -> Tensor:
+        """Bring ``(replica, batch, feature)`` from batch order into the order of rows of a step."""
+
+    def last(self, packed: Tensor) -> Tensor:
+        """Pick the row of each sequence's own last step, ``(replica, batch, feature)``."""
+
+    def to_steps(self, packed: Tensor) -> Tensor:
+        """Bring rows into the layout of the loop, ``step_sizes`` one after the other."""
+
+    def from_steps(self, steps: Tensor) -> Tensor:
+        """Inverse of ``to_steps`` on real rows."""
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over each replica's real rows: ``(replica, row)`` to ``(replica,)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +150,11 @@ class PackedRows:
         return counts
 
     @cached_property
+    def counts(self) -> Tensor:
+        """``row_counts`` as a tensor, ``(replica,)``."""
+        return placed(self.row_counts, self.device)
+
+    @cached_property
     def step_sizes(self) -> list[int]:
         """Rows that each step of a loop over all replicas needs: the maximum over replicas."""
         sizes: list[int] = self.active_rows.max(axis=0).tolist()
@@ -125,29 +183,29 @@ class PackedRows:
     @cached_property
     def valid(self) -> Tensor:
         """True for real rows, False for padding, ``(replica, row)``."""
-        return torch.from_numpy(self._valid).to(self.device)
+        return placed(self._valid, self.device)
 
     @cached_property
     def time(self) -> Tensor:
         """Time of each row, ``(replica, row)``."""
-        return torch.from_numpy(self._time_and_position[0]).to(self.device)
+        return placed(self._time_and_position[0], self.device)
 
     @cached_property
     def sequence(self) -> Tensor:
         """Index in the original batch of the sequence of each row, ``(replica, row)``."""
         sequence = np.take_along_axis(self.order, self._time_and_position[1], axis=1)
-        return torch.from_numpy(sequence).to(self.device)
+        return placed(sequence, self.device)
 
     @cached_property
     def _sorted_order(self) -> Tensor:
-        return torch.from_numpy(self.order).to(self.device)
+        return placed(self.order, self.device)
 
     @cached_property
     def _last_row(self) -> Tensor:
         """Packed row of the last step of each sequence, in batch order, ``(replica, batch)``."""
         rank = np.argsort(self.order, axis=1, kind="stable")
         last = np.take_along_axis(self.offsets, self.lengths - 1, axis=1) + rank
-        return torch.from_numpy(last).to(self.device)
+        return placed(last, self.device)
 
     @cached_property
     def _step_to_packed(self) -> Tensor:
@@ -156,16 +214,16 @@ class PackedRows:
         time = np.repeat(np.arange(sizes.size), sizes)
         position = np.arange(time.size) - (sizes.cumsum() - sizes)[time]
         index = np.where(position < self.active_rows[:, time], self.offsets[:, time] + position, 0)
-        return torch.from_numpy(index).to(self.device)
+        return placed(index, self.device)
 
     @cached_property
     def _packed_to_step(self) -> Tensor:
         """Row of the step layout behind each packed row."""
         sizes = np.array(self.step_sizes)
         time, position = self._time_and_position
-        return torch.from_numpy((sizes.cumsum() - sizes)[time] + position).to(self.device)
+        return placed((sizes.cumsum() - sizes)[time] + position, self.device)
 
-    def gather_index(self, starts: Tensor) -> Tensor:
+    def gather_index(self, starts: Integers) -> Tensor:
         """Index of each packed row in a concatenation of all sequences of a data set.
 
         Args:
@@ -174,7 +232,7 @@ class PackedRows:
         Returns:
             ``(replica, row)``.
         """
-        return starts.gather(1, self.sequence) + self.time
+        return placed(starts, self.device).gather(1, self.sequence) + self.time
 
     def sort(self, values: Tensor) -> Tensor:
         """Bring ``(replica, batch, feature)`` from batch order into sorted order."""
@@ -205,10 +263,32 @@ class PackedRows:
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over each replica's real rows: ``(replica, row)`` to ``(replica,)``."""
-        counts = torch.from_numpy(self.row_counts).to(values)
-        return values.where(self.valid, 0.0).sum(dim=1) / counts
+        return values.where(self.valid, 0.0).sum(dim=1) / self.counts.to(values.dtype)
 
     def sum_by_sequence(self, values: Tensor) -> Tensor:
         """Sum over the steps of each sequence: ``(replica, row)`` to ``(replica, batch)``."""
         sums = values.new_zeros(self.lengths.shape)
         return sums.scatter_add(1, self.sequence, values.where(self.valid, 0.0))
+
+
+# A recorded step reads these tensors, so none may be dropped; there are a few shapes in a process.
+@cache
+def full_rows(replicas: int, batch: int, times: int, device: torch.device) -> PackedRows:
+    """The packing of sequences that are all equally long: step after step, in batch order."""
+    return PackedRows(np.full((replicas, batch), times, dtype=np.int64), device)
+
+
+def length_sorted_batches(lengths: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
+    """Split sequences into batches of similar lengths, so that few steps are needed in all.
+
+    Args:
+        lengths: of each sequence, ``(sequence,)``.
+        rows: steps that a batch may hold, exceeded by less than its last sequence.
+
+    Returns:
+        Indices of sequences, longest first.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    before = lengths[order].cumsum() - lengths[order]
+    cuts = np.flatnonzero(np.diff(before // rows)) + 1
+    return np.split(order, cuts)

@@ -14,11 +14,13 @@ from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import Task
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.errors import TrialError
-from dmu_search.folders import make_folder, not_writable
+from dmu_search.folders import claimed, not_writable
 from dmu_search.records import Recorder, RunStart
 
 WEIGHTS_FILE = "best_weights.pt"
 CHECKPOINT_FILE = "checkpoint.pt"
+# At most one second in so many goes into checkpoints.
+_SAVING_SHARE = 20.0
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,14 @@ class Trained:
 
 def carry_out(
     run: PlannedRun,
-    task: Task[Any],
+    task: Task[Any, Any],
     *,
     folder: Path,
     recorder: Recorder,
     on_epoch: Callable[[EpochResult], None],
+    evaluate: Callable[[Trainer], dict[str, tuple[float, ...]]] = Trainer.evaluate_best,
     finish: Callable[[Trainer, Trained], None] = lambda trainer, trained: None,
-    checkpoint_every_s: float = 60.0,
+    checkpoint_every_s: float = 10.0,
 ) -> Trained:
     """Train all replicas to the end and evaluate each at its best epoch.
 
@@ -81,37 +84,42 @@ def carry_out(
         folder: gets the weights of the best epochs, and the checkpoint while training goes on.
         recorder: keeps what comes out.
         on_epoch: told of every epoch.
+        evaluate: gives the results of the trained replicas.
         finish: called before the record is closed.
-        checkpoint_every_s: seconds between checkpoints.
+        checkpoint_every_s: seconds between checkpoints; more where saving one takes long.
 
     Raises:
         TrialError: all replicas diverged.
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written, or another process trains the run.
     """
-    make_folder(folder)
-    recorder.start(run.start)
-    status = "KILLED"
-    try:
-        trainer = Trainer(task, run.network, run.training)
-        _train(trainer, run.name, folder / CHECKPOINT_FILE, recorder, on_epoch, checkpoint_every_s)
-        state = trainer.standing
-        if all(state.diverged):
-            status = "FAILED"
-            recorder.summarise(run.name, _standing_metrics(state))
-            raise TrialError(
-                f"{run.name}: every replica diverged by epoch {state.epoch}; lower "
-                "training.learning_rate"
+    with claimed(folder):
+        recorder.start(run.start)
+        status = "KILLED"
+        try:
+            trainer = Trainer(task, run.network, run.training)
+            _train(
+                trainer, run.name, folder / CHECKPOINT_FILE, recorder, on_epoch, checkpoint_every_s
             )
-        trained = Trained(trainer.evaluate_best(), state.best_epoch, state.epoch, state.diverged)
-        recorder.summarise(run.name, summary_metrics(trained.metrics) | _standing_metrics(state))
-        _save(folder / WEIGHTS_FILE, trainer.best_state)
-        recorder.attach(run.name, folder / WEIGHTS_FILE)
-        finish(trainer, trained)
-        status = "FINISHED"
-    finally:
-        recorder.end(run.name, status)
-    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-    return trained
+            state = trainer.standing
+            if all(state.diverged):
+                status = "FAILED"
+                recorder.summarise(run.name, _standing_metrics(state))
+                raise TrialError(
+                    f"{run.name}: every replica diverged by epoch {state.epoch}; lower "
+                    "training.learning_rate"
+                )
+            trained = Trained(evaluate(trainer), state.best_epoch, state.epoch, state.diverged)
+            recorder.summarise(
+                run.name, summary_metrics(trained.metrics) | _standing_metrics(state)
+            )
+            _save(folder / WEIGHTS_FILE, trainer.best_state)
+            recorder.attach(run.name, folder / WEIGHTS_FILE)
+            finish(trainer, trained)
+            status = "FINISHED"
+        finally:
+            recorder.end(run.name, status)
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        return trained
 
 
 def _train(
@@ -124,15 +132,17 @@ def _train(
 ) -> None:
     if checkpoint.exists():
         trainer.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
-    saved_at = time.monotonic()
+    due_at = time.monotonic() + checkpoint_every_s
     while not trainer.finished:
         result = trainer.run_epoch()
         metrics = replica_metrics(result.metrics) | {"epoch_wall_time_s": result.wall_time_s}
         recorder.log(name, metrics, result.epoch)
         on_epoch(result)
-        if trainer.finished or time.monotonic() - saved_at > checkpoint_every_s:
+        began = time.monotonic()
+        if trainer.finished or began >= due_at:
             _save(checkpoint, trainer.state_dict())
-            saved_at = time.monotonic()
+            saved = time.monotonic()
+            due_at = saved + max(checkpoint_every_s, _SAVING_SHARE * (saved - began))
 
 
 def _standing_metrics(state: EpochResult) -> dict[str, float]:

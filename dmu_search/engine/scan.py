@@ -1,6 +1,6 @@
 """The recurrence behind one contract, so that a faster backend can take a loop's place."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -13,9 +13,7 @@ from dmu_search.engine.native.recurrence import (
     program_of,
     takes_inputs,
 )
-from dmu_search.engine.rows import PackedRows
-
-Scan = Callable[[Cell, Mapping[str, Tensor], Tensor, State, PackedRows], tuple[Tensor, State]]
+from dmu_search.engine.rows import PackedRows, Rows
 
 
 def reference_scan(
@@ -23,7 +21,7 @@ def reference_scan(
     weights: Mapping[str, Tensor],
     x_projected: Tensor,
     initial_state: State,
-    rows: PackedRows,
+    rows: Rows,
 ) -> tuple[Tensor, State]:
     """Run a cell over packed sequences by a plain loop, on any device and in any precision.
 
@@ -56,21 +54,22 @@ def reference_scan(
     return components[0], tuple(rows.last(component) for component in components)
 
 
-BACKENDS: dict[str, Scan] = {"native": native_scan, "reference": reference_scan}
-
-
 def scan(
     cell: Cell,
     weights: Mapping[str, Tensor],
     x_projected: Tensor,
     initial_state: State,
-    rows: PackedRows,
+    rows: Rows,
 ) -> tuple[Tensor, State]:
-    """Run a cell over packed sequences by the backend in use; see ``reference_scan``."""
-    name = choose_backend(x_projected.device, x_projected.dtype).name
-    if name == "native" and program_of(cell) is None:
-        name = "reference"
-    return BACKENDS[name](cell, weights, x_projected, initial_state, rows)
+    """Run a cell over packed sequences by the backend in use; see ``reference_scan``.
+
+    CUDA graphs are recorded from the reference, so they need no loop of their own.
+    """
+    backend = choose_backend(x_projected.device, x_projected.dtype)
+    native = backend.name == "native" and program_of(cell) is not None
+    if native and isinstance(rows, PackedRows):
+        return native_scan(cell, weights, x_projected, initial_state, rows)
+    return reference_scan(cell, weights, x_projected, initial_state, rows)
 
 
 def recur(
@@ -78,7 +77,7 @@ def recur(
     weights: Mapping[str, Tensor],
     x: Tensor,
     initial_state: State,
-    rows: PackedRows,
+    rows: Rows,
 ) -> tuple[Tensor, State]:
     """Project packed inputs and run a cell over them: in one loop where that is faster.
 
@@ -94,7 +93,7 @@ def recur(
     """
     state = initial_state[0]
     native = choose_backend(state.device, state.dtype).name == "native"
-    if native and takes_inputs(cell, x, rows, state.dtype):
+    if native and isinstance(rows, PackedRows) and takes_inputs(cell, x, rows, state.dtype):
         return native_recur(cell, weights, x, initial_state, rows)
     project = cell.project if x.is_floating_point() else cell.project_symbols
     return scan(cell, weights, project(weights, x), initial_state, rows)

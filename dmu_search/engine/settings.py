@@ -12,11 +12,14 @@ class NetworkSettings:
         widths: one per layer. DMU: the dense layers, the last being the memory; RHN: the one
             width, repeated for each layer of the recurrence; LSTM, GRU, RNN: the stacked layers.
         z_bias: added to the biases that produce ``z_t`` at initialisation (DMU only).
+        initialisation: ``xavier``, ``pytorch`` (that of ``torch.nn.Linear``), or ``released``: what
+            the authors' code does, which is xavier for DMU and pytorch for RHN. Others ignore it.
     """
 
     model: str
     widths: tuple[int, ...]
     z_bias: float = 0.0
+    initialisation: str = "released"
 
     @property
     def depth(self) -> int:
@@ -39,6 +42,11 @@ class TrainingSettings:
             ``ratio`` multiplies it by ``block_learning_rate_ratio``. Other models ignore it.
         block_learning_rate_ratio: the factor of the rule ``ratio``.
         scale_block_weight_decay: whether the block's weight decay is scaled like its learning rate.
+        gradient_clipping: ``norm`` scales the gradient of each replica, all its weights together,
+            down to ``gradient_clip_norm`` where its Euclidean norm is larger; ``off`` leaves it.
+        gradient_clip_norm: that norm.
+        teacher_forcing_ratio: translation only: probability, for each replica and batch, that the
+            decoder reads the right words and not its own.
         replicas: independently seeded copies trained as one program.
         seed: of replica 0; replica i has ``seed + i``.
         stop_below: a replica is done once its validation objective (one to be minimised) has been
@@ -54,6 +62,9 @@ class TrainingSettings:
     block_learning_rate_rule: str = "paper"
     block_learning_rate_ratio: float = 1.0
     scale_block_weight_decay: bool = True
+    gradient_clipping: str = "off"
+    gradient_clip_norm: float = 1.0
+    teacher_forcing_ratio: float = 1.0
     replicas: int = 1
     seed: int = 0
     stop_below: float | None = None

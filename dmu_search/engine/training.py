@@ -10,11 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dmu_search.engine.cells import State
+from dmu_search.engine.backend import BackendChoice
 from dmu_search.engine.network import Weights
-from dmu_search.engine.optimiser import adam, decay_learning_rates
+from dmu_search.engine.optimiser import (
+    GRADIENT_CLIPPINGS,
+    adam,
+    decay_learning_rates,
+    restore,
+)
+from dmu_search.engine.passes import (
+    BucketedPass,
+    Pass,
+    PlainPass,
+    Runner,
+    default_runner,
+    training_backend,
+)
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import BatchLoss, Task
+from dmu_search.engine.step import TrainingStep
+from dmu_search.engine.tasks.base import Task
 from dmu_search.errors import ConfigError, TrialError
 
 # Metrics are named after the split, as `val_nll_nats`.
@@ -60,6 +74,8 @@ class Trainer:
         task: data, loss and metrics.
         network: what to train.
         training: how to.
+        runner: how to repeat steps in the buckets of a task that has them; None leaves the choice
+            to the backend in use.
 
     Raises:
         ConfigError: if a setting names something that does not exist, or the task has no objective
@@ -67,9 +83,15 @@ class Trainer:
     """
 
     def __init__(
-        self, task: Task[Any], network: NetworkSettings, training: TrainingSettings
+        self,
+        task: Task[Any, Any],
+        network: NetworkSettings,
+        training: TrainingSettings,
+        *,
+        runner: Runner | None = None,
     ) -> None:
         _check_stop_rule(task, training)
+        _check_clipping(training)
         self.task = task
         self.network = task.network(network)
         self.training = training
@@ -82,7 +104,11 @@ class Trainer:
         self.weights: Weights = {
             name: weight.to(task.device).requires_grad_() for name, weight in drawn.items()
         }
-        self._optimiser = adam(self.weights, self.network, training)
+        self._runner = runner or default_runner(task)
+        self._optimiser = adam(
+            self.weights, self.network, training, recordable=self._runner is not None
+        )
+        self._pass = self._make_pass()
         self._best_weights = {
             name: weight.detach().clone() for name, weight in self.weights.items()
         }
@@ -109,9 +135,26 @@ class Trainer:
         return self._result(wall_time_s=0.0)
 
     @property
+    def backend(self) -> BackendChoice:
+        """What the training runs on, and why."""
+        if self.problem is not None:
+            return BackendChoice("reference", self.problem)
+        return training_backend(type(self.task), self.task.device, self.task.dtype)
+
+    @property
+    def problem(self) -> str | None:
+        """Why training does not run on the chosen backend, in a sentence; None if it does."""
+        return self._pass.problem
+
+    @property
     def best_state(self) -> Weights:
         """Weights of each replica's best epoch (its first ones if it has none), on the CPU."""
         return {name: weight.cpu().clone() for name, weight in self._best_weights.items()}
+
+    @property
+    def best_weights(self) -> Weights:
+        """Weights of each replica's best epoch, where they are trained; for reading only."""
+        return self._best_weights
 
     @property
     def _best_name(self) -> str:
@@ -129,7 +172,7 @@ class Trainer:
                 "raise training.max_epochs to go on"
             )
         started = time.perf_counter()
-        train_loss = self._train()
+        train_loss = self._pass(self._generators)
         validation = self._evaluate(self.weights, "valid")
         self.epoch += 1
         objective = validation[f"{PREFIXES['valid']}_{self.task.objective}"]
@@ -148,13 +191,16 @@ class Trainer:
     def seconds_per_epoch(self, budget_s: float) -> float:
         """About how long an epoch of training takes, from as many batches as the budget allows.
 
-        The trainer is of no use afterwards.
+        Batch by batch as they come; recorded steps are faster. The trainer is of no use afterwards.
         """
+        step = TrainingStep.of(
+            self.task, self.network, self.weights, self._optimiser, self.training
+        )
         durations: list[float] = []
         carry = None
-        for batch in self.task.train_batches(self._generators, self.training.batch_size):
+        for batch in self.task.train_batches(self._generators, self.training):
             began = time.perf_counter()
-            carry = self._learn(batch, carry).carry
+            carry = step(batch, carry)
             durations.append(time.perf_counter() - began)
             if sum(durations) > budget_s:
                 break
@@ -163,26 +209,11 @@ class Trainer:
         per_batch = sum(later) / len(later)
         return per_batch * self.task.batches_per_epoch(self.training.batch_size)
 
-    def _train(self) -> Tensor:
-        """One pass over the training split; returns the mean loss on the way, ``(replica,)``."""
-        total = torch.zeros(self.training.replicas, dtype=torch.float64, device=self.task.device)
-        terms = torch.zeros_like(total)
-        carry = None
-        for batch in self.task.train_batches(self._generators, self.training.batch_size):
-            loss = self._learn(batch, carry)
-            total += loss.mean.detach() * loss.terms
-            terms += loss.terms
-            carry = loss.carry
-        return (total / terms).cpu()
-
-    def _learn(self, batch: Any, carry: tuple[State, ...] | None) -> BatchLoss:
-        """One step of the optimiser; returns the loss before it."""
-        self._optimiser.zero_grad()
-        loss = self.task.loss(self.network, self.weights, batch=batch, carry=carry)
-        # The sum gives every replica the gradient of its own mean.
-        torch.autograd.backward(loss.mean.sum())
-        self._optimiser.step()
-        return loss
+    def _make_pass(self) -> Pass:
+        step = TrainingStep.of(
+            self.task, self.network, self.weights, self._optimiser, self.training
+        )
+        return PlainPass(step) if self._runner is None else BucketedPass(step, self._runner)
 
     def _evaluate(self, weights: Mapping[str, Tensor], split: str) -> dict[str, Tensor]:
         with torch.inference_mode():
@@ -295,7 +326,8 @@ class Trainer:
         for name, weight in self.weights.items():
             weight.detach().copy_(state["weights"][name])
             self._best_weights[name].copy_(state["best_weights"][name])
-        self._optimiser.load_state_dict(state["optimiser"])
+        restore(self._optimiser, state["optimiser"])
+        self._pass = self._make_pass()
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.set_state(saved.cpu())
         self.epoch = state["epoch"]
@@ -317,9 +349,17 @@ class Trainer:
             )
 
 
-def _check_stop_rule(task: Task[Any], training: TrainingSettings) -> None:
+def _check_stop_rule(task: Task[Any, Any], training: TrainingSettings) -> None:
     if training.stop_below is not None and task.direction != "minimize":
         raise ConfigError(
             f"training.stop_below: {task.objective} is to be large, so falling below "
             f"{training.stop_below:g} is no success; use null"
+        )
+
+
+def _check_clipping(training: TrainingSettings) -> None:
+    if training.gradient_clipping not in GRADIENT_CLIPPINGS:
+        raise ConfigError(
+            f"training.gradient_clipping: must be one of {', '.join(GRADIENT_CLIPPINGS)}, "
+            f"got {training.gradient_clipping!r}"
         )

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from dmu_search.engine.network import Network
+from dmu_search.engine.network import Architecture
 from dmu_search.engine.settings import NetworkSettings
 
-NetworkOf = Callable[[NetworkSettings], Network]
+NetworkOf = Callable[[NetworkSettings], Architecture]
 
 
 def matched_width(network_of: NetworkOf, *, model: str, depth: int, target: int) -> int:

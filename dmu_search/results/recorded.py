@@ -2,9 +2,11 @@
 
 import ast
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.settings import RunSettings
@@ -50,7 +52,8 @@ class Replica:
         seed: its own.
         best_epoch: epoch of its best validation objective, 0 if it had none.
         metrics: of all splits at that epoch, as ``test_nll_nats``; empty until the run finished.
-        curve: validation objective after each epoch; nan once it diverged.
+        curve: validation objective after each epoch, in single precision as it was computed; nan
+            once it diverged.
     """
 
     seed: int
@@ -58,9 +61,14 @@ class Replica:
     metrics: Mapping[str, float]
     curve: tuple[float, ...]
 
+    @property
+    def diverged(self) -> bool:
+        """Whether training broke down at some epoch."""
+        return any(math.isnan(value) for value in self.curve)
+
 
 def read_runs(folder: Path) -> tuple[RecordedRun, ...]:
-    """All recorded trainings below ``folder`` (``*.jsonl``), by run id; trials of searches not.
+    """All recorded trainings in ``folder`` (``*.jsonl``), by run id; trials of searches not.
 
     A record whose settings this version does not know is left out.
 
@@ -69,6 +77,28 @@ def read_runs(folder: Path) -> tuple[RecordedRun, ...]:
     """
     runs = (_read(path) for path in sorted(folder.glob("*.jsonl")))
     return tuple(run for run in runs if run is not None)
+
+
+def cut_off(runs: Iterable[RecordedRun], run: RunSettings, data_sha256: str) -> RecordedRun | None:
+    """The training of exactly ``run``, its seeds and epochs included, that was never finished.
+
+    Args:
+        runs: that are recorded.
+        run: the settings.
+        data_sha256: of what it trains on.
+
+    Returns:
+        The one that got furthest; None if there is none.
+    """
+    identity = (run.task, run.model, run.depth, run.values())
+    same = [
+        each
+        for each in runs
+        if not each.ended
+        and each.data_sha256 == data_sha256
+        and (each.run.task, each.run.model, each.run.depth, each.run.values()) == identity
+    ]
+    return max(same, key=lambda each: each.epochs, default=None)
 
 
 def _read(path: Path) -> RecordedRun | None:
@@ -112,7 +142,7 @@ def _replica(
     summary: Mapping[str, float],
 ) -> Replica:
     suffix = "" if run.training.replicas == 1 else f"/replica_{index}"
-    curve = tuple(float(event["values"][f"{objective}{suffix}"]) for event in epochs)
+    curve = (event["values"][f"{objective}{suffix}"] for event in epochs)
     splits = ("train_", "best_val_", "test_")
     metrics = {
         name.removesuffix(suffix).removeprefix("best_"): value
@@ -124,7 +154,7 @@ def _replica(
         seed=run.training.seed + index,
         best_epoch=0 if math.isnan(best_epoch) else int(best_epoch),
         metrics=metrics,
-        curve=curve,
+        curve=tuple(float(np.float32(value)) for value in curve),
     )
 
 

@@ -6,6 +6,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from dmu_search.engine.tasks import Direction
 from dmu_search.study.search_study import SearchStudy
 
 
@@ -15,13 +16,14 @@ class JournalMirror:
     Args:
         path: the journal file, created where it is missing.
         study_name: under which Optuna shows the study.
+        direction: whether the objective is to be small or large.
     """
 
-    def __init__(self, path: Path, study_name: str) -> None:
+    def __init__(self, path: Path, study_name: str, direction: Direction) -> None:
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
             study_name=study_name,
-            direction="minimize",
+            direction=direction,
             load_if_exists=True,
         )
         self._written = {t.user_attrs["trial_id"] for t in self._study.get_trials(deepcopy=False)}

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dmu_search.config.distributions import Choice, Distribution
 from dmu_search.config.keys import KEYS, Value
+from dmu_search.engine.tasks import Direction, rank
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # `multivariate` and `group` are experimental by name for years; the pinned versions are tested.
@@ -79,6 +80,7 @@ class SearchStudy:
         sampler: a key of ``SAMPLERS``.
         seed: of the sampler.
         startup_trials: random trials before the sampler learns from results.
+        direction: whether the objective is to be small or large.
         warm_starts: the first proposals.
     """
 
@@ -89,12 +91,14 @@ class SearchStudy:
         sampler: str,
         seed: int,
         startup_trials: int,
+        direction: Direction = "minimize",
         warm_starts: Sequence[WarmStart] = (),
     ) -> None:
         self._space = {name: _optuna_distribution(space[name]) for name in _in_order(space)}
         self._study = optuna.create_study(
-            direction="minimize", sampler=SAMPLERS[sampler](seed, startup_trials)
+            direction=direction, sampler=SAMPLERS[sampler](seed, startup_trials)
         )
+        self.direction: Direction = direction
         self._trials: dict[str, optuna.Trial] = {}
         for point in warm_starts:
             values = {name: _to_optuna(value) for name, value in point.values.items()}
@@ -142,9 +146,9 @@ class SearchStudy:
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The trial with the lowest objective among those that used their whole budget."""
+        """The trial with the best objective among those that used their whole budget."""
         complete = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
-        return min(complete, key=_value, default=None)
+        return min(complete, key=lambda trial: rank(_value(trial), self.direction), default=None)
 
     @property
     def running(self) -> int:

@@ -114,6 +114,8 @@ class StudyCallback(tune.Callback):
         if result["summary"]:
             self._recorder.summarise(run_id, result["summary"])
             self._searcher.study.annotate(trial.trial_id, {"summary": result["summary"]})
+        if result["problem"]:
+            self._recorder.tag(run_id, {"problem": result["problem"]})
         self._watcher.update(_view(trial, "running", result))
 
     def on_trial_complete(
@@ -165,6 +167,7 @@ def _view(
         warm_start=trial.config["warm_start"],
         epoch_wall_time_s=result.get("metrics", {}).get("epoch_wall_time_s"),
         error=error,
+        problem=result.get("problem"),
     )
 
 

@@ -12,11 +12,12 @@ class TrialView:
         number: in the study, from 0.
         status: ``waiting``, ``running``, ``finished``, ``stopped early``, ``diverged``, ``failed``.
         epoch: epochs done.
-        objective: best validation loss so far; None before the first epoch.
+        objective: best validation result so far, all replicas as one; None before the first epoch.
         values: its searched settings.
         warm_start: source of a warm start, else None.
         epoch_wall_time_s: duration of its last epoch; None before the first.
         error: one sentence, for a failed trial.
+        problem: one sentence, for a trial that runs slower than it should.
     """
 
     number: int
@@ -27,6 +28,7 @@ class TrialView:
     warm_start: str | None
     epoch_wall_time_s: float | None = None
     error: str | None = None
+    problem: str | None = None
 
 
 class Watcher(Protocol):

@@ -7,7 +7,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from dmu_search.config.study import StudySettings
-from dmu_search.tune.searcher import OBJECTIVE
+from dmu_search.engine.tasks import TASKS, Direction, rank
+from dmu_search.tune.searcher import MODES, OBJECTIVE
 
 
 class ResumableASHA(ASHAScheduler):
@@ -17,12 +18,16 @@ class ResumableASHA(ASHAScheduler):
         max_epochs: of a trial that is not stopped.
         grace_epochs: first rung.
         reduction_factor: one trial in this many goes on from a rung.
+        direction: whether the objective is to be small or large.
     """
 
-    def __init__(self, *, max_epochs: int, grace_epochs: int, reduction_factor: int) -> None:
+    def __init__(
+        self, *, max_epochs: int, grace_epochs: int, reduction_factor: int, direction: Direction
+    ) -> None:
+        self._direction: Direction = direction
         super().__init__(
             metric=OBJECTIVE,
-            mode="min",
+            mode=MODES[direction],
             max_t=max_epochs,
             grace_period=grace_epochs,
             reduction_factor=reduction_factor,
@@ -41,7 +46,8 @@ class ResumableASHA(ASHAScheduler):
             for trial_id, values in history.items():
                 reached = [epoch for epoch in sorted(values) if epoch >= milestone]
                 if reached:
-                    recorded.setdefault(trial_id, -values[reached[0]])
+                    # Rungs hold numbers that are the larger the better they are.
+                    recorded.setdefault(trial_id, -rank(values[reached[0]], self._direction))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Stop the trial if it is among the weak ones of its rung, unless it is a warm start."""
@@ -59,4 +65,5 @@ def make_scheduler(settings: StudySettings) -> TrialScheduler:
         max_epochs=settings.max_epochs,
         grace_epochs=settings.grace_epochs,
         reduction_factor=settings.search.reduction_factor,
+        direction=TASKS[settings.task].direction,
     )

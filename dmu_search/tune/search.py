@@ -16,6 +16,7 @@ from ray.tune.experiment import Trial
 
 from dmu_search.config.study import StudySettings
 from dmu_search.config.study_files import Study
+from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training import Trainer
 from dmu_search.errors import StorageError
 from dmu_search.study import SearchStudy, WarmStart
@@ -36,12 +37,12 @@ _MAX_FAILURES = 2
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The trial with the lowest objective among those that used their whole budget.
+    """The trial with the best objective among those that used their whole budget.
 
     Attributes:
         number: in the study, from 0.
         run_id: of its recorded run.
-        objective: best validation loss, mean over replicas.
+        objective: by ``search.objective``, of the best validation results of the replicas.
         values: its searched settings.
         warm_start: source of a warm start, else None.
         summary: metrics of all splits at the best epoch.
@@ -193,14 +194,16 @@ _STATUS_OF_STATE = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "
 
 def _searcher(study: Study, concurrent: int) -> StudySearcher:
     settings = study.settings
+    direction = TASKS[settings.task].direction
     search_study = SearchStudy(
         settings.space,
         sampler=settings.search.sampler,
         seed=settings.search.seed,
         startup_trials=settings.search.startup_trials,
+        direction=direction,
         warm_starts=[WarmStart(point.source, point.values) for point in settings.warm_starts],
     )
-    mirror = JournalMirror(study.folder / "optuna.journal", study.name)
+    mirror = JournalMirror(study.folder / "optuna.journal", study.name, direction)
     return StudySearcher(search_study, mirror, concurrent)
 
 

@@ -10,10 +10,13 @@ from typing import Any
 
 from ray.tune.search import Searcher, SearchGenerator
 
+from dmu_search.engine.tasks import Direction
 from dmu_search.study import SearchStudy
 from dmu_search.study.mirror import JournalMirror
 
 OBJECTIVE = "objective"
+# Ray's words for directions.
+MODES: dict[Direction, str] = {"minimize": "min", "maximize": "max"}
 
 
 class StudySearcher(Searcher):
@@ -30,7 +33,7 @@ class StudySearcher(Searcher):
     """
 
     def __init__(self, study: SearchStudy, mirror: JournalMirror, max_concurrent: int) -> None:
-        super().__init__(metric=OBJECTIVE, mode="min")
+        super().__init__(metric=OBJECTIVE, mode=MODES[study.direction])
         self.restored = False
         self.after_restore: Callable[[dict[str, dict[int, float]]], None] = lambda _: None
         self.study = study

@@ -10,9 +10,10 @@ from ray import tune
 
 from dmu_search.config.study import StudySettings
 from dmu_search.engine.metrics import replica_metrics, summary_metrics
-from dmu_search.engine.training import EpochResult, Trainer
-from dmu_search.tasks import make_task
+from dmu_search.engine.training import Trainer
+from dmu_search.tasks import final_metrics, make_task
 from dmu_search.tune.devices import assigned_device
+from dmu_search.tune.objective import objective_over_replicas
 from dmu_search.tune.searcher import OBJECTIVE
 
 CHECKPOINT_FILE = "trainer.pt"
@@ -21,8 +22,9 @@ CHECKPOINT_FILE = "trainer.pt"
 class TrainingTrial(tune.Trainable):
     """Trains the replicas of one proposal, one epoch per step.
 
-    A result holds ``objective`` (the mean over replicas of the best validation loss so far),
-    ``finished`` (the whole budget is used), ``diverged``, ``metrics`` of the epoch and, in the last
+    A result holds ``objective`` (by ``search.objective``, of the best validation results so far),
+    ``finished`` (the whole budget is used), ``diverged`` (nothing further can come of it),
+    ``problem`` (why it runs slower than it should), ``metrics`` of the epoch and, in the last
     result of a finished trial, ``summary`` with all splits at the best epoch.
     """
 
@@ -31,6 +33,7 @@ class TrainingTrial(tune.Trainable):
     ) -> None:
         """Prepare a new actor; ``data`` is shared by all trials of the study."""
         self._study = study
+        self._data = data
         self._device = assigned_device()
         self._task = make_task(study.task, data, device=self._device)
         self._begin(config)
@@ -43,16 +46,23 @@ class TrainingTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train and validate one epoch."""
         result = self._trainer.run_epoch()
-        diverged = all(result.diverged)
+        objective = objective_over_replicas(
+            self._study.search.objective,
+            result.metrics[f"best_val_{self._task.objective}"],
+            self._task.direction,
+        )
+        # A replica without a finite epoch gets none later, so neither does the objective.
+        diverged = all(result.diverged) or math.isnan(objective)
         finished = self._trainer.finished and not diverged
         return {
-            OBJECTIVE: math.nan if diverged else _objective(result, self._task.objective),
+            OBJECTIVE: math.nan if diverged else objective,
             "finished": finished,
             "diverged": diverged,
-            "done": self._trainer.finished,
+            "done": self._trainer.finished or diverged,
             "metrics": replica_metrics({**result.metrics, "best_epoch": result.best_epoch})
             | {"epoch_wall_time_s": result.wall_time_s},
-            "summary": summary_metrics(self._trainer.evaluate_best()) if finished else {},
+            "summary": self._summary() if finished else {},
+            "problem": self._trainer.problem,
             "should_checkpoint": self._checkpoint_is_due(),
         }
 
@@ -71,11 +81,9 @@ class TrainingTrial(tune.Trainable):
         self._trainer = Trainer(self._task, settings.network, settings.training)
         self._saved_at = time.monotonic()
 
+    def _summary(self) -> dict[str, float]:
+        return summary_metrics(final_metrics(self._trainer, self._data))
+
     def _checkpoint_is_due(self) -> bool:
         waited = time.monotonic() - self._saved_at
         return waited >= self._study.search.checkpoint_every_s
-
-
-def _objective(result: EpochResult, name: str) -> float:
-    best = result.metrics[f"best_val_{name}"]
-    return sum(best) / len(best)

@@ -6,16 +6,19 @@ import pytest
 import dmu_search
 from dmu_search.cli.main import main
 from dmu_search.config.keys import keys_of
+from dmu_search.data import DATA_FILES
 
 
 def test_without_words_the_overview_is_shown(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
-    for command in ("tune", "train", "data", "sync", "doctor"):
+    for command in ("tune", "train", "reproduce", "report", "data", "sync", "doctor"):
         assert f"  {command} " in shown
 
 
-@pytest.mark.parametrize("command", ["tune", "train", "data", "sync", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["tune", "train", "reproduce", "report", "data", "sync", "doctor"]
+)
 def test_the_help_of_a_command_lists_its_keys(command, capsys):
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -45,6 +48,10 @@ def test_the_version(capsys):
         (["train"], "train needs a file"),
         (["train", "config=/nowhere.yaml"], "/nowhere.yaml: no such file"),
         (["train", "search.trials=3"], "train has no such key"),
+        (["report", "table=8"], "table: must be a whole number >= 1 and <= 7, got 8"),
+        (["report", "figure=1"], "figure: must be a whole number >= 2 and <= 4, got 1"),
+        (["report", "source=papers"], "(did you mean paper?)"),
+        (["report", "records=/nowhere"], "there is no folder /nowhere"),
         (["sync"], "sync takes one folder"),
         (["sync", "/nowhere"], "/nowhere: holds no records"),
         (["data", "data.mirror=/nowhere"], "this mirror folder does not exist"),
@@ -59,6 +66,12 @@ def test_bad_input_is_one_sentence_and_exit_code_2(words, message, capsys, tmp_p
     assert message in output.err
     assert "Traceback" not in output.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_doctor_calls_an_altered_file_bad(tmp_path, capsys):
+    (tmp_path / "Nottingham.mat").write_bytes(b"altered")
+    assert main(["doctor", f"data.root={tmp_path}", f"output_dir={tmp_path / 'runs'}"]) == 1
+    assert "bad  data         Nottingham.mat" in capsys.readouterr().out
 
 
 def test_an_output_folder_below_a_file_is_bad_input(tmp_path, capsys):
@@ -105,10 +118,18 @@ def test_help_needs_neither_torch_nor_ray():
 def test_data_and_doctor_say_what_is_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("DMU_SEARCH_DATA_MIRROR", raising=False)
     assert main(["data", "--dry-run", f"data.root={tmp_path}"]) == 0
-    assert "missing" in capsys.readouterr().out
-    assert main(["doctor", f"data.root={tmp_path}", f"output_dir={tmp_path / 'runs'}"]) == 1
     shown = capsys.readouterr().out
-    assert "bad  data         Nottingham.mat is missing" in shown
+    assert "missing" in shown
+    assert all(file.name in shown for file in DATA_FILES.values())
+    assert main(["data", "task=natlang", "--dry-run", f"data.root={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    assert "ptb/ptb.valid.txt" in shown
+    assert "Nottingham.mat" not in shown
+    assert main(["doctor", f"data.root={tmp_path}", f"output_dir={tmp_path / 'runs'}"]) == 0
+    shown = capsys.readouterr().out
+    assert "note data         Nottingham.mat is missing" in shown
+    assert "fetched by the first command that needs it" in shown
+    assert "note data         ptb/ptb.train.txt is missing" in shown
     assert "ok   output_dir" in shown
     assert "made by the first study" in shown
     assert not (tmp_path / "runs").exists()

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from dmu_search.cli.main import main
 from dmu_search.config.exported import read_run_file
+from dmu_search.results.recorded import read_runs
 
 PROGRAM = [sys.executable, "-m", "dmu_search"]
 SMALL = ["data.corpus=demo", "data.limit=4", "network.widths=[8]", "resources.cpus=2"]
@@ -61,6 +62,31 @@ def test_tune_then_train(tmp_path, place, capsys):
     assert "replicas   2, seeds 1 to 2 (the search used others)" in shown
     assert re.search(r"replica 0, seed 1 +\d+\.\d{4} +\d+\.\d{4} +\d+\.\d{4} +\d/2", shown)
     assert re.search(r"mean ± std +\d+\.\d{4} ± \d+\.\d{4}", shown)
+
+
+def test_train_translates_and_scores_each_replica(tmp_path, place, small_files, capsys):
+    file, mine = tmp_path / "mine.yaml", tmp_path / "mine.zip"
+    mine.write_bytes((small_files / "por-eng.zip").read_bytes())
+    file.write_text(
+        "task: por2eng\nmodel: gru\ndepth: 1\nnetwork: {widths: [32]}\n"
+        "training: {learning_rate: 0.01, batch_size: 4, weight_decay: 0.0}\n"
+    )
+    words = [f"config={file}", f"data.pairs_file={mine}", "training.teacher_forcing_ratio=0.5"]
+    words += ["training.replicas=2", "training.max_epochs=12", *place]
+    assert main(["train", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "mine: 29 / 6 / 6 pairs, 19 words to 17" in shown
+    rows = re.findall(r"replica \d, seed \d +(\S+) +(\S+) +(\S+) +\d+/12 +(\S+)", shown)
+    assert len(rows) == 2
+    (record,) = (tmp_path / "runs" / "records").glob("train-por2eng-*.jsonl")
+    (run,) = read_runs(record.parent)
+    for replica, row in zip(run.replicas, rows, strict=True):
+        # It says whole sentences right by now.
+        assert replica.metrics["test_bleu"] > 10
+        assert row[2:] == (
+            f"{replica.metrics['test_accuracy']:.4f}",
+            f"{replica.metrics['test_bleu']:.2f}",
+        )
 
 
 class Terminal:

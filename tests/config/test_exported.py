@@ -22,6 +22,7 @@ VALUES = {
         ["task=polymusic", "data.corpus=demo"],
         ["task=noiseseq", "data.noise=fixed"],
         ["task=adding"],
+        ["task=por2eng", "data.pairs=all", "data.pairs_file=mine.zip"],
     ],
 )
 def test_an_exported_configuration_comes_back_the_same(tmp_path, model, words):
@@ -64,7 +65,7 @@ def test_a_hand_written_file_needs_no_heading(tmp_path):
         (
             "task: adding\nmodel: rhn\ndepth: 1\ndata: {limit: 3}\nnetwork: {z_bias: 1}\n",
             [
-                "data.limit: only polymusic has it, got task=adding",
+                "data.limit: only polymusic, natlang, spa2eng, por2eng, ger2eng have it, got",
                 "network.z_bias: only dmu has it, got model=rhn",
             ],
         ),

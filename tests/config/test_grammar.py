@@ -25,6 +25,8 @@ def parse(word: str):
         ("network.z_bias=range(0,4,0.5)", Interval(0.0, 4.0, step=0.5)),
         ("training.batch_size=choice(16,32)", Choice((16, 32))),
         ("training.block_learning_rate_rule=choice(paper,ratio)", Choice(("paper", "ratio"))),
+        ("training.gradient_clipping=off", "off"),
+        ("training.gradient_clipping=choice(off,norm)", Choice(("off", "norm"))),
         ("model=dmu,rhn", Alternatives(("dmu", "rhn"))),
         ("depth=1,2", Alternatives((1, 2))),
         ("network.widths=[10,20]", (10, 20)),

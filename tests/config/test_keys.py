@@ -1,7 +1,20 @@
+from pathlib import Path
+
 import pytest
 
-from dmu_search.config.keys import KEYS, MODELS, NOISES, SYNTHETIC, TASKS, did_you_mean, keys_of
-from dmu_search.engine import cells, tasks
+from dmu_search.config.keys import (
+    CLIPPINGS,
+    CORPORA,
+    KEYS,
+    MODELS,
+    NOISES,
+    SYNTHETIC,
+    TASKS,
+    did_you_mean,
+    keys_of,
+)
+from dmu_search.data import corpus
+from dmu_search.engine import cells, optimiser, tasks
 from dmu_search.engine.tasks import generated
 
 
@@ -10,6 +23,8 @@ def test_choices_are_those_of_the_engine():
     assert tuple(tasks.TASKS) == TASKS
     assert tuple(tasks.GENERATED) == SYNTHETIC
     assert generated.NOISES == NOISES
+    assert tuple(corpus.CORPORA) == CORPORA
+    assert optimiser.GRADIENT_CLIPPINGS == CLIPPINGS
     assert KEYS["data.length"].minimum == generated.SHORTEST
 
 
@@ -25,6 +40,15 @@ def test_choices_are_those_of_the_engine():
         ("resources.gpus_per_trial", 0.25, 0.25),
         ("search.time_budget_s", None, None),
         ("resume", 2026, "2026"),
+        ("data.pairs", "all", "all"),
+        ("data.pairs", 30000.0, 30000),
+        ("data.pairs_file", "por-eng.zip", f"{Path.cwd()}/por-eng.zip"),
+        ("data.corpus", "nottingham-midi", "nottingham-midi"),
+        ("data.corpus", "my tunes/", f"{Path.cwd()}/my tunes"),
+        ("data.corpus", "~/tunes.zip", str(Path("~/tunes.zip").expanduser())),
+        ("data.step", "1/16", "1/16"),
+        # YAML reads a bare off as false.
+        ("training.gradient_clipping", False, "off"),
     ],
 )
 def test_good_values_take_the_type_of_the_key(name, given, kept):
@@ -43,13 +67,23 @@ def test_good_values_take_the_type_of_the_key(name, given, kept):
         ("training.batch_size", 0.5, "must be a whole number >= 1, got 0.5"),
         ("training.max_epochs", None, "must be a whole number >= 1, got null"),
         ("search.sampler", "tpee", r"one of tpe, random, got 'tpee' \(did you mean tpe\?\)"),
+        ("training.gradient_clipping", True, "must be one of off, norm, got True"),
         ("network.widths", [0], "must be auto, paper, matched or a list"),
         ("network.widths", "papr", r"did you mean paper\?"),
+        ("data.corpus", "notingham", r"path of a folder or archive .* \(did you mean nottingham\?"),
+        ("data.corpus", "", "one of nottingham, nottingham-midi, demo, auto, or the path"),
+        ("data.step", "1/7", "one of 1/2, 1/4"),
     ],
 )
 def test_bad_values_name_the_rule_and_the_value(name, given, message):
     with pytest.raises(ValueError, match=message):
         KEYS[name].check(given)
+
+
+def test_stop_rules_are_for_objectives_that_are_to_fall():
+    falling = {name for name, task in tasks.TASKS.items() if task.direction == "minimize"}
+    for name in ("training.stop_below", "training.stop_patience"):
+        assert set(KEYS[name].tasks) == falling
 
 
 def test_did_you_mean_says_nothing_when_nothing_is_near():

@@ -1,12 +1,13 @@
 import pytest
 
 from dmu_search.config.distributions import Choice, Interval
-from dmu_search.config.keys import MODELS, SYNTHETIC, TASKS
+from dmu_search.config.keys import MODELS, SYNTHETIC, TASKS, TRANSLATION
 from dmu_search.config.published import published
 from dmu_search.config.study import plan_studies
 from dmu_search.config.widths import resolve_widths, weight_count
+from dmu_search.engine.optimiser import parameter_groups
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import TASKS as ENGINE_TASKS
+from dmu_search.engine.tasks import NETWORKS
 from dmu_search.errors import ConfigError
 
 ALL = [f"task={','.join(TASKS)}", f"model={','.join(MODELS)}"]
@@ -76,6 +77,18 @@ def test_a_ratio_is_not_searched_where_the_rule_makes_it_idle():
     assert any("is not searched" in note for note in study.notes)
 
 
+def test_a_clip_norm_is_searched_only_where_gradients_can_be_clipped():
+    norm = "training.gradient_clip_norm=tag(log,interval(0.1,10))"
+    study = plan_one("training.gradient_clipping=choice(off,norm)", norm)
+    assert {"training.gradient_clipping", "training.gradient_clip_norm"} <= study.space.keys()
+    # The release clips nothing; where the search may clip, its setting is tried as it is.
+    assert {p.values["training.gradient_clipping"] for p in study.warm_starts} == {"off"}
+    assert "training.gradient_clip_norm" in plan_one("training.gradient_clipping=norm", norm).space
+    idle = plan_one(norm)
+    assert "training.gradient_clip_norm" not in idle.space
+    assert any("only with training.gradient_clipping=norm" in note for note in idle.notes)
+
+
 def test_comma_lists_make_a_study_of_each():
     titles = [study.title for study in plan_studies(["model=dmu,rhn", "depth=1,2"])]
     assert titles == [
@@ -106,6 +119,90 @@ def test_warm_starts_are_the_published_settings(depth, rate):
     assert paper.values["network.z_bias"] == 3
     assert released.values["network.z_bias"] == 0
     assert paper.values["training.block_learning_rate_rule"] == "paper"
+
+
+# Table 7 and the release: learning rate, gamma, and the release's learning rate of the block.
+NATLANG_DMU = {
+    1: ((0.02, 0.8), (0.02, 0.9, 0.01)),
+    2: ((0.002, 1.0), (0.02, 0.9, 0.005)),
+    5: ((0.002, 1.0), (0.01, 0.98, 0.001)),
+    10: ((0.002, 1.0), (0.02, 0.98, 0.001)),
+}
+
+
+@pytest.mark.parametrize("depth", NATLANG_DMU)
+def test_published_settings_of_natlang(depth):
+    paper, released = plan_one("task=natlang", f"depth={depth}").warm_starts
+    found = [
+        (point.values["training.learning_rate"], point.values["training.gamma"])
+        for point in (paper, released)
+    ]
+    papers, (rate, gamma, block) = NATLANG_DMU[depth]
+    assert found == [papers, (rate, gamma)]
+    run = plan_one("task=natlang", f"depth={depth}").run(released.values)
+    network = NETWORKS["natlang"](run.network)
+    *groups, rest = parameter_groups(network, run.training)
+    assert [group.learning_rate for group in groups] == pytest.approx([block] * depth)
+    assert (rest.learning_rate, rest.weight_decay) == (rate, 1e-4)
+    (point,) = plan_one("task=natlang", "model=rhn", f"depth={depth}").warm_starts
+    assert point.source == "paper, released"
+
+
+# Table 7 (learning rate, gamma), and what the release adds: the learning rate of the block.
+TRANSLATION_DMU = {
+    1: (0.005, 0.9, 0.0025),
+    2: (0.01, 0.9, 0.0025),
+    5: (0.003, 1.0, 0.0003),
+    10: (0.003, 1.0, 0.00015),
+}
+
+
+@pytest.mark.parametrize("depth", TRANSLATION_DMU)
+def test_published_settings_of_translation(depth):
+    rate, gamma, block = TRANSLATION_DMU[depth]
+    for task in TRANSLATION:
+        study = plan_one(f"task={task}", f"depth={depth}")
+        paper, released = study.warm_starts
+        for point, forcing, bias in ((paper, 1.0, 3.0), (released, 0.0, 0.0)):
+            run = study.run(point.values)
+            assert (run.training.learning_rate, run.training.gamma) == (rate, gamma)
+            assert run.training.teacher_forcing_ratio == forcing
+            assert (run.network.z_bias, run.training.weight_decay) == (bias, 1e-4)
+        *groups, rest = parameter_groups(NETWORKS[task](run.network), run.training)
+        assert [group.learning_rate for group in groups] == pytest.approx([block] * depth)
+        assert (rest.learning_rate, rest.weight_decay) == (rate, 1e-4)
+        rhn = plan_one(f"task={task}", "model=rhn", f"depth={depth}")
+        assert [p.values["training.learning_rate"] for p in rhn.warm_starts] == [0.01, 0.01]
+        assert rhn.example().network.widths == (200,) * depth
+
+
+def test_languages_share_all_but_their_results():
+    first, *others = (published(task) for task in TRANSLATION)
+    assert {record.data for record in (first, *others)} == {"spa-eng", "por-eng", "deu-eng"}
+    for other in others:
+        assert (other.widths, other.settings, other.table) == (first.widths, first.settings, 5)
+        assert other.results != first.results
+        assert other.results.keys() == {"dmu", "rhn"}
+        assert all(set(depths) == {1, 2, 5, 10} for depths in other.results.values())
+
+
+# Millions of weights as Table 2 prints them, those of the RHN, by depth.
+TABLE_2_TRANSLATION = {
+    "spa2eng": {1: 27.8, 2: 28.0, 5: 28.4, 10: 29.2},
+    "ger2eng": {1: 36.6, 2: 36.8, 5: 37.3, 10: 38.1},
+    "por2eng": {1: 24.5, 2: 24.7, 5: 25.2, 10: 26.0},
+}
+
+
+@pytest.mark.parametrize("task", TRANSLATION)
+def test_weight_counts_of_translation_in_table_2(task):
+    for depth, printed in TABLE_2_TRANSLATION[task].items():
+        widths = published(task).widths["paper"]
+        assert round(weight_count(task, "rhn", widths["rhn"][depth]) / 1e6, 1) == printed
+        # The DMUs match the RHNs, but not always in the last digit.
+        own = weight_count(task, "dmu", widths["dmu"][depth]) / 1e6
+        assert abs(own - printed) < 0.15
+        assert widths["dmu"][depth][-1] == 200
 
 
 def test_equal_published_settings_are_tried_once():
@@ -150,7 +247,7 @@ TABLE_1 = {
 @pytest.mark.parametrize("task", SYNTHETIC)
 def test_weight_counts_of_table_1(task, model):
     (study,) = plan_studies([f"task={task}", f"model={model}", "network.widths=paper"])
-    network = ENGINE_TASKS[task].network(study.example().network)
+    network = NETWORKS[task](study.example().network)
     own = network.recurrent_weight_count if task == "noiseseq" else network.weight_count
     assert own == TABLE_1[task][model]
 
@@ -158,14 +255,18 @@ def test_weight_counts_of_table_1(task, model):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_published_record_has_runs_epochs_and_widths_that_fit(task):
     record = published(task)
-    assert (record.runs, record.epochs) == ((51, 100) if task in SYNTHETIC else (5, 500))
+    expected = {"polymusic": (5, 500), "natlang": (5, 40)} | dict.fromkeys(TRANSLATION, (5, 50))
+    expected = expected.get(task, (51, 100))
+    assert (record.runs, record.epochs) == expected
+    assert (record.data is None) == (not record.results)
     for widths in record.widths.values():
         for model, depths in widths.items():
             for depth, own in depths.items():
                 assert len(own) == depth
-                assert ENGINE_TASKS[task].network(NetworkSettings(model, own))
+                assert NETWORKS[task](NetworkSettings(model, own))
 
 
+@pytest.mark.slow
 def test_warm_starts_lie_in_the_space_of_every_study():
     for study in (*plan_studies(ALL), *plan_studies(["model=dmu,rhn", "depth=1,2,5,10"])):
         for point in study.warm_starts:
@@ -193,14 +294,15 @@ def test_matched_widths_are_the_papers(model, depth, widths):
     assert resolve_widths("polymusic", model, depth, "paper")[0] == widths
 
 
+@pytest.mark.parametrize("task", ["polymusic", "natlang"])
 @pytest.mark.parametrize("model", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("depth", [1, 2])
-def test_models_that_the_paper_lacks_are_matched(model, depth):
-    widths, note = resolve_widths("polymusic", model, depth, "auto")
-    target = weight_count("polymusic", "rhn", (100,) * depth)
-    own = weight_count("polymusic", model, widths)
+def test_models_that_the_paper_lacks_are_matched(task, model, depth):
+    widths, note = resolve_widths(task, model, depth, "auto")
+    target = weight_count(task, "rhn", (100,) * depth)
+    own = weight_count(task, model, widths)
     for neighbour in (widths[0] - 1, widths[0] + 1):
-        other = weight_count("polymusic", model, (neighbour,) * depth)
+        other = weight_count(task, model, (neighbour,) * depth)
         assert abs(own - target) <= abs(other - target)
     assert f"{own} weights beside its {target}" in note
 
@@ -244,6 +346,20 @@ def test_keys_of_one_task_may_stand_beside_another():
         (["task=adding", "data.lenght=50"], r"did you mean data\.length\?"),
         (["task=adding", "data.length=5"], "data.length: must be a whole number >= 12, got 5"),
         (["task=adding", "training.stop_below=0"], "stop_below: must be a number > 0, got 0"),
+        (
+            ["task=spa2eng", "training.stop_below=0.5"],
+            "stop_below: only adding, tempord, noiseseq, polymusic, natlang have it",
+        ),
+        (["task=spa2eng", "data.pairs=6"], "pairs: must be all or a whole number >= 7, got 6"),
+        (["task=spa2eng", "data.pairs=al"], "pairs: must be all or a whole number >= 7, got 'al'"),
+        (
+            ["task=spa2eng", "training.teacher_forcing_ratio=1.5"],
+            "teacher_forcing_ratio: must be a number >= 0 and <= 1, got 1.5",
+        ),
+        (
+            ["task=polymusic", "training.teacher_forcing_ratio=1"],
+            "teacher_forcing_ratio: only spa2eng, por2eng, ger2eng have it, got task=polymusic",
+        ),
         (
             ["task=adding", "model=rhn", "depth=3", "network.widths=paper"],
             "no rhn of depth 3 on adding; use network.widths=auto for that of the release, ",

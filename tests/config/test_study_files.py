@@ -1,6 +1,6 @@
 import pytest
 
-from dmu_search.config.keys import TASKS
+from dmu_search.config.keys import ON_FILES, TASKS
 from dmu_search.config.study import plan_studies
 from dmu_search.config.study_files import create_studies, find_studies
 from dmu_search.errors import ConfigError, StorageError
@@ -26,6 +26,7 @@ def test_a_study_comes_back_as_it_was_started(tmp_path):
         assert getattr(found.settings, part) == getattr(study.settings, part), part
 
 
+@pytest.mark.slow
 def test_studies_of_all_tasks_come_back_as_they_were_started(tmp_path):
     studies = create(tmp_path, f"task={','.join(TASKS)}", "model=dmu,rhn", "data.noise=fixed")
     # A folder of data concerns the tasks that have files only.
@@ -36,7 +37,7 @@ def test_studies_of_all_tasks_come_back_as_they_were_started(tmp_path):
         assert study.settings.data.length == own[study.name].data.length
         for part in ("space", "warm_starts", "search"):
             assert getattr(study.settings, part) == getattr(own[study.name], part), part
-        assert ("data.mirror" in study.settings.fixed) == (study.settings.task == "polymusic")
+        assert ("data.mirror" in study.settings.fixed) == (study.settings.task in ON_FILES)
 
 
 def test_latest_is_every_study_of_the_last_command(tmp_path):

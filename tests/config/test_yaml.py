@@ -40,6 +40,13 @@ def test_an_unknown_key_is_reported_with_its_file(root):
         study.plan_studies([])
 
 
+def test_a_fault_in_a_file_that_tasks_share_is_reported_there(root):
+    spoil(root / "task" / "translation.yaml", "max_epochs: 50", "max_epochs: 0")
+    message = r"search_spaces/task/translation.yaml: training.max_epochs: must be a whole number"
+    with pytest.raises(ConfigError, match=message):
+        study.plan_studies(["task=ger2eng"])
+
+
 def test_files_are_checked_whole(root):
     # Even what the command line replaces: the next command would meet it.
     spoil(root / "config.yaml", "trials: 50", "trials: 0")

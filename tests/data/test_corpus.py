@@ -90,7 +90,9 @@ def test_bad_choices_are_reported_together(demo_store):
     with pytest.raises(ConfigError) as caught:
         load_piano_rolls("notingham", demo_store, limit=0)
     assert caught.value.faults == (
-        "data.corpus: must be one of nottingham, demo, auto, got 'notingham'",
+        "data.corpus: must be one of nottingham, nottingham-midi, demo, auto, or the path of a "
+        "folder or archive of MIDI files (.tar.gz, .tgz, .tar, .zip), or of a .mat file, got "
+        "'notingham', where there is nothing",
         "data.limit: must be >= 1, got 0; use null for all sequences",
     )
 

@@ -101,7 +101,7 @@ def test_a_missing_file_names_the_address_the_hash_and_the_ways_out(data_file, s
         str(store.mirror),
         data_file.url,
         data_file.sha256,
-        f"folder {store.root}",
+        f"as {data_file.name} into any folder",
         "data.mirror=FOLDER",
         MIRROR_VARIABLE,
         "data.corpus=demo",

@@ -9,9 +9,24 @@ import pytest
 import torch
 
 from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.tasks import GENERATED, PianoRolls, PolyMusic, Rules, Task
+from dmu_search.engine.settings import TrainingSettings
+from dmu_search.engine.tasks import (
+    GENERATED,
+    TASKS,
+    NatLang,
+    PianoRolls,
+    PolyMusic,
+    Rules,
+    Task,
+    Text,
+    Translation,
+)
+from dmu_search.engine.tasks.sentences import END, START, Pairs, Sentences, SplitPairs
+from dmu_search.engine.translator import Vocabulary
 
 CPU = torch.device("cpu")
+# One of those that differ in their data only.
+KINDS_OF_TASK = tuple({kind: name for name, kind in TASKS.items()}.values())
 
 
 def random_rolls(lengths: list[int], seed: int) -> tuple[np.ndarray, ...]:
@@ -19,6 +34,11 @@ def random_rolls(lengths: list[int], seed: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(seed)
     chords = (np.random.default_rng(0).random((4, 88)) < 0.05).astype(np.uint8)
     return tuple(chords[rng.integers(4, size=length).repeat(3)[:length]] for length in lengths)
+
+
+def marks(model: str, task: str) -> list[Any]:
+    """Quick are DMU on each task and each model on tunes, which differ in length; others slow."""
+    return [] if model == "dmu" or task == "polymusic" else [pytest.mark.slow]
 
 
 def small_rules(**changes: Any) -> Rules:
@@ -38,11 +58,67 @@ def small_rolls() -> PianoRolls:
     )
 
 
-def small_task(name: str, dtype: torch.dtype = torch.float32) -> Task[Any]:
+class SmallNatLang(NatLang):
+    """NatLang with few words, so that their embeddings and logits cost little."""
+
+    vocabulary = 7
+
+
+def random_words(count: int, seed: int) -> np.ndarray:
+    """Words each followed by the next one or, half as often, by the one after that."""
+    steps = np.random.default_rng(seed).choice([1, 1, 2], size=count)
+    return steps.cumsum() % SmallNatLang.vocabulary
+
+
+def small_text() -> Text:
+    """Three training streams of one whole chunk and a shorter one; test streams of one chunk."""
+    return Text(random_words(380, seed=1), random_words(150, seed=2), random_words(90, seed=3))
+
+
+def random_sentences(words: np.ndarray, lengths: np.ndarray) -> Sentences:
+    """Sentences of such words, markers around each."""
+    cuts = np.split(words, lengths.cumsum()[:-1])
+    numbers = np.concatenate([np.array([START, *each, END]) for each in cuts])
+    return Sentences(numbers.astype(np.int32), lengths + 2)
+
+
+def small_pairs() -> SplitPairs:
+    """Sentences of 0 to 5 words; a translation has the words in other numbers, the last one twice.
+
+    Twenty-three training pairs, so that the last batch of 3 is smaller.
+    """
+    vocabulary = Vocabulary(source=9, target=8)
+
+    def pairs(count: int, seed: int) -> Pairs:
+        rng = np.random.default_rng(seed)
+        lengths = np.append(rng.integers(1, 6, size=count - 1), 0)
+        words = rng.integers(2, 7, size=lengths.sum())
+        ends = lengths.cumsum()[lengths > 0] - 1
+        doubled = np.insert(words, ends, words[ends])
+        return Pairs(
+            random_sentences(words, lengths),
+            random_sentences(9 - doubled, lengths + (lengths > 0)),
+        )
+
+    return SplitPairs(vocabulary, train=pairs(23, 1), valid=pairs(7, 2), test=pairs(8, 3))
+
+
+def batches_of(size: int, **changes: Any) -> TrainingSettings:
+    """Settings with such batches."""
+    return TrainingSettings(0.01, batch_size=size, **changes)
+
+
+def small_task(
+    name: str, dtype: torch.dtype = torch.float32, device: torch.device | str = CPU
+) -> Task[Any, Any]:
     """Any task, with little data."""
     if name in GENERATED:
-        return GENERATED[name](small_rules(), dtype=dtype)
-    return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype)
+        return GENERATED[name](small_rules(), dtype=dtype, device=device)
+    if name == "natlang":
+        return SmallNatLang(small_text(), dtype=dtype, device=device)
+    if TASKS[name] is Translation:
+        return Translation(small_pairs(), dtype=dtype, device=device)
+    return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype, device=device)
 
 
 @pytest.fixture(scope="session")

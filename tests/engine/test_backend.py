@@ -107,9 +107,21 @@ def test_the_variable_chooses(unbuilt: pytest.MonkeyPatch) -> None:
     assert (choice.name, choice.reason) == ("reference", "DMU_SEARCH_BACKEND=reference")
 
 
+def test_graphs_are_the_choice_of_a_gpu(unbuilt: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    assert choose_backend(gpu, torch.float32).name == "graphs"
+    unbuilt.setenv(backend.BACKEND_VARIABLE, "reference")
+    assert choose_backend(gpu, torch.float32).name == "reference"
+    unbuilt.setenv(backend.BACKEND_VARIABLE, "graphs")
+    with pytest.raises(ConfigError, match="=graphs: CUDA graphs need a GPU, not the cpu"):
+        choose_backend(CPU, torch.float32)
+
+
 def test_an_unknown_backend(unbuilt: pytest.MonkeyPatch) -> None:
     unbuilt.setenv(backend.BACKEND_VARIABLE, "fortran")
-    with pytest.raises(ConfigError, match="must be one of native, reference, got 'fortran'"):
+    with pytest.raises(
+        ConfigError, match="must be one of graphs, native, reference, got 'fortran'"
+    ):
         choose_backend(CPU, torch.float32)
 
 

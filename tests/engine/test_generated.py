@@ -1,20 +1,22 @@
 """The synthetic tasks: every rule of their sequences, and what replicas share."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
 
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks import GENERATED, Adding, GeneratedTask, NoiseSeq, Rules, TempOrd
 from dmu_search.engine.tasks import generated as module
 from dmu_search.engine.tasks.adding import marked_steps
-from dmu_search.engine.tasks.generated import Sequences, below
+from dmu_search.engine.tasks.generated import Sequences, below, full_rows
 from dmu_search.engine.tasks.tempord import END, FILLERS, START, X, Y
+from dmu_search.engine.training import Trainer
 from dmu_search.errors import ConfigError
 
-from .conftest import small_rules
+from .conftest import batches_of, small_rules
 
 every_task = pytest.mark.parametrize("name", GENERATED)
 SETTINGS = NetworkSettings("gru", (4,))
@@ -26,12 +28,12 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
 
 def batches(task: GeneratedTask, seeds: list[int], size: int = 5) -> list[Sequences]:
     own = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return list(task.train_batches(own, size))
+    return list(task.train_batches(own, batches_of(size)))
 
 
 def many(task: GeneratedTask, count: int = 20_000) -> Sequences:
     """So many sequences of one replica, for frequencies."""
-    return next(iter(task.train_batches(generators(1), count)))
+    return next(iter(task.train_batches(generators(1), batches_of(count))))
 
 
 def assert_uniform(values: np.ndarray, expected: range) -> None:
@@ -153,6 +155,16 @@ def test_marked_step_0_of_adding_keeps_its_marker_and_adds_nothing() -> None:
     assert markers[0] == -1
     assert (markers == 1).sum() == 1
     assert batch.targets.item() == 0.5 + 0.5 / 4  # one value of 2 * 0.75 - 1
+
+
+def test_rows_first_met_while_evaluating_do_for_training(monkeypatch) -> None:
+    monkeypatch.setenv("DMU_SEARCH_BACKEND", "reference")
+    task = Adding(small_rules(length=17))
+    settings = TrainingSettings(0.01, batch_size=task.rules.valid_sequences)
+    trainer = Trainer(task, NetworkSettings("dmu", (3,)), settings)
+    full_rows.cache_clear()
+    trainer.evaluate_best(("valid",))
+    assert math.isfinite(trainer.run_epoch().metrics["val_mse"][0])
 
 
 def test_rules_of_tempord() -> None:

@@ -1,6 +1,6 @@
 """The C++ recurrence and products against the plain PyTorch ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -14,10 +14,11 @@ from dmu_search.engine.native.build import load_library, native_problem
 from dmu_search.engine.native.products import native_affine
 from dmu_search.engine.native.recurrence import native_recur, native_scan, takes_inputs
 from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.scan import Scan, recur, reference_scan
+from dmu_search.engine.scan import recur, reference_scan
 from dmu_search.engine.settings import NetworkSettings
 
 CPU = torch.device("cpu")
+Scan = Callable[..., tuple[Tensor, State]]
 pytestmark = pytest.mark.skipif(
     native_problem(CPU, torch.float64) is not None, reason="no C++ compiler here"
 )

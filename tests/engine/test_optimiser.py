@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from dmu_search.engine.cells import MODELS
-from dmu_search.engine.optimiser import adam, decay_learning_rates, parameter_groups
+from dmu_search.engine.optimiser import (
+    adam,
+    clip_gradients,
+    decay_learning_rates,
+    parameter_groups,
+    restore,
+)
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks import PolyMusic
 from dmu_search.errors import ConfigError
@@ -72,6 +78,68 @@ def test_gamma_scales_every_learning_rate() -> None:
     optimiser = adam(weights, network, TrainingSettings(0.4))
     decay_learning_rates(optimiser, 0.5)
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1, 0.2, 0.2])
+
+
+def random_gradients(replicas: int) -> dict[str, torch.Tensor]:
+    """Weights of a small network, with gradients of norms from a tenth of 1 to thousands."""
+    network = PolyMusic.network(NetworkSettings("dmu", (4, 3)))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(replicas)]
+    weights = network.initialise(generators, torch.float64)
+    for weight in weights.values():
+        scales = torch.tensor([0.001, 1.0, 100.0])[:replicas].reshape(-1, 1, 1)
+        weight.grad = torch.randn_like(weight) * scales
+    return weights
+
+
+@pytest.mark.parametrize("largest_norm", [0.01, 0.5, 30.0, 1e6])
+def test_clips_each_replica_as_torch_clips_a_network(largest_norm: float) -> None:
+    weights = random_gradients(3)
+    before = {name: weight.grad.clone() for name, weight in weights.items()}
+    clip_gradients(weights, largest_norm)
+    for replica in range(3):
+        solo = [torch.nn.Parameter(weight[replica]) for weight in weights.values()]
+        for parameter, gradient in zip(solo, before.values(), strict=True):
+            parameter.grad = gradient[replica].clone()
+        norm = torch.nn.utils.clip_grad_norm_(solo, largest_norm)
+        for (name, weight), parameter in zip(weights.items(), solo, strict=True):
+            # The same sums of squares, in another order.
+            torch.testing.assert_close(weight.grad[replica], parameter.grad, rtol=1e-12, atol=0)
+            if norm < largest_norm:
+                assert torch.equal(weight.grad[replica], before[name][replica])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bad_gradient_spoils_no_other_replica(bad: float) -> None:
+    weights, expected = random_gradients(3), random_gradients(3)
+    for name, weight in weights.items():
+        expected[name].grad = weight.grad.clone()
+    weights["readout_1.bias"].grad[1, 0, 3] = bad
+    clip_gradients(weights, 0.5)
+    clip_gradients(expected, 0.5)
+    for name, weight in weights.items():
+        assert torch.equal(weight.grad[[0, 2]], expected[name].grad[[0, 2]])
+
+
+def test_a_recorded_step_sees_learning_rates_change() -> None:
+    """They stay the same tensors, whatever happens to them."""
+    network = PolyMusic.network(NetworkSettings("dmu", (4,)))
+    weights = network.initialise([torch.Generator()])
+    optimiser, plain = (
+        adam(weights, network, TrainingSettings(0.5), recordable=recordable)
+        for recordable in (True, False)
+    )
+    rates = [group["lr"] for group in optimiser.param_groups]
+    decay_learning_rates(optimiser, 0.5)
+    assert [float(rate) for rate in rates] == [0.25, 0.25]
+    for saved in (plain.state_dict(), optimiser.state_dict()):
+        restore(optimiser, saved)
+        assert all(g["lr"] is r for g, r in zip(optimiser.param_groups, rates, strict=True))
+        assert [float(rate) for rate in rates] == [group["lr"] for group in saved["param_groups"]]
+        assert all(group["capturable"] for group in optimiser.param_groups)
+        restore(plain, saved)
+        assert all(type(group["lr"]) is float for group in plain.param_groups)
+        assert not any(group["capturable"] for group in plain.param_groups)
+        decay_learning_rates(optimiser, 0.5)
 
 
 def test_unknown_rule() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dmu_search.engine.__main__ import main
 from dmu_search.engine.plan import carry_out_plan, read_plan, write_plan
 from dmu_search.engine.runs import PlannedRun
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
@@ -16,9 +17,12 @@ from dmu_search.engine.training import Trainer
 from dmu_search.errors import StorageError
 from dmu_search.records import RunStart, read_events
 
+from .conftest import small_pairs
+
 ROLLS = np.random.default_rng(0).integers(0, 2, (9, 6, 88), dtype=np.uint8)
 DATA = {
     "rules": Rules(length=12, batches_per_epoch=2, train_sequences=8, test_sequences=8),
+    "pairs": small_pairs(),
     "rolls": PianoRolls(tuple(ROLLS[:4]), tuple(ROLLS[4:6]), tuple(ROLLS[6:, :4])),
 }
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,14 +51,16 @@ def test_data_comes_back_from_arrays(name):
     }
 
 
-def test_a_plan_gives_what_the_trainer_gives_and_is_carried_out_once(tmp_path):
+def test_a_plan_gives_what_the_trainer_gives_and_is_carried_out_once(tmp_path, monkeypatch, capsys):
     write_plan(tmp_path / "plan", RUNS, DATA)
-    command = [sys.executable, "-m", "dmu_search.engine", str(tmp_path / "plan")]
-    command += [str(tmp_path / "out"), "--device", "cpu"]
-    for _ in range(2):
-        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-        assert ended.returncode == 0, ended.stderr
-    assert "first" not in ended.stdout
+    words = [str(tmp_path / "plan"), str(tmp_path / "out"), "--device", "cpu"]
+    command = [sys.executable, "-m", "dmu_search.engine", *words]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert "first" in ended.stdout
+    monkeypatch.setattr(sys, "argv", ["dmu_search.engine", *words])
+    assert main() == 0
+    assert "first" not in capsys.readouterr().out
     for run, name in RUNS:
         events = list(read_events(tmp_path / "out" / "records" / f"{run.name}.jsonl"))
         assert events[-1]["status"] == "FINISHED"
@@ -127,12 +133,11 @@ def test_a_damaged_plan_is_an_error(tmp_path, break_it, message):
         )
 
 
-def test_every_replica_diverged_is_told(tmp_path):
+def test_every_replica_diverged_is_told(tmp_path, monkeypatch, capsys):
     run = planned("bad", "polymusic", max_epochs=3)
     run = replace(run, training=replace(run.training, learning_rate=1e30))
     write_plan(tmp_path / "plan", [(run, "rolls")], DATA)
-    command = [sys.executable, "-m", "dmu_search.engine", str(tmp_path / "plan")]
-    command += [str(tmp_path / "out")]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 1
-    assert "every replica diverged" in ended.stderr
+    words = ["dmu_search.engine", str(tmp_path / "plan"), str(tmp_path / "out"), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert main() == 1
+    assert "every replica diverged" in capsys.readouterr().err

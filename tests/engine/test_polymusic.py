@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from dmu_search.engine.rows import length_sorted_batches
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import PianoRolls, PolyMusic
 from dmu_search.engine.tasks import polymusic as module
 from dmu_search.errors import DataError
 
-from .conftest import random_rolls
+from .conftest import batches_of, random_rolls
 
 SETTINGS = NetworkSettings("gru", (4,))
 
@@ -32,7 +33,7 @@ def step_losses(task: PolyMusic, weights: dict[str, torch.Tensor], roll: np.ndar
 
 def test_an_epoch_holds_every_tune_once_in_each_replicas_own_order(rolls: PianoRolls) -> None:
     task = PolyMusic(rolls)
-    batches = list(task.train_batches(generators(3), batch_size=3))
+    batches = list(task.train_batches(generators(3), batches_of(3)))
     assert [batch.rows.lengths.shape for batch in batches] == [(3, 3), (3, 3), (3, 1)]
     orders = np.concatenate([batch.rows.lengths for batch in batches], axis=1)
     for order in orders:
@@ -41,7 +42,7 @@ def test_an_epoch_holds_every_tune_once_in_each_replicas_own_order(rolls: PianoR
 
 
 def test_targets_are_the_next_inputs(rolls: PianoRolls) -> None:
-    (batch,) = PolyMusic(rolls).train_batches(generators(2), batch_size=7)
+    (batch,) = PolyMusic(rolls).train_batches(generators(2), batches_of(7))
     by_length = {len(roll) - 1: roll for roll in rolls.train}  # all lengths differ
     for replica, sequence in np.ndindex(2, 7):
         mine = (batch.rows.sequence[replica] == sequence) & batch.rows.valid[replica]
@@ -54,7 +55,7 @@ def test_training_loss_is_the_mean_over_real_steps(rolls: PianoRolls) -> None:
     task = PolyMusic(rolls, dtype=torch.float64)
     network = task.network(SETTINGS)
     weights = network.initialise(generators(2), torch.float64)
-    batch = next(task.train_batches(generators(2), batch_size=3))
+    batch = next(task.train_batches(generators(2), batches_of(3)))
     loss = task.loss(network, weights, batch=batch, carry=None)
     by_length = {len(roll) - 1: roll for roll in rolls.train}
     for replica, lengths in enumerate(batch.rows.lengths):
@@ -86,7 +87,7 @@ def test_both_averages_by_hand(monkeypatch: pytest.MonkeyPatch, rows_at_a_time: 
 
 def test_evaluation_batches_hold_every_sequence_and_stay_small() -> None:
     lengths = np.random.default_rng(0).integers(1, 40, size=100)
-    batches = module.length_sorted_batches(lengths, 200)
+    batches = length_sorted_batches(lengths, 200)
     assert sorted(np.concatenate(batches)) == list(range(100))
     assert max(lengths[batch].sum() for batch in batches) < 200 + 40
     ordered = lengths[np.concatenate(batches)]

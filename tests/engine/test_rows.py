@@ -27,7 +27,7 @@ def test_layout_by_hand(uneven: PackedRows) -> None:
 def test_gather_index_finds_every_step_once() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 9, size=(3, 5))
-    starts = torch.from_numpy(lengths.cumsum(axis=1) - lengths)
+    starts = lengths.cumsum(axis=1) - lengths
     rows = PackedRows(lengths, CPU)
     index = rows.gather_index(starts)
     for replica in range(3):

@@ -15,7 +15,7 @@ from dmu_search.engine.tasks import GENERATED, TASKS
 from dmu_search.engine.training import EpochResult, Trainer
 from dmu_search.errors import ConfigError, TrialError
 
-from .conftest import small_rules, small_task
+from .conftest import KINDS_OF_TASK, marks, small_rules, small_task
 
 SETTINGS = TrainingSettings(
     0.01, weight_decay=1e-4, gamma=0.9, batch_size=3, max_epochs=4, replicas=3, seed=7
@@ -28,7 +28,7 @@ every_model = pytest.mark.parametrize(
 )
 
 
-every_task = pytest.mark.parametrize("task", TASKS)
+every_task = pytest.mark.parametrize("task", KINDS_OF_TASK)
 
 
 def trainer_of(
@@ -84,8 +84,14 @@ def test_learns_the_rules_of_a_synthetic_task(task: str, model: str, low: float)
     assert max(last.metrics[f"best_val_{trainer.task.objective}"]) < low
 
 
-@every_task
-@every_model
+@pytest.mark.parametrize(
+    ("task", "network"),
+    [
+        pytest.param(task, NetworkSettings(model, (5,) * depth), marks=marks(model, task))
+        for task, model, depth in itertools.product(KINDS_OF_TASK, MODELS, (1, 2))
+    ],
+    ids=str,
+)
 def test_resumed_is_uninterrupted_bit_for_bit(task: str, network: NetworkSettings) -> None:
     whole = trainer_of(task, network)
     expected = results(whole, 4)
@@ -112,8 +118,13 @@ def test_a_snapshot_neither_changes_nor_is_changed() -> None:
     assert results(third, 2) == expected
 
 
-@every_task
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [
+        pytest.param(task, model, marks=marks(model, task))
+        for task, model in itertools.product(KINDS_OF_TASK, MODELS)
+    ],
+)
 def test_replica_i_is_the_solo_run_with_seed_plus_i(task: str, model: str) -> None:
     network = NetworkSettings(model, (5, 5))
     together = trainer_of(task, network, torch.float64)
@@ -130,16 +141,50 @@ def test_replica_i_is_the_solo_run_with_seed_plus_i(task: str, model: str) -> No
         assert last.best_epoch[replica] == solo_last.best_epoch[0]
 
 
+@every_task
+def test_clipping_keeps_replicas_apart(task: str) -> None:
+    """Each is clipped by its own norm, whether it trains alone, with others, or beside a nan."""
+    clipped = {"gradient_clipping": "norm", "gradient_clip_norm": 0.01}
+    together, hurt = (trainer_of(task, dtype=torch.float64, **clipped) for _ in range(2))
+    (bias,) = [name for name in hurt.weights if name.endswith("readout_1.bias")]
+    with torch.no_grad():
+        hurt.weights[bias][1] = math.nan
+    results(together, 2), results(hurt, 2)
+    for replica in (0, 2):
+        own = {"replicas": 1, "seed": SETTINGS.seed + replica}
+        solo = trainer_of(task, dtype=torch.float64, **own, **clipped)
+        free = trainer_of(task, dtype=torch.float64, **own)
+        results(solo, 2), results(free, 2)
+        for name, weight in together.weights.items():
+            assert torch.equal(hurt.weights[name][replica], weight[replica]), name
+            torch.testing.assert_close(
+                weight[replica], solo.weights[name][0], rtol=1e-8, atol=1e-10
+            )
+        assert not torch.equal(solo.weights[bias], free.weights[bias])
+
+
+def test_an_unknown_clipping() -> None:
+    with pytest.raises(ConfigError, match="must be one of off, norm, got 'value'"):
+        trainer_of(gradient_clipping="value")
+
+
+def _readouts(trainer: Trainer) -> list[str]:
+    return [name for name in trainer.weights if name.endswith("readout_1.weight")]
+
+
 @pytest.mark.parametrize(
-    ("task", "where", "bad"),
+    ("model", "task", "where", "bad"),
     [
-        *itertools.product(TASKS, ("recurrent", "readout"), (math.nan, math.inf)),
-        # Finite, but the loss is not; a softmax over equal outputs would not mind.
-        ("polymusic", "readout", 3e38),
-        ("adding", "readout", 3e38),
+        pytest.param(model, task, where, bad, marks=marks(model, task))
+        for model in MODELS
+        for task, where, bad in (
+            *itertools.product(KINDS_OF_TASK, ("recurrent", "readout"), (math.nan, math.inf)),
+            # Finite, but the loss is not; a softmax over equal outputs would not mind.
+            ("polymusic", "readout", 3e38),
+            ("adding", "readout", 3e38),
+        )
     ],
 )
-@pytest.mark.parametrize("model", MODELS)
 def test_a_diverging_replica_disturbs_no_other(
     task: str, model: str, where: str, bad: float
 ) -> None:
@@ -148,7 +193,7 @@ def test_a_diverging_replica_disturbs_no_other(
     healthy, hurt = trainer_of(task, network), trainer_of(task, network)
     results(healthy, 1), results(hurt, 1)
     with torch.no_grad():
-        names = hurt.network.recurrent_weights if where == "recurrent" else ["readout_1.weight"]
+        names = hurt.network.recurrent_weights if where == "recurrent" else _readouts(hurt)
         for name in names:
             hurt.weights[name][1] = bad
     for expected, got in zip(results(healthy, 3), results(hurt, 3), strict=True):

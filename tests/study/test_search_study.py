@@ -143,12 +143,33 @@ def test_a_pruned_trial_is_never_the_best():
     assert study.best is None
 
 
+def test_the_best_of_an_objective_that_is_to_be_large_is_the_largest(tmp_path):
+    study = SearchStudy(
+        SPACE, sampler="tpe", seed=0, startup_trials=4, direction="maximize", warm_starts=()
+    )
+    mirror = JournalMirror(tmp_path / "optuna.journal", "study", study.direction)
+    for number in range(60):
+        proposal = study.ask(f"t{number}")
+        study.finish(f"t{number}", -loss(proposal.values))
+        mirror.update(study)
+    study = SearchStudy.load(study.dump())
+    assert study.best.value == max(trial.value for trial in study.trials)
+    # It learns towards large values.
+    assert study.best.value > -0.1
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
+    assert optuna.load_study(study_name="study", storage=storage).best_value == study.best.value
+
+
 def test_the_mirror_holds_every_finished_trial_once(tmp_path):
     study, _ = search(make(), 5)
     study.ask("running")
     path = tmp_path / "optuna.journal"
     for _ in range(2):
-        mirror = JournalMirror(path, "study")
+        mirror = JournalMirror(path, "study", study.direction)
         mirror.update(study)
         mirror.update(study)
     import optuna

@@ -15,7 +15,7 @@ from dmu_search.errors import StorageError
 from dmu_search.records import read_events
 from dmu_search.tasks import load_data, make_task
 from dmu_search.tune.search import past_trials
-from tests.tune.conftest import SMALL, SMALL_ADDING, Watching
+from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, Watching
 
 
 def mlflow_runs(bench, study):
@@ -78,6 +78,39 @@ def test_a_study_tries_the_published_settings_first_and_logs_everything(bench):
     assert_best_is_what_its_settings_give(study, outcome.best)
 
 
+@pytest.mark.slow
+def test_a_trial_is_judged_by_the_replica_that_the_objective_names(bench):
+    words = ("search.trials=2", "search.scheduler=none", "training.replicas=3")
+    study = bench.plan(*words, "search.objective=worst_replica")
+    # As a resume reads it.
+    (found,) = find_studies(bench.folder, study.name, {})
+    assert found.settings.search.objective == "worst_replica"
+    outcome = bench.run(found)
+    assert outcome.counts == {"COMPLETE": 2}
+    client, trials, _ = mlflow_runs(bench, study)
+    for run in trials.values():
+        metrics = run.data.metrics
+        own = [metrics[f"best_val_nll_nats/replica_{i}"] for i in range(3)]
+        assert len(set(own)) == 3
+        assert metrics["objective"] == max(own)
+        assert metrics["best_val_nll_nats"] == pytest.approx(sum(own) / 3)
+        for name in ("val_nll_nats", "test_nll_nats", "best_epoch"):
+            assert {f"{name}/replica_{i}" for i in range(3)} <= set(metrics)
+        for epoch in client.get_metric_history(run.info.run_id, "objective"):
+            assert epoch.value == max(
+                point.value
+                for i in range(3)
+                for point in client.get_metric_history(
+                    run.info.run_id, f"best_val_nll_nats/replica_{i}"
+                )
+                if point.step == epoch.step
+            )
+    best = trials[outcome.best.number].data.metrics["objective"]
+    assert (
+        outcome.best.objective == best == min(t.data.metrics["objective"] for t in trials.values())
+    )
+
+
 def assert_best_is_what_its_settings_give(study, best):
     run = study.settings.run(best.values)
     task = make_task(run.task, load_data(run.task, run.data))
@@ -89,6 +122,7 @@ def assert_best_is_what_its_settings_give(study, best):
     assert all(torch.equal(weights[name], own) for name, own in trainer.best_state.items())
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_as_if_never_interrupted(bench, ignore_late_stop):
     words = ("search.trials=5", "search.reduction_factor=2")
     whole = bench.plan(*words)
@@ -120,6 +154,22 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(bench, ignore_late_s
             assert [(p.step, p.value) for p in got] == [(p.step, p.value) for p in want]
     assert second.best.objective == expected.best.objective
     assert second.counts == expected.counts
+
+
+@pytest.mark.slow
+def test_an_objective_that_is_to_be_large(bench, small_files):
+    small = ("task=spa2eng", f"data.root={small_files}", "network.widths=[8]", *SHORT)
+    study = bench.plan("search.trials=3", "search.scheduler=none", small=small)
+    watcher = Watching()
+    outcome = bench.run(study, watcher=watcher)
+    reached = [view.objective for view in watcher.told if view.status == "finished"]
+    assert outcome.best.objective == max(reached) > min(reached)
+    client, trials, _ = mlflow_runs(bench, study)
+    for run in trials.values():
+        epochs = client.get_metric_history(run.info.run_id, "val_accuracy")
+        assert run.data.metrics["objective"] == max(point.value for point in epochs)
+        assert 0 <= run.data.metrics["test_bleu"] <= 100
+    assert outcome.best.summary["best_val_accuracy"] == outcome.best.objective
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dmu_search.engine.cells.base import Cell, Shape, State, uniform
+from dmu_search.engine.cells.base import Cell, Shape, State, linear_bound, uniform, xavier_bound
 from dmu_search.engine.settings import NetworkSettings
 
 LEAKY_SLOPE = 0.01
@@ -42,11 +42,13 @@ class DMU(Cell):
         input_size: width of ``x_t``.
         widths: ``(u_1, .., u_k)``, the last being the memory.
         z_bias: added to the bias of ``z_t`` at initialisation.
+        xavier: whether the layers are drawn as in the released code, or like ``torch.nn.Linear``.
     """
 
     input_size: int
     widths: tuple[int, ...]
     z_bias: float = 0.0
+    xavier: bool = True
 
     @property
     def hidden_size(self) -> int:
@@ -80,22 +82,29 @@ class DMU(Cell):
         return {name: int(name.split(".")[0].removeprefix("dense_")) for name in self.shapes}
 
     def initialise(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Xavier uniform over each whole layer, leaky-ReLU gain below the last; biases 0."""
+        """Xavier uniform over each whole layer, leaky-ReLU gain below the last, biases 0.
+
+        Without ``xavier`` each layer, biases included, like ``torch.nn.Linear``.
+        """
         weights = {}
         for name, shape in self.shapes.items():
-            if name.endswith(".bias"):
+            if name.endswith(".bias") and self.xavier:
                 weights[name] = torch.zeros(shape, dtype=dtype)
             else:
-                bound = self._xavier_bound(self.dense_layers[name])
-                weights[name] = uniform(shape, bound, generator, dtype)
+                weights[name] = uniform(
+                    shape, self._bound(self.dense_layers[name]), generator, dtype
+                )
         weights[f"dense_{len(self.widths)}.bias"][:, : self.hidden_size] += self.z_bias
         return weights
 
-    def _xavier_bound(self, number: int) -> float:
-        fans_in = (self.input_size + self.hidden_size, *self._outputs)
+    def _bound(self, number: int) -> float:
+        """Of the weights of dense layer ``number``, the first over ``[x_t, h_{t-1}]``."""
+        inputs = (self.input_size + self.hidden_size, *self._outputs)[number - 1]
+        if not self.xavier:
+            return linear_bound(inputs)
         last = number == len(self.widths)
         gain = 1.0 if last else math.sqrt(2.0 / (1.0 + LEAKY_SLOPE**2))
-        return gain * math.sqrt(6.0 / (fans_in[number - 1] + self._outputs[number - 1]))
+        return xavier_bound(inputs, self._outputs[number - 1], gain)
 
     def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Those of the first layer."""
@@ -117,4 +126,5 @@ class DMU(Cell):
 
 def dmu(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """One cell of ``depth`` dense layers."""
-    return (DMU(input_size, settings.widths, settings.z_bias),)
+    xavier = settings.initialisation != "pytorch"
+    return (DMU(input_size, settings.widths, settings.z_bias, xavier),)

@@ -1,13 +1,12 @@
 """Recurrent Highway Network: several highway layers between one step and the next."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dmu_search.engine.cells.base import Cell, Shape, State, uniform
+from dmu_search.engine.cells.base import Cell, Shape, State, linear_bound, uniform, xavier_bound
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.errors import ConfigError
 
@@ -23,11 +22,13 @@ class RHN(Cell):
         input_size: width of ``x_t``.
         width: of the state and of every layer.
         depth: recurrence depth, the number of highway layers.
+        xavier: whether the products are drawn by Xavier's rule, or like ``torch.nn.Linear``.
     """
 
     input_size: int
     width: int
     depth: int
+    xavier: bool = False
 
     @property
     def hidden_size(self) -> int:
@@ -45,11 +46,16 @@ class RHN(Cell):
         return shapes
 
     def initialise(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Each product like ``torch.nn.Linear``: uniform within ``1 / sqrt(inputs)``."""
+        """Each product like ``torch.nn.Linear``; with ``xavier`` by that rule, biases 0."""
         weights = {}
         for name, shape in self.shapes.items():
             inputs = self.input_size if name == "input" else self.width
-            weights[name] = uniform(shape, 1.0 / math.sqrt(inputs), generator, dtype)
+            if name.endswith(".bias") and self.xavier:
+                weights[name] = torch.zeros(shape, dtype=dtype)
+                continue
+            # h and t are products of their own, each as wide as the state.
+            bound = xavier_bound(inputs, self.width) if self.xavier else linear_bound(inputs)
+            weights[name] = uniform(shape, bound, generator, dtype)
         return weights
 
     def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -92,4 +98,5 @@ def rhn(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
             f"network.widths: all layers of an rhn have the same width, got {settings.widths}; "
             f"repeat one of them {settings.depth} times"
         )
-    return (RHN(input_size, settings.widths[0], settings.depth),)
+    xavier = settings.initialisation == "xavier"
+    return (RHN(input_size, settings.widths[0], settings.depth, xavier),)

@@ -12,9 +12,10 @@ namespace {
 // What products.py hands over; keep the two in step. Tensors are contiguous.
 //   multiply    c = a b + bias    a (replica, row, depth), c (replica, row, columns)
 //   correlate   c = a' b          a (replica, row, depth), b (replica, row, columns),
-//                                 c (replica, depth, columns), bias (replica, columns): b's sum
+//                                 c (replica, depth, columns), bias (replica, columns): b's sum;
+//                                 added to what c and bias hold if accumulate
 struct LargeProduct {
-    Index replicas, rows, depth, columns, transposed, threads;
+    Index replicas, rows, depth, columns, transposed, accumulate, threads;
     void *a;
     void *b;     // multiply: (replica, depth, columns), or with the last two swapped if transposed
     void *bias;  // (replica, columns), or null
@@ -41,9 +42,11 @@ struct Multiply {
         : problem(problem),
           panels(Packed<Real>::size(problem.depth, problem.columns)),
           bias(line()),
-          padded(CHUNK * line()) {}
+          padded(direct() ? 0 : CHUNK * line()) {}
 
     Index line() const { return round_up(problem.columns, WIDTH<Real>); }
+    // Whether c needs no padding, so that products can be written to it.
+    bool direct() const { return line() == problem.columns; }
     static Index tasks_per_replica(const LargeProduct &problem) {
         return (problem.rows + CHUNK - 1) / CHUNK;
     }
@@ -64,9 +67,8 @@ struct Multiply {
         const Real *a = real<Real>(problem.a, (replica * problem.rows + first) * problem.depth);
         Real *c = real<Real>(problem.c, (replica * problem.rows + first) * problem.columns);
         const Real *sum = problem.bias ? bias.data() : nullptr;
-        const bool direct = line() == problem.columns;
-        product<Real>(rows, {a, problem.depth, 1, sum, 0, direct ? c : padded.data(), line()}, b);
-        if (!direct) copy_columns(padded.data(), line(), rows, problem.columns, c);
+        product<Real>(rows, {a, problem.depth, 1, sum, 0, direct() ? c : padded.data(), line()}, b);
+        if (!direct()) copy_columns(padded.data(), line(), rows, problem.columns, c);
     }
 };
 
@@ -118,8 +120,17 @@ struct Correlate {
         const Index end = (part + 1) * all / parts * WIDTH<Real>;
         const Index columns = (end < problem.columns ? end : problem.columns) - first_column;
         const Index line = round_up(columns, WIDTH<Real>);
+        Real *c = real<Real>(problem.c, replica * problem.depth * problem.columns + first_column);
+        Real *total = problem.bias
+                          ? real<Real>(problem.bias, replica * problem.columns + first_column)
+                          : nullptr;
         Real sums[COLUMNS] = {};
         memset(padded.data(), 0, padded.size() * sizeof(Real));
+        if (problem.accumulate) {
+            for (Index k = 0; k < problem.depth; ++k)
+                memcpy(padded.data() + k * line, c + k * problem.columns, columns * sizeof(Real));
+            if (total) memcpy(sums, total, columns * sizeof(Real));
+        }
         for (Index first = 0; first < problem.rows; first += CHUNK) {
             const Index rows = problem.rows - first < CHUNK ? problem.rows - first : CHUNK;
             const Index row = replica * problem.rows + first;
@@ -134,14 +145,11 @@ struct Correlate {
                 product<Real>(count, {strips.data() + k * rows, 1, MAX_BLOCK, sum, line, sum, line},
                               packed);
             }
-            if (problem.bias) add_rows(packed, sums);
+            if (total) add_rows(packed, sums);
         }
-        Real *c = real<Real>(problem.c, replica * problem.depth * problem.columns + first_column);
         for (Index k = 0; k < problem.depth; ++k)
             memcpy(c + k * problem.columns, padded.data() + k * line, columns * sizeof(Real));
-        if (problem.bias)
-            memcpy(real<Real>(problem.bias, replica * problem.columns + first_column), sums,
-                   columns * sizeof(Real));
+        if (total) memcpy(total, sums, columns * sizeof(Real));
     }
 
     static void add_rows(const Packed<Real> &packed, Real *sums) {

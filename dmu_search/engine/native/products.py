@@ -18,19 +18,28 @@ class _LargeProduct(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("replicas", "rows", "depth", "columns")),
-        *((name, ctypes.c_int64) for name in ("transposed", "threads")),
+        *((name, ctypes.c_int64) for name in ("transposed", "accumulate", "threads")),
         *((name, ctypes.c_void_p) for name in ("a", "b", "bias", "c")),
     )
 
 
-def _problem(a: Tensor, columns: int, *, transposed: bool = False) -> _LargeProduct:
+def _problem(
+    a: Tensor, columns: int, *, transposed: bool = False, accumulate: bool = False
+) -> _LargeProduct:
     replicas, rows, depth = a.shape
     threads = min(torch.get_num_threads(), replicas * rows * depth * columns // WORTH_A_THREAD)
-    return _LargeProduct(replicas, rows, depth, columns, transposed, max(threads, 1), a.data_ptr())
+    return _LargeProduct(
+        replicas, rows, depth, columns, transposed, accumulate, max(threads, 1), a.data_ptr()
+    )
 
 
 def multiply(
-    a: Tensor, matrix: Tensor, bias: Tensor | None = None, *, transposed: bool = False
+    a: Tensor,
+    matrix: Tensor,
+    bias: Tensor | None = None,
+    *,
+    transposed: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor:
     """``a M + b``, or ``a M' + b``.
 
@@ -39,6 +48,7 @@ def multiply(
         matrix: ``(replica, in, out)``, or ``(replica, out, in)`` if transposed.
         bias: ``(replica, 1, out)``, or None for 0.
         transposed: whether the matrix is.
+        out: contiguous, for the result; None: a new tensor.
 
     Returns:
         ``(replica, row, out)``.
@@ -46,7 +56,7 @@ def multiply(
     a, matrix = a.contiguous(), matrix.contiguous()
     bias = None if bias is None else bias.contiguous()
     columns = matrix.shape[1 if transposed else 2]
-    result = a.new_empty(*a.shape[:2], columns)
+    result = a.new_empty(*a.shape[:2], columns) if out is None else out
     problem = _problem(a, columns, transposed=transposed)
     problem.b, problem.c = matrix.data_ptr(), result.data_ptr()
     problem.bias = None if bias is None else bias.data_ptr()
@@ -65,14 +75,25 @@ def correlate(a: Tensor, b: Tensor, *, sums: bool) -> tuple[Tensor, Tensor | Non
     Returns:
         ``(replica, in, out)`` and ``(replica, 1, out)`` or None.
     """
-    a, b = a.contiguous(), b.contiguous()
     result = a.new_empty(a.shape[0], a.shape[2], b.shape[2])
     total = a.new_empty(a.shape[0], 1, b.shape[2]) if sums else None
-    problem = _problem(a, b.shape[2])
+    _correlate(a, b, result, total, accumulate=False)
+    return result, total
+
+
+def add_correlation(a: Tensor, b: Tensor, matrix: Tensor, bias: Tensor) -> None:
+    """Add what ``correlate`` gives to contiguous ``matrix`` and ``bias``, in place."""
+    _correlate(a, b, matrix, bias, accumulate=True)
+
+
+def _correlate(
+    a: Tensor, b: Tensor, result: Tensor, total: Tensor | None, *, accumulate: bool
+) -> None:
+    a, b = a.contiguous(), b.contiguous()
+    problem = _problem(a, b.shape[2], accumulate=accumulate)
     problem.b, problem.c = b.data_ptr(), result.data_ptr()
     problem.bias = None if total is None else total.data_ptr()
     load_library(a.dtype).correlate(ctypes.byref(problem))
-    return result, total
 
 
 class _Affine(torch.autograd.Function):

@@ -1,20 +1,30 @@
 """The tasks, one file each."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from dmu_search.engine.network import Architecture
+from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks.adding import Adding
-from dmu_search.engine.tasks.base import BatchLoss, Task, TaskData
+from dmu_search.engine.tasks.base import BatchLoss, Direction, Task, TaskData, rank
 from dmu_search.engine.tasks.generated import GeneratedTask, Rules
+from dmu_search.engine.tasks.natlang import NatLang, Text
 from dmu_search.engine.tasks.noiseseq import NoiseSeq
 from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
 from dmu_search.engine.tasks.tempord import TempOrd
+from dmu_search.engine.tasks.translation import RELEASED_VOCABULARIES, Translation
+from dmu_search.engine.translator import build_translator
 
 __all__ = [
     "GENERATED",
+    "NETWORKS",
     "TASKS",
     "Adding",
     "BatchLoss",
+    "Direction",
     "GeneratedTask",
+    "NatLang",
     "NoiseSeq",
     "PianoRolls",
     "PolyMusic",
@@ -22,6 +32,9 @@ __all__ = [
     "Task",
     "TaskData",
     "TempOrd",
+    "Text",
+    "Translation",
+    "rank",
 ]
 
 # The synthetic tasks: made from rules, without a data set.
@@ -31,4 +44,20 @@ GENERATED: dict[str, type[GeneratedTask]] = {
     "noiseseq": NoiseSeq,
 }
 
-TASKS: dict[str, type[Task[Any]]] = {**GENERATED, "polymusic": PolyMusic}
+TASKS: dict[str, type[Task[Any, Any]]] = {
+    **GENERATED,
+    "polymusic": PolyMusic,
+    "natlang": NatLang,
+    **dict.fromkeys(RELEASED_VOCABULARIES, Translation),
+}
+
+# The networks of the paper's tables. Those of a task at work may differ: they fit its own data.
+NETWORKS: dict[str, Callable[[NetworkSettings], Architecture]] = {
+    **{name: task.network for name, task in GENERATED.items()},
+    "polymusic": PolyMusic.network,
+    "natlang": NatLang.network,
+    **{
+        name: partial(build_translator, vocabulary=vocabulary)
+        for name, vocabulary in RELEASED_VOCABULARIES.items()
+    },
+}

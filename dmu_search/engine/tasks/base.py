@@ -2,18 +2,25 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dmu_search.engine.buckets import FixedBatch
 from dmu_search.engine.cells import State
-from dmu_search.engine.network import Network
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.network import Architecture
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 
+Net = TypeVar("Net", bound=Architecture)
 Batch = TypeVar("Batch")
 Direction = Literal["minimize", "maximize"]
+
+
+def rank(value: float, direction: Direction) -> float:
+    """A number that is the smaller the better the objective's ``value`` is."""
+    return value if direction == "minimize" else -value
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +50,7 @@ class TaskData(Protocol):
         """The inverse of ``to_arrays``."""
 
 
-class Task(Protocol[Batch]):
+class Task(Protocol[Net, Batch]):
     """A data set (or a generator of one) together with its loss, readout and metrics.
 
     Splits are ``train``, ``valid`` and ``test``. All batches hold all replicas, and what a replica
@@ -72,12 +79,11 @@ class Task(Protocol[Batch]):
     def dtype(self) -> torch.dtype:
         """Precision of inputs, and so of weights."""
 
-    @classmethod
-    def network(cls, settings: NetworkSettings) -> Network:
-        """The network for this task's inputs and targets; needs no data."""
+    def network(self, settings: NetworkSettings) -> Net:
+        """The network for the inputs and targets of this task and its data."""
 
     def train_batches(
-        self, generators: Sequence[torch.Generator], batch_size: int
+        self, generators: Sequence[torch.Generator], training: TrainingSettings
     ) -> Iterator[Batch]:
         """The batches of one epoch; generators, one per replica, advance."""
 
@@ -86,7 +92,7 @@ class Task(Protocol[Batch]):
 
     def loss(
         self,
-        network: Network,
+        network: Net,
         weights: Mapping[str, Tensor],
         *,
         batch: Batch,
@@ -95,6 +101,27 @@ class Task(Protocol[Batch]):
         """Differentiable loss; ``carry`` is that of the batch before, None at an epoch's start."""
 
     def evaluate(
-        self, network: Network, weights: Mapping[str, Tensor], *, split: str
+        self, network: Net, weights: Mapping[str, Tensor], *, split: str
     ) -> dict[str, Tensor]:
         """Metrics of a whole split, the objective among them, ``(replica,)`` each."""
+
+
+@runtime_checkable
+class Bucketed(Protocol):
+    """A task whose training steps can be recorded once and replayed: batches come in few shapes.
+
+    Its ``loss`` takes such batches too. All that it computes on the GPU from a batch and the
+    weights it must compute by the same operations for every batch of a bucket, without a look at
+    their values and without a copy from or to the CPU; it carries nothing from batch to batch.
+    """
+
+    def bucketed_batches(
+        self, generators: Sequence[torch.Generator], batch_size: int
+    ) -> Iterator[FixedBatch]:
+        """As ``train_batches``, with the same draws from the generators."""
+
+    def bucket_examples(self, replicas: int, batch_size: int) -> Iterator[FixedBatch]:
+        """Some batch of each bucket that such training has, the largest bucket first.
+
+        Memory that the first recording has needed is there for the smaller ones.
+        """

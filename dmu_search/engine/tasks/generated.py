@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +13,8 @@ from torch.nn import functional
 
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
-from dmu_search.engine.rows import PackedRows, take_rows
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.rows import full_rows, sent, take_rows
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.errors import ConfigError
 
@@ -100,6 +99,16 @@ class Sequences:
     targets: Tensor
 
     @property
+    def bucket(self) -> tuple[torch.Size, ...]:
+        """The shape, which all batches of a training share."""
+        return tuple(tensor.shape for tensor in self.tensors)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that tells batches apart."""
+        return self.inputs, self.lengths, self.targets
+
+    @property
     def count(self) -> int:
         """Sequences of each replica."""
         return self.lengths.shape[1]
@@ -114,10 +123,10 @@ class Sequences:
         return map(Sequences, *parts)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Sequences":
-        """On another device; features and real targets in another precision."""
+        """From the CPU to another device; features and real targets in another precision."""
 
         def moved(values: Tensor) -> Tensor:
-            return values.to(device, dtype if values.is_floating_point() else values.dtype)
+            return sent(values.to(dtype) if values.is_floating_point() else values, device)
 
         return Sequences(moved(self.inputs), moved(self.lengths), moved(self.targets))
 
@@ -194,12 +203,22 @@ class GeneratedTask(ABC):
         return self.sequences(self._draw([generator], self.rules.fixed_sequences[split]))
 
     def train_batches(
-        self, generators: Sequence[torch.Generator], batch_size: int
+        self, generators: Sequence[torch.Generator], training: TrainingSettings
     ) -> Iterator[Sequences]:
         """An epoch's batches of fresh sequences, each replica's from its own generator."""
         for _ in range(self.rules.batches_per_epoch):
-            draws = self._draw(generators, batch_size).to(self.device)
-            yield self._placed(self.sequences(draws))
+            yield self._placed(self.sequences(self._draw(generators, training.batch_size)))
+
+    def bucketed_batches(
+        self, generators: Sequence[torch.Generator], batch_size: int
+    ) -> Iterator[Sequences]:
+        """The same: all batches have one shape."""
+        for _ in range(self.rules.batches_per_epoch):
+            yield self._placed(self.sequences(self._draw(generators, batch_size)))
+
+    def bucket_examples(self, replicas: int, batch_size: int) -> Iterator[Sequences]:
+        """One batch, as they all have one shape."""
+        yield self._placed(self.sequences(torch.zeros(replicas, self.numbers, batch_size)))
 
     def batches_per_epoch(self, batch_size: int) -> int:
         """As the rules say."""
@@ -259,12 +278,6 @@ class GeneratedTask(ABC):
         )
         last = (sequences.lengths - 1) * count + torch.arange(count, device=self.device)
         return network.read(weights, take_rows(states, last.expand(replicas, -1)))
-
-
-@lru_cache(maxsize=16)
-def full_rows(replicas: int, batch: int, times: int, device: torch.device) -> PackedRows:
-    """The packing of sequences that are all equally long: step after step, in batch order."""
-    return PackedRows(np.full((replicas, batch), times, dtype=np.int64), device)
 
 
 def below(draws: Tensor, limit: Tensor | int) -> Tensor:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from dmu_search.engine.buckets import Bucket, BucketRows, find_buckets, smallest_fit
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
-from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.rows import PackedRows, Rows, length_sorted_batches, placed
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
 from dmu_search.errors import DataError
 
@@ -76,7 +77,7 @@ class FlatRolls:
     """
 
     notes: Tensor
-    starts: Tensor
+    starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
     @classmethod
@@ -85,7 +86,7 @@ class FlatRolls:
         steps = np.array([len(roll) for roll in rolls], dtype=np.int64)
         return cls(
             notes=torch.from_numpy(np.concatenate(rolls)).to(device),
-            starts=torch.from_numpy(steps.cumsum() - steps).to(device),
+            starts=steps.cumsum() - steps,
             lengths=steps - 1,
         )
 
@@ -100,9 +101,33 @@ class NoteBatch:
         targets: packed notes of steps 2 .. T, shaped alike.
     """
 
-    rows: PackedRows
+    rows: Rows
     inputs: Tensor
     targets: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PackedNoteBatch(NoteBatch):
+    """The same, without rows for steps that do not exist."""
+
+    rows: PackedRows
+
+
+@dataclass(frozen=True, eq=False)
+class BucketNoteBatch(NoteBatch):
+    """The same, in the rows of a bucket."""
+
+    rows: BucketRows
+
+    @property
+    def bucket(self) -> Bucket:
+        """The shape."""
+        return self.rows.bucket
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that tells batches of a bucket apart."""
+        return self.inputs, self.targets, *self.rows.tensors
 
 
 class PolyMusic:
@@ -135,6 +160,7 @@ class PolyMusic:
         self._splits = {
             split: FlatRolls.from_rolls(getattr(rolls, split), self.device) for split in SPLITS
         }
+        self._found_buckets: dict[tuple[int, int], tuple[Bucket, ...]] = {}
 
     @staticmethod
     def network(settings: NetworkSettings) -> Network:
@@ -142,13 +168,49 @@ class PolyMusic:
         return build_network(settings, input_size=NOTES, readout=(NOTES,))
 
     def train_batches(
-        self, generators: Sequence[torch.Generator], batch_size: int
-    ) -> Iterator[NoteBatch]:
+        self, generators: Sequence[torch.Generator], training: TrainingSettings
+    ) -> Iterator[PackedNoteBatch]:
         """All training tunes once, each replica in its own order; the last batch may be smaller."""
+        for sequences in self._draw(generators, training.batch_size):
+            yield self._batch("train", sequences)
+
+    def bucketed_batches(
+        self, generators: Sequence[torch.Generator], batch_size: int
+    ) -> Iterator[BucketNoteBatch]:
+        """The same batches, each in one of a few fixed shapes."""
+        lengths = self._splits["train"].lengths
+        buckets = self._buckets(len(generators), batch_size)
+        for sequences in self._draw(generators, batch_size):
+            yield self._in_bucket(smallest_fit(buckets, lengths[sequences]), sequences)
+
+    def bucket_examples(self, replicas: int, batch_size: int) -> Iterator[BucketNoteBatch]:
+        """The shortest tune alone in each shape."""
+        shortest = int(self._splits["train"].lengths.argmin())
+        for bucket in sorted(self._buckets(replicas, batch_size), key=lambda b: -b.rows):
+            yield self._in_bucket(bucket, np.full((replicas, 1), shortest))
+
+    def _buckets(self, replicas: int, batch_size: int) -> tuple[Bucket, ...]:
+        key = (replicas, batch_size)
+        if key not in self._found_buckets:
+            lengths = self._splits["train"].lengths
+            self._found_buckets[key] = find_buckets(lengths, batch_size, replicas)
+        return self._found_buckets[key]
+
+    def _in_bucket(self, bucket: Bucket, sequences: NDArray[np.int64]) -> BucketNoteBatch:
+        """Gather training tunes, ``(replica, batch)``, by index."""
+        flat = self._splits["train"]
+        lengths, starts = flat.lengths[sequences], flat.starts[sequences]
+        rows = BucketRows.place(bucket, lengths, starts, self.device)
+        return BucketNoteBatch(rows, *self._notes(flat, rows.source))
+
+    def _draw(
+        self, generators: Sequence[torch.Generator], batch_size: int
+    ) -> Iterator[NDArray[np.int64]]:
+        """Tunes of each batch of an epoch, ``(replica, batch)``."""
         count = len(self._splits["train"].lengths)
         orders = torch.stack([torch.randperm(count, generator=each) for each in generators])
         for sequences in torch.split(orders, batch_size, dim=1):
-            yield self._batch("train", sequences)
+            yield sequences.numpy()
 
     def batches_per_epoch(self, batch_size: int) -> int:
         """Of so many tunes each, the last maybe of fewer."""
@@ -164,8 +226,7 @@ class PolyMusic:
     ) -> BatchLoss:
         """Mean over the real steps of the batch of the cross-entropy summed over notes."""
         nll = step_nll(network, weights, batch)
-        terms = torch.from_numpy(batch.rows.row_counts).to(nll)
-        return BatchLoss(mean=batch.rows.mean(nll), terms=terms)
+        return BatchLoss(mean=batch.rows.mean(nll), terms=batch.rows.counts.to(nll.dtype))
 
     def evaluate(
         self, network: Network, weights: Mapping[str, Tensor], *, split: str
@@ -186,25 +247,24 @@ class PolyMusic:
         sums = torch.zeros(replicas, len(lengths), dtype=torch.float64, device=self.device)
         rows_per_replica = max(EVALUATION_ROWS // replicas, 1)
         for sequences in length_sorted_batches(lengths, rows_per_replica):
-            batch = self._batch(split, torch.from_numpy(sequences).expand(replicas, -1))
+            batch = self._batch(split, np.tile(sequences, (replicas, 1)))
             nll = step_nll(network, weights, batch).double()
-            sums[:, torch.from_numpy(sequences).to(self.device)] = batch.rows.sum_by_sequence(nll)
+            sums[:, placed(sequences, self.device)] = batch.rows.sum_by_sequence(nll)
         steps = torch.from_numpy(lengths).to(sums)
         return {
             "nll_nats": sums.sum(dim=1) / steps.sum(),
             "nll_nats_batch_mean": batch_mean(sums, steps),
         }
 
-    def _batch(self, split: str, sequences: Tensor) -> NoteBatch:
+    def _batch(self, split: str, sequences: NDArray[np.int64]) -> PackedNoteBatch:
         """Gather tunes, ``(replica, batch)``, by index."""
         flat = self._splits[split]
-        rows = PackedRows(flat.lengths[sequences.numpy()], self.device)
-        index = rows.gather_index(flat.starts[sequences.to(self.device)])
-        return NoteBatch(
-            rows=rows,
-            inputs=flat.notes[index].to(self.dtype),
-            targets=flat.notes[index + 1].to(self.dtype),
-        )
+        rows = PackedRows(flat.lengths[sequences], self.device)
+        return PackedNoteBatch(rows, *self._notes(flat, rows.gather_index(flat.starts[sequences])))
+
+    def _notes(self, flat: FlatRolls, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of rows by their place in the split, ``(replica, row, 88)``."""
+        return flat.notes[index].to(self.dtype), flat.notes[index + 1].to(self.dtype)
 
 
 def check_rolls(rolls: PianoRolls) -> None:
@@ -227,22 +287,6 @@ def step_nll(network: Network, weights: Mapping[str, Tensor], batch: NoteBatch) 
     return functional.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").sum(
         dim=-1
     )
-
-
-def length_sorted_batches(lengths: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
-    """Split sequences into batches of similar lengths, so that few steps are needed in all.
-
-    Args:
-        lengths: of each sequence, ``(sequence,)``.
-        rows: steps that a batch may hold, exceeded by less than its last sequence.
-
-    Returns:
-        Indices of sequences, longest first.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    before = lengths[order].cumsum() - lengths[order]
-    cuts = np.flatnonzero(np.diff(before // rows)) + 1
-    return np.split(order, cuts)
 
 
 def batch_mean(sums: Tensor, steps: Tensor) -> Tensor:

@@ -1,0 +1,140 @@
+"""The command ``report``: the paper's tables and figures from the recorded runs."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as ScreenTable
+
+from dmu_search.cli.screen import open_console, print_rows
+from dmu_search.config.grammar import parse_overrides
+from dmu_search.config.keys import SOURCES
+from dmu_search.config.roots import default_of
+from dmu_search.config.study import alternatives
+from dmu_search.errors import ConfigError
+from dmu_search.folders import check_writable
+from dmu_search.report.build import FIGURES, TABLES, build_report
+from dmu_search.report.document import Section, Table
+from dmu_search.report.files import MARKDOWN, PAGE, write_report
+from dmu_search.results.compact import add_to_compact, read_results
+
+
+def report(words: Sequence[str], *, dry_run: bool) -> int:
+    """Show the tables and write all files; returns the exit code.
+
+    Raises:
+        ConfigError: bad input.
+        StorageError: a record is damaged, or the folder cannot be written.
+    """
+    given = parse_overrides("report", words)
+    paths = _paths(given)
+    tables, figures = _selected(given)
+    sources = [each for each in SOURCES if each in _listed(given, "source", SOURCES)]
+    console = open_console()
+    check_writable(paths.folder)
+    if paths.compact is not None:
+        check_writable(paths.compact)
+    runs = read_results(paths.records)
+    ended = sum(run.ended for run in runs)
+    print_rows(
+        console,
+        {
+            "records": f"{paths.records}: {len(runs)} trainings, {ended} of them ended",
+            "report": f"{paths.folder / MARKDOWN} and {PAGE}, tables/, figures/ beside it",
+            **({} if paths.compact is None else {"compact": f"{paths.compact}"}),
+        },
+    )
+    if dry_run:
+        shown = [*(f"Table {each}" for each in tables), *(f"Figure {each}" for each in figures)]
+        console.print(f"would make {', '.join(shown)}", highlight=False, soft_wrap=True)
+        return 0
+    made = build_report(
+        runs, tables=tables, figures=figures, sources=sources, output_dir=paths.output_dir
+    )
+    for section in made.sections:
+        _print_section(console, section)
+    write_report(made, paths.folder)
+    if paths.compact is not None:
+        count = add_to_compact(runs, paths.compact)
+        console.print(f"{paths.compact} has {count} trainings now", highlight=False)
+    console.print(f"{paths.folder / PAGE}", highlight=False, soft_wrap=True)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """What is read and written."""
+
+    output_dir: Path
+    records: Path
+    folder: Path
+    compact: Path | None
+
+
+def _paths(given: Mapping[str, object]) -> _Paths:
+    output_dir = Path(str(given.get("output_dir", default_of("output_dir"))))
+    records, folder, compact = (given.get(name) for name in ("records", "report_dir", "compact"))
+    if records is not None and not Path(str(records)).is_dir():
+        raise ConfigError(f"records: there is no folder {records}; check the path")
+    return _Paths(
+        output_dir,
+        output_dir / "records" if records is None else Path(str(records)),
+        output_dir / "report" if folder is None else Path(str(folder)),
+        None if compact is None else Path(str(compact)),
+    )
+
+
+def _selected(given: Mapping[str, object]) -> tuple[Sequence[int], Sequence[int]]:
+    """The asked-for tables and figures; all of both where none is named."""
+    if "table" not in given and "figure" not in given:
+        return TABLES, FIGURES
+    tables, figures = _listed(given, "table", ()), _listed(given, "figure", ())
+    return [n for n in TABLES if n in tables], [n for n in FIGURES if n in figures]
+
+
+def _listed(given: Mapping[str, object], name: str, default: Sequence[object]) -> Sequence[object]:
+    return alternatives(given[name]) if name in given else default  # type: ignore[arg-type]
+
+
+def _print_section(console: Console, section: Section) -> None:
+    for table in section.tables:
+        console.rule(f"[bold]{table.title}", align="left")
+        console.print(_screen_table(table))
+        for note in table.notes:
+            console.print(escape(note), style="dim", highlight=False)
+    for verdict in section.verdicts:
+        console.print(
+            f'[bold]{verdict.outcome}[/], {verdict.settings}: "{escape(verdict.claim)}"',
+            highlight=False,
+        )
+    for each in section.missing:
+        console.print(f"[yellow]missing[/] {escape(each)}", highlight=False, soft_wrap=True)
+    console.print()
+
+
+def _screen_table(table: Table) -> ScreenTable:
+    shown = ScreenTable(box=None, pad_edge=False, header_style="bold")
+    kept = [index for index, column in enumerate(table.columns) if column.on_screen]
+    lines = table.texts()
+    for index in kept:
+        widest = max((len(line[index]) for line in lines), default=0)
+        shown.add_column(
+            _folded(table.columns[index].heading, widest),
+            justify="right" if table.is_number(index) else "left",
+            overflow="fold",
+        )
+    for index, (row, line) in enumerate(zip(table.rows, lines, strict=True)):
+        if table.begins_group(index):
+            shown.add_section()
+        style = "dim" if row.published else ""
+        shown.add_row(*(escape(line[each]) for each in kept), style=style)
+    return shown
+
+
+def _folded(heading: str, width: int) -> str:
+    """A heading in lines no longer than ``width`` or its longest word: the cells need the room."""
+    width = max(width, *(len(word) for word in heading.split()))
+    return "\n".join(textwrap.wrap(heading, width))

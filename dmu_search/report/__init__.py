@@ -1,0 +1,1 @@
+"""The report: tables, figures and verdicts as values, then as files."""

@@ -1,0 +1,72 @@
+"""The report, from the published record and the recorded runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dmu_search.config.keys import TASKS
+from dmu_search.config.published import published
+from dmu_search.config.sources import tasks_of
+from dmu_search.report.curves import curves_section
+from dmu_search.report.document import Report, Section
+from dmu_search.report.hyperparameters import settings_section
+from dmu_search.report.networks import networks_section
+from dmu_search.report.recorded import results_of
+from dmu_search.report.results import results_section
+from dmu_search.results.recorded import RecordedRun
+
+TABLES = (1, 2, 3, 4, 5, 6, 7)
+FIGURES = (2, 3, 4)
+
+
+def build_report(
+    runs: Sequence[RecordedRun],
+    *,
+    tables: Sequence[int],
+    figures: Sequence[int],
+    sources: Sequence[str],
+    output_dir: Path,
+) -> Report:
+    """The asked-for tables, then the figures.
+
+    Args:
+        runs: what was recorded.
+        tables: of the paper, by number.
+        figures: likewise.
+        sources: whose settings are shown: ``paper``, ``released``, ``best``.
+        output_dir: whose ``best/`` comes before the settings shipped with the package.
+
+    Raises:
+        ConfigError: a file of the best settings is damaged.
+    """
+    synthetic = tuple(task for task in TASKS if published(task).figure is not None)
+    on_data = tuple(task for task in TASKS if published(task).table is not None)
+    sections: list[Section] = []
+    for number in tables:
+        if number in (1, 2):
+            sections.append(networks_section(number, synthetic if number == 1 else on_data))
+        elif number in (6, 7):
+            shown = synthetic if number == 6 else on_data
+            sections.append(settings_section(number, shown, sources, output_dir))
+        else:
+            sections += _results(number, runs, sources, output_dir)
+    for task in tasks_of((), figures):
+        sections.append(curves_section(results_of(task, runs, sources, output_dir), sources))
+    return Report(tuple(sections), _made_from(runs))
+
+
+def _results(
+    number: int, runs: Sequence[RecordedRun], sources: Sequence[str], output_dir: Path
+) -> list[Section]:
+    tasks = [results_of(task, runs, sources, output_dir) for task in tasks_of([number], ())]
+    return [results_section(number, tasks, sources)] if tasks else []
+
+
+def _made_from(runs: Sequence[RecordedRun]) -> str:
+    """What the report rests on, in a sentence; no date, so that equal records make equal files."""
+    ended = [run for run in runs if run.ended]
+    count = sum(len(run.replicas) for run in ended)
+    hours = sum(run.seconds for run in ended) / 3600
+    return (
+        f"Made by `python -m dmu_search report` from {count} runs in {len(ended)} recorded "
+        f"trainings, {hours:.1f} hours of training in all; nothing is trained for it."
+    )

@@ -1,0 +1,53 @@
+"""A report as Markdown, with its figures beside it."""
+
+from collections.abc import Sequence
+
+from dmu_search.report.document import Report, Section, Table, Verdict
+
+
+def markdown(report: Report) -> str:
+    """The whole report; figures are those of ``figures/`` in the same folder."""
+    parts = ["# Results", report.made_from]
+    claims = [(section, *claim) for section in report.sections for claim in section.claims.items()]
+    if claims:
+        lines = ["| | the paper says | in our runs |", "|---|---|---|"]
+        for section, claim, verdicts in claims:
+            outcomes = "<br>".join(f"{each.settings}: **{each.outcome}**" for each in verdicts)
+            link = f"[{section.title}](#{section.name})"
+            lines.append(f"| {link} | {_cell(claim)} | {outcomes} |")
+        parts += ["## Does the paper's claim hold?", "\n".join(lines)]
+    parts += [_section(section) for section in report.sections]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(section: Section) -> str:
+    parts = [f'<a id="{section.name}"></a>\n\n## {section.title}']
+    parts += [f"![{chart.title}](figures/{chart.name}.svg)" for chart in section.charts]
+    parts += [_table(table) for table in section.tables]
+    parts += [_claim(*claim) for claim in section.claims.items()]
+    parts += [section.rule] * bool(section.verdicts)
+    if section.missing:
+        parts.append("Missing:\n\n" + "\n".join(f"* {_cell(each)}" for each in section.missing))
+    return "\n\n".join(parts)
+
+
+def _table(table: Table) -> str:
+    headings = [_cell(column.heading) for column in table.columns]
+    rules = ["---:" if table.is_number(index) else "---" for index in range(len(headings))]
+    rows = [[_cell(text) for text in row] for row in table.texts()]
+    lines = [f"| {' | '.join(row)} |" for row in (headings, rules, *rows)]
+    return "\n\n".join([f"**{table.title}**", "\n".join(lines), *map(_cell, table.notes)])
+
+
+def _claim(claim: str, verdicts: Sequence[Verdict]) -> str:
+    parts = [f"> {_cell(claim)}"]
+    for verdict in verdicts:
+        evidence = "\n".join(f"* {_cell(each)}" for each in verdict.evidence)
+        parts.append(f"With the {verdict.settings}: **{verdict.outcome}**.\n\n{evidence}")
+    return "\n\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    for symbol in ("|", "<", ">", "*"):
+        text = text.replace(symbol, f"\\{symbol}")
+    return text

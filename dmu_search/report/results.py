@@ -1,0 +1,149 @@
+"""Tables 3 to 5: best, mean and deviation over our runs beside the paper's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from dmu_search.config.published import Aggregate
+from dmu_search.engine.tasks import TASKS
+from dmu_search.report.claims import RULE, verdicts_of
+from dmu_search.report.document import Column, Content, Row, Section, Table, Verdict
+from dmu_search.report.recorded import (
+    LESS,
+    NetworkResults,
+    TaskResults,
+    runs_needed,
+    runs_text,
+    variant_text,
+)
+from dmu_search.results.selection import OTHER, Sample
+from dmu_search.results.statistics import bootstrap_mean, difference, mean_and_std
+
+_DECIMALS = 3
+_SPLITS = ("train", "test")
+_RESULTS = (
+    Column("runs x epochs"),
+    *(
+        Column(f"{split} {measure}", _DECIMALS)
+        for split in _SPLITS
+        for measure in ("best", "mean", "std")
+    ),
+    Column("test mean - paper's", _DECIMALS, signed=True),
+    Column("train mean - paper's", _DECIMALS, signed=True, on_screen=False),
+    Column("test mean, bootstrap", _DECIMALS, on_screen=False),
+    Column("test mean over batches", _DECIMALS, on_screen=False),
+)
+_NONE_YET = ("none yet", *(None for _ in _RESULTS[1:]))
+_NOTES = (
+    "Best: the run with the best test result, with its own training result. Std: of the sample "
+    "(n - 1). All are taken at the epoch with the best validation result, without runs that "
+    "diverged. In brackets: 95% confidence, Welch's for differences, bootstrap for means.",
+    LESS,
+)
+
+
+def results_section(number: int, tasks: Sequence[TaskResults], sources: Sequence[str]) -> Section:
+    """Table 3, 4 or 5 with its variants, and whether the paper's claims hold."""
+    names = ", ".join(each.task for each in tasks)
+    title = f"Table {number}: {names}, {TASKS[tasks[0].task].objective.replace('_', ' ')}"
+    name = f"table-{number}"
+    rows = tuple(row for each in tasks for one in each.networks for row in _rows(each, one))
+    network = (Column("task", on_screen=len(tasks) > 1), Column("depth"), Column("model"))
+    tables = [_table(name, title, (*network, Column("results"), *_RESULTS), rows, _NOTES)]
+    others = tuple(row for each in tasks for one in each.networks for row in _variants(each, one))
+    if others:
+        columns = (*network, Column("setting"), *_RESULTS)
+        note = "Recorded runs under other settings, each told by what it changes."
+        title = f"Table {number}, variants"
+        tables.append(_table(f"{name}-variants", title, columns, others, (note,)))
+    missing = [line for each in tasks for line in runs_needed(each, f"table={number}")]
+    if "best" in sources:
+        missing += [line for each in tasks for line in each.searches_needed()]
+    verdicts = [verdict for each in tasks for verdict in _verdicts(each, sources, len(tasks) > 1)]
+    return Section(
+        name, f"Table {number}", tuple(tables), (), tuple(verdicts), RULE, tuple(missing)
+    )
+
+
+def _table(
+    name: str,
+    title: str,
+    columns: tuple[Column, ...],
+    rows: tuple[Row, ...],
+    notes: tuple[str, ...],
+) -> Table:
+    """A table, without the mean over batches where the task has none."""
+    if all(row.cells[-1] is None for row in rows):
+        columns, rows = columns[:-1], tuple(replace(row, cells=row.cells[:-1]) for row in rows)
+    return Table(name, title, columns, rows, notes)
+
+
+def _verdicts(results: TaskResults, sources: Sequence[str], named: bool) -> list[Verdict]:
+    """The verdicts on a task, with its name where others share the table."""
+    prefix = f"{results.task}, " if named else ""
+    return [
+        replace(each, settings=f"{prefix}{each.settings}") for each in verdicts_of(results, sources)
+    ]
+
+
+def _rows(results: TaskResults, network: NetworkResults) -> list[Row]:
+    identity = (results.task, network.depth, network.model)
+    paper = results.record.results.get(network.model, {}).get(network.depth)
+    rows = []
+    if paper is not None:
+        values = [
+            value
+            for split in _SPLITS
+            for value in (paper[split].best, paper[split].mean, paper[split].std)
+        ]
+        budget = f"{results.record.runs} x {results.record.epochs}"
+        cells = (*identity, "the paper", budget, *values, None, None, None, None)
+        rows.append(Row(cells, published=True))
+    for named, sample in network.settings:
+        own = _cells(results, sample, paper)
+        rows.append(Row((*identity, f"ours, {named.name}", *own)))
+    return rows
+
+
+def _variants(results: TaskResults, network: NetworkResults) -> list[Row]:
+    identity = (results.task, network.depth, network.model)
+    paper = results.record.results.get(network.model, {}).get(network.depth)
+    return [
+        Row(
+            (
+                *identity,
+                variant_text(each, network),
+                *_cells(results, each.sample, paper),
+            )
+        )
+        for each in network.variants
+    ]
+
+
+def _cells(
+    results: TaskResults, sample: Sample | None, paper: Mapping[str, Aggregate] | None
+) -> tuple[Content, ...]:
+    if sample is None:
+        return _NONE_YET
+    train, test = (sample.objective(split) for split in _SPLITS)
+    best = _best(sample, test)
+    differences = [
+        None if paper is None else difference(values, paper[split], results.record.runs)
+        for split, values in (("test", test), ("train", train))
+    ]
+    return (
+        runs_text(sample, results.record),
+        None if best is None else train[best],
+        *mean_and_std(train),
+        None if best is None else test[best],
+        *mean_and_std(test),
+        *differences,
+        bootstrap_mean(test),
+        mean_and_std(sample.objective("test", OTHER))[0],
+    )
+
+
+def _best(sample: Sample, values: Sequence[float]) -> int | None:
+    if not values:
+        return None
+    choose = min if TASKS[sample.setting.task].direction == "minimize" else max
+    return choose(range(len(values)), key=lambda index: values[index])

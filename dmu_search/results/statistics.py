@@ -1,0 +1,92 @@
+"""Means, intervals and tests, by scipy; intervals are at 95%, tests two-sided."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from dmu_search.config.published import Aggregate
+from dmu_search.results.estimate import CONFIDENCE, Estimate
+
+_RESAMPLES = 9999
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean and sample standard deviation (n - 1); None where there are too few values."""
+    mean = float(np.mean(values)) if values else None
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return mean, std
+
+
+def difference(values: Sequence[float], paper: Aggregate, runs: int) -> Estimate | None:
+    """Mean of ours less the paper's mean, with Welch's interval; None below two values.
+
+    Args:
+        values: ours.
+        paper: mean and standard deviation of its runs.
+        runs: their number.
+    """
+    mean, std = mean_and_std(values)
+    if mean is None or std is None or runs < 2:
+        return None
+    variances = std**2 / len(values), paper.std**2 / runs
+    error = math.sqrt(sum(variances))
+    if error == 0:
+        return Estimate(mean - paper.mean, mean - paper.mean, mean - paper.mean)
+    # Welch and Satterthwaite; scipy has the test for summaries, but not its interval.
+    freedom = error**4 / (variances[0] ** 2 / (len(values) - 1) + variances[1] ** 2 / (runs - 1))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
+    return Estimate(mean - paper.mean, mean - paper.mean - half, mean - paper.mean + half)
+
+
+def bootstrap_mean(values: Sequence[float]) -> Estimate | None:
+    """The mean with its bootstrap interval (BCa); None below two values."""
+    if len(values) < 2:
+        return None
+    mean = float(np.mean(values))
+    if len(set(values)) == 1:
+        return Estimate(mean, mean, mean)
+    for method in ("BCa", "percentile"):
+        with warnings.catch_warnings():
+            # BCa is undefined for some small samples; then its bounds are nan.
+            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+            low, high = stats.bootstrap(
+                (np.asarray(values),),
+                np.mean,
+                n_resamples=_RESAMPLES,
+                confidence_level=CONFIDENCE,
+                method=method,
+                rng=np.random.default_rng(0),
+            ).confidence_interval
+        if math.isfinite(low) and math.isfinite(high):
+            break
+    return Estimate(mean, float(low), float(high))
+
+
+def share(successes: int, runs: int) -> Estimate:
+    """How many of ``runs`` succeed, with Wilson's interval, in runs."""
+    interval = stats.binomtest(successes, runs).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(successes, float(interval.low) * runs, float(interval.high) * runs)
+
+
+def rank_test(ours: Sequence[float], others: Sequence[float]) -> float:
+    """The p value of Mann and Whitney's test; infinite values come last."""
+    return _p_value(stats.mannwhitneyu(ours, others).pvalue)
+
+
+def spread_test(ours: Sequence[float], others: Sequence[float]) -> float:
+    """The p value of Brown and Forsythe's test that two samples scatter alike."""
+    return _p_value(float(stats.levene(ours, others, center="median").pvalue))
+
+
+def count_test(ours: int, our_runs: int, others: int, other_runs: int) -> float:
+    """The p value of Fisher's exact test that two shares are equal."""
+    table = np.array([[ours, our_runs - ours], [others, other_runs - others]])
+    return _p_value(stats.fisher_exact(table).pvalue)
+
+
+def _p_value(value: float) -> float:
+    # Samples without any difference at all give nan.
+    return 1.0 if math.isnan(value) else float(value)

@@ -1,0 +1,66 @@
+"""The command ``train`` after it was cut off."""
+
+import pytest
+
+from dmu_search.cli import train as command
+from dmu_search.cli.main import main
+from dmu_search.errors import StorageError
+from dmu_search.folders import claimed
+from dmu_search.results.recorded import read_runs
+
+WORDS = [
+    "training.replicas=2",
+    "training.max_epochs=3",
+    "data.batches_per_epoch=1",
+    "data.length=12",
+    "tracking.uri=none",
+]
+
+
+@pytest.fixture
+def words(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("task: adding\nmodel: gru\ndepth: 1\ntraining: {learning_rate: 0.01}\n")
+    return ["train", f"config={file}", f"output_dir={tmp_path / 'runs'}", *WORDS]
+
+
+def interrupt_after_an_epoch(monkeypatch):
+    def stop(self, result):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command._Progress, "__call__", stop)
+
+
+def test_the_same_command_goes_on_where_it_was_cut_off(words, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_after_an_epoch(patch)
+        assert main(words) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    (begun,) = read_runs(tmp_path / "runs" / "records")
+    assert (begun.status, begun.epochs) == ("KILLED", 1)
+
+    assert main(words) == 0
+    assert f"goes on with {begun.run_id}" in capsys.readouterr().out
+    (done,) = read_runs(tmp_path / "runs" / "records")
+    assert (done.run_id, done.status, done.epochs) == (begun.run_id, "FINISHED", 3)
+
+
+def test_what_was_finished_or_differs_is_a_new_training(words, tmp_path, monkeypatch):
+    assert main(words) == 0
+    assert main(words) == 0
+    with monkeypatch.context() as patch:
+        interrupt_after_an_epoch(patch)
+        assert main([*words, "training.seed=7"]) == 130
+    assert main([*words, "training.seed=8"]) == 0
+    assert len(read_runs(tmp_path / "runs" / "records")) == 4
+
+
+def test_two_processes_never_train_the_same_run(tmp_path):
+    with (
+        claimed(tmp_path / "run"),
+        pytest.raises(StorageError, match="another process is at work there"),
+        claimed(tmp_path / "run"),
+    ):
+        pytest.fail("claimed twice")
+    with claimed(tmp_path / "run"):
+        pass

@@ -1,0 +1,96 @@
+"""The compact form against records that trainings really wrote."""
+
+import math
+import shutil
+
+import pytest
+
+from dmu_search.errors import StorageError
+from dmu_search.records import Recorder
+from dmu_search.results.compact import add_to_compact, read_compact, read_results
+from dmu_search.results.recorded import read_runs
+from dmu_search.retraining import plan_run, retrain
+from dmu_search.tasks import load_data
+from tests.results.runs import DIVERGED, paper_run, recorded
+
+SMALL = {"training.max_epochs": 3, "data.batches_per_epoch": 1, "data.length": 12}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two trainings, one of a single replica, and one that was cut off."""
+    folder = tmp_path_factory.mktemp("recorded")
+    for model, replicas in (("dmu", 2), ("gru", 1)):
+        run = paper_run("adding", model, 2, **SMALL, **{"training.replicas": replicas})
+        data = load_data(run.task, run.data)
+        retrain(
+            plan_run(f"{model}-run", run, data, {}),
+            run,
+            data,
+            folder=folder / model,
+            recorder=Recorder(folder / "records"),
+            on_epoch=lambda _: None,
+        )
+    record = (folder / "records/gru-run.jsonl").read_text(encoding="utf-8").splitlines()
+    (folder / "records/open-run.jsonl").write_text("\n".join(record[:3]) + "\n", encoding="utf-8")
+    return folder / "records"
+
+
+def test_the_compact_form_gives_back_what_was_recorded(folder, tmp_path):
+    recorded_runs = read_runs(folder)
+    assert add_to_compact(recorded_runs, tmp_path) == 2
+    assert read_compact(tmp_path) == tuple(run for run in recorded_runs if run.ended)
+    assert len(recorded_runs) == 3
+    assert all(len(run.replicas[0].curve) == 3 for run in read_compact(tmp_path))
+
+
+def test_diverged_runs_come_back(tmp_path):
+    run = recorded(paper_run(), (3.5, 3.6), curves=[(5.0, 4.0), DIVERGED])
+    add_to_compact([run], tmp_path)
+    (found,) = read_compact(tmp_path)
+    assert math.isnan(found.replicas[1].curve[1])
+    assert found.replicas[0] == run.replicas[0]
+    assert found.run == run.run
+
+
+def test_more_trainings_only_add_lines(folder, tmp_path):
+    runs = read_runs(folder)
+    add_to_compact(runs[:1], tmp_path)
+    before = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    add_to_compact(runs, tmp_path)
+    for name, text in before.items():
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(text)
+    again = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    add_to_compact(reversed(runs), tmp_path)
+    assert again == {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+
+
+def test_a_folder_may_hold_both_forms(folder, tmp_path):
+    runs = read_runs(folder)
+    add_to_compact(runs, tmp_path)
+    shutil.copy(folder / "dmu-run.jsonl", tmp_path)
+    assert read_results(tmp_path) == tuple(run for run in runs if run.ended)
+    assert read_results(tmp_path / "nothing") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("replicas.csv", "dmu-run,0,", "dmu-run,zero,", "the line of run dmu-run does not fit"),
+        ("runs.csv", "FINISHED,3", "FINISHED,three", "the line of run dmu-run does not fit"),
+        ("curves.csv", "dmu-run", "other", "restore all three"),
+    ],
+)
+def test_damage_is_named(folder, tmp_path, name, old, new, message):
+    add_to_compact(read_runs(folder), tmp_path)
+    path = tmp_path / name
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(StorageError, match=message):
+        read_compact(tmp_path)
+
+
+def test_a_missing_file_is_named(folder, tmp_path):
+    add_to_compact(read_runs(folder), tmp_path)
+    (tmp_path / "curves.csv").unlink()
+    with pytest.raises(StorageError, match=r"curves\.csv: cannot be read"):
+        read_results(tmp_path)

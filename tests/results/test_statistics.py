@@ -1,0 +1,86 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dmu_search.config.published import Aggregate
+from dmu_search.results.statistics import (
+    bootstrap_mean,
+    count_test,
+    difference,
+    mean_and_std,
+    rank_test,
+    share,
+    spread_test,
+)
+
+
+def test_mean_and_sample_deviation():
+    assert mean_and_std([1.0, 2.0, 3.0]) == (2.0, 1.0)
+    assert mean_and_std([4.0]) == (4.0, None)
+    assert mean_and_std([]) == (None, None)
+
+
+def test_welchs_interval_by_hand():
+    # Variances 1/3 and 4/12: error sqrt(2/3), freedom (2/3)^2 / ((1/3)^2/2 + (1/3)^2/11) = 6.769.
+    found = difference([1.0, 2.0, 3.0], Aggregate(best=0.0, mean=1.5, std=2.0), 12)
+    half = 2.3803 * math.sqrt(2 / 3)
+    assert found.value == 0.5
+    assert found.low == pytest.approx(0.5 - half, abs=1e-3)
+    assert found.high == pytest.approx(0.5 + half, abs=1e-3)
+
+
+def test_welchs_interval_is_that_of_scipys_samples():
+    ours, theirs = np.array([3.5, 3.6, 3.55, 3.7]), np.array([3.4, 3.65, 3.5, 3.3, 3.45])
+    paper = Aggregate(best=0.0, mean=theirs.mean(), std=theirs.std(ddof=1))
+    expected = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    found = difference(tuple(ours), paper, len(theirs))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+
+
+def test_one_run_has_no_interval():
+    assert difference([1.0], Aggregate(1.0, 1.0, 1.0), 5) is None
+    assert bootstrap_mean([1.0]) is None
+
+
+def test_bootstrap_holds_the_mean_and_is_the_same_every_time():
+    values = [3.5, 3.6, 3.55, 3.7, 3.52]
+    found = bootstrap_mean(values)
+    assert min(values) <= found.low < found.value < found.high <= max(values)
+    assert found.value == pytest.approx(np.mean(values))
+    assert bootstrap_mean(values) == found
+
+
+@pytest.mark.parametrize("values", [[2.0, 2.0, 2.0], [1.0, 2.0]])
+def test_bootstrap_of_hardly_anything_is_finite(values):
+    found = bootstrap_mean(values)
+    assert found.low <= found.value <= found.high
+
+
+def test_wilsons_interval_by_hand():
+    # (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with n = 10, p = 0.8, z = 1.96.
+    found = share(8, 10)
+    assert found.value == 8
+    assert (found.low, found.high) == pytest.approx((4.9016, 9.4332), abs=1e-3)
+    assert share(0, 51).low == 0
+    assert share(51, 51).high == pytest.approx(51)
+
+
+def test_ranks_of_separate_samples():
+    # 2 of the 252 ways to split ten ranks are as extreme.
+    assert rank_test([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]) == pytest.approx(2 / 252)
+    assert rank_test([math.inf] * 5, [math.inf] * 5) == 1.0
+    assert rank_test([3.0] * 9, [math.inf] * 9) < 0.001
+
+
+def test_counts():
+    assert count_test(5, 5, 0, 5) == pytest.approx(2 / 252)
+    assert count_test(3, 5, 3, 5) == 1.0
+
+
+def test_spreads():
+    narrow = [0.0, 0.1, -0.1, 0.05, -0.05, 0.02]
+    wide = [0.0, 5.0, -5.0, 7.0, -7.0, 6.0]
+    assert spread_test(narrow, wide) < 0.05
+    assert spread_test(narrow, [value + 3 for value in narrow]) == pytest.approx(1.0)
