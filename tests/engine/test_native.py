@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from torch import Tensor
 from dmu_search.engine.cells import MODELS, Cell, State, recurrent_block
 from dmu_search.engine.native.build import load_library, native_problem
 from dmu_search.engine.native.products import native_affine
-from dmu_search.engine.native.recurrence import native_scan
+from dmu_search.engine.native.recurrence import native_recur, native_scan, takes_inputs
 from dmu_search.engine.rows import PackedRows
-from dmu_search.engine.scan import reference_scan
+from dmu_search.engine.scan import recur, reference_scan
 from dmu_search.engine.settings import NetworkSettings
 
 CPU = torch.device("cpu")
@@ -45,9 +46,14 @@ def nan_in_fresh_memory() -> Iterator[None]:
 
 
 class Case:
-    """A cell with random weights, inputs and states, all wanting gradients."""
+    """A cell with random weights, inputs and states, all wanting gradients.
 
-    def __init__(self, cell: Cell, lengths: np.ndarray, dtype: torch.dtype) -> None:
+    Inputs are ``features``, ``constants`` (features that want no gradient) or ``symbols``.
+    """
+
+    def __init__(
+        self, cell: Cell, lengths: np.ndarray, dtype: torch.dtype, inputs: str = "features"
+    ) -> None:
         generator = torch.Generator().manual_seed(3)
 
         def draw(*shape: int, scale: float = 1.0) -> Tensor:
@@ -60,27 +66,33 @@ class Case:
             name: draw(replicas, *shape, scale=shape[0] ** -0.5)
             for name, shape in cell.shapes.items()
         }
-        inputs = next(iter(cell.shapes.values()))[0]
-        self.x = draw(*self.rows.valid.shape, inputs)
+        self.x = draw(*self.rows.valid.shape, cell.input_size)
+        if inputs == "symbols":
+            self.x = self.x.argmax(dim=2)
+        self.x.requires_grad_(inputs == "features")
         self.state: State = tuple(draw(replicas, batch, size) for size in cell.state_sizes)
 
     @property
     def leaves(self) -> dict[str, Tensor]:
         parts = {f"state_{number}": part for number, part in enumerate(self.state)}
-        return {**self.weights, "x": self.x, **parts}
+        leaves = {**self.weights, "x": self.x, **parts}
+        return {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
 
     def run(self, scan: Scan, *, final_only: bool = False) -> dict[str, Tensor]:
         """Outputs, final states, and gradients of a random linear function of them."""
-        x = self.cell.project(self.weights, self.x)
+        x = self.x
+        if scan is not native_recur:
+            project = self.cell.project if x.is_floating_point() else self.cell.project_symbols
+            x = project(self.weights, x)
         states, final = scan(self.cell, self.weights, x, self.state, self.rows)
         results = {"states": states[self.rows.valid]}
         results |= {f"final_{number}": part for number, part in enumerate(final)}
         generator = torch.Generator().manual_seed(4)
-        loss = torch.zeros((), dtype=x.dtype)
+        loss = torch.zeros((), dtype=states.dtype)
         for name, result in results.items():
             weight = torch.randn(result.shape, generator=generator, dtype=torch.float64)
             if name == "final_0" or not final_only:
-                loss = loss + (result * weight.to(x.dtype)).sum()
+                loss = loss + (result * weight.to(states.dtype)).sum()
         gradients = torch.autograd.grad(loss, list(self.leaves.values()), allow_unused=True)
         named = zip(self.leaves, gradients, strict=True)
         return results | {f"d_{name}": grad for name, grad in named if grad is not None}
@@ -206,6 +218,105 @@ def test_gradcheck(model: str, widths: tuple[int, ...]) -> None:
 
     own = [case.weights[name] for name in names]
     assert torch.autograd.gradcheck(run, (x, *own, *case.state), fast_mode=True)
+
+
+INPUTS = ("features", "constants", "symbols")
+# All narrower than a vector of doubles on any machine.
+TINY = [(1,), (2, 3), (3, 2)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_inputs_inside_the_loop(model: str, inputs: str, dtype: torch.dtype) -> None:
+    tested, symbols = 0, torch.zeros(1, 1, dtype=torch.int64)
+    for cell in chain.from_iterable(cells_of(model, widths) for widths in [*TINY, (5, 5)]):
+        for replicas, batch in ((3, 5), (2, 37)):
+            case = Case(cell, random_lengths(replicas, batch), dtype, inputs)
+            if takes_inputs(cell, symbols, case.rows, dtype):
+                with nan_in_fresh_memory():
+                    got = case.run(native_recur)
+                assert_close(got, case.run(reference_scan), TOLERANCE[dtype])
+                tested += 1
+    assert tested >= 2
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_gradcheck_inside_the_loop(model: str, inputs: str) -> None:
+    cell = cells_of(model, (1, 1))[0]
+    case = Case(cell, np.array([[1, 6, 3], [2, 1, 5]]), torch.float64, inputs)
+    leaves = case.leaves
+
+    def run(*leaves: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(case.leaves, leaves, strict=True))
+        state = tuple(given[f"state_{number}"] for number in range(len(case.state)))
+        x = given.get("x", case.x)
+        states, final = native_recur(cell, given, x, state, case.rows)
+        return (states[case.rows.valid], *final)
+
+    assert torch.autograd.gradcheck(run, tuple(leaves.values()), fast_mode=True)
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+def test_threads_change_nothing_inside_the_loop(inputs: str) -> None:
+    (cell,) = cells_of("dmu", (3, 3))
+    # Long enough to be worth a thread.
+    case = Case(cell, random_lengths(2, 64, longest=3000), torch.float32, inputs)
+    expected = case.run(native_recur)
+    with threads(3):
+        got = case.run(native_recur)
+    assert all(torch.equal(got[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_inside_the_loop_a_replica_is_bit_for_bit_what_it_would_be_alone(
+    model: str, inputs: str
+) -> None:
+    cell = cells_of(model, (2, 3))[0]
+    case = Case(cell, random_lengths(3, 40), torch.float32, inputs)
+    together = case.run(native_recur)
+    for replica in range(3):
+        own = slice(replica, replica + 1)
+        rows = PackedRows(case.rows.lengths[own], CPU)
+        x = case.x[own, : int(rows.row_counts[0])].detach()
+        weights = {name: part[own].detach().requires_grad_() for name, part in case.weights.items()}
+        state = tuple(part[own] for part in case.state)
+        _, final = native_recur(cell, weights, x, state, rows)
+        assert torch.equal(final[0], together["final_0"][own])
+        once = native_recur(cell, case.weights, case.x, case.state, case.rows)[1][0][own].sum()
+        expected = torch.autograd.grad(once, list(case.weights.values()))
+        got = torch.autograd.grad(final[0].sum(), list(weights.values()))
+        for of_all, of_one in zip(expected, got, strict=True):
+            assert torch.equal(of_all[own], of_one)
+
+
+def test_which_inputs_go_into_the_loop() -> None:
+    """Those of a tiny network, unless they are many; the others are projected before it."""
+    rows = PackedRows(random_lengths(2, 5), CPU)
+    x = torch.zeros(*rows.valid.shape, 1)
+    many = recurrent_block(88, NetworkSettings("lstm", (1,)))[0]
+    wide = recurrent_block(3, NetworkSettings("lstm", (100,)))[0]
+    assert not takes_inputs(many, x, rows, torch.float64)
+    assert not takes_inputs(wide, x, rows, torch.float64)
+    assert takes_inputs(many, x[..., 0].long(), rows, torch.float64)
+    for cell in (many, wide):
+        case = Case(cell, random_lengths(2, 5), torch.float64)
+        got, _ = recur(cell, case.weights, case.x, case.state, case.rows)
+        assert torch.equal(got[case.rows.valid], case.run(native_scan)["states"])
+
+
+@pytest.mark.parametrize("symbol", [-1, 3])
+def test_symbols_that_do_not_exist_are_refused(symbol: int) -> None:
+    (cell,) = cells_of("rnn", (1,))
+    case = Case(cell, random_lengths(2, 5), torch.float64, "symbols")
+    case.x[1, 2] = symbol
+    with pytest.raises(ValueError, match=rf"in \[0, 3\), got .*{symbol}"):
+        case.run(native_recur)
+    wide = cells_of("rnn", (100,))[0]
+    with pytest.raises(ValueError, match="tiny"):
+        native_recur(wide, case.weights, case.x, case.state, case.rows)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -16,8 +16,8 @@ struct Lanes {
     const Task<Real> &task;
     const Problem &problem;
     const bool backward;
-    // The gradients of weights are sums over steps, added up in registers for a few steps at a time:
-    // going through memory in each of them takes longer than all the rest of a step.
+    // The gradients of weights are sums over steps, added up in registers for so many steps at a time;
+    // adding each step's share in memory takes up to a tenth longer in all.
     static constexpr Index STEPS = 4;
     static constexpr int SIDE = REGISTERS == 32 ? 5 : 3;
     struct Share {
@@ -58,7 +58,8 @@ struct Lanes {
     }
     void read_weights_and_states() {
         for (Index at = 0; at < size(problem.layers) && problem.symbols; ++at)
-            table[at] = task.weight(problem.layers)[at] + task.bias(problem.layers)[at % problem.outputs[0]];
+            table[at] =
+                task.weight(problem.layers)[at] + task.bias(problem.layers)[at % problem.outputs[0]];
         for (Index l = 0; l < problem.layers; ++l)
             if (const Real *bias = task.bias(l))
                 for (Index at = 0; at < problem.outputs[l] * LANES; ++at)
@@ -75,13 +76,12 @@ struct Lanes {
         return l < problem.products ? problem.inputs[l] * problem.outputs[l] : 0;
     }
     bool looks_up(Index l) const { return problem.symbols && l == problem.layers; }
-    // Buffers a power of two apart would displace each other in a near cache.
-    Index buffer_size() const { return (task.widest() | 1) * LANES; }
+    Index buffer_size() const { return task.widest() * LANES; }
     Index lines(Index units) const { return units; }
+    Index length(Index) const { return filled; }
     // Whether a step is computed again for its gradient: of all that it made only the state is kept, as
     // writing the rest and reading it again takes longer. An RNN's step makes nothing else.
     bool recomputes() const { return backward && gates_kept(problem.cell); }
-    Index length(Index) const { return filled; }
 
     // Lanes of a vector beyond the running sequences compute on with old, finite numbers. Nothing
     // reads them; their gradients are 0, so they add nothing to those of the weights.

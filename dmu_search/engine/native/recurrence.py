@@ -133,11 +133,13 @@ def native_recur(
 
     Raises:
         NativeUnavailableError: if the library cannot be built here, or has no such cell.
-        ValueError: if there is no such symbol.
+        ValueError: if there is no such symbol, or the network is not tiny.
     """
     bias, matrix = cell.projection(weights)
     symbols = not x.is_floating_point()
     loop = Loop.plan(cell, rows, initial_state[0].dtype)
+    if not loop.lanes:
+        raise ValueError(f"only a tiny network takes its inputs into the loop, not {cell}")
     loop = replace(loop, sizes=(*loop.sizes, (cell.input_size, matrix.shape[2])), symbols=symbols)
     if symbols and not 0 <= int(x.min()) <= int(x.max()) < cell.input_size:
         raise ValueError(
