@@ -17,7 +17,8 @@ SIGNIFICANT = 0.05
 RULE = (
     "A claim holds where each of its comparisons goes its way with p < 0.05; it does not hold "
     "where one goes the other way with p < 0.05 divided by their number; else it cannot be "
-    "decided. Tests are two-sided: Mann-Whitney for results and for epochs until a threshold "
+    "decided. A threshold that no run of either reached says nothing. Tests are two-sided: "
+    "Mann-Whitney for results and for epochs until a threshold "
     "(runs that never reach it come last), Fisher for numbers of runs, Brown-Forsythe for their "
     "spread."
 )
@@ -32,11 +33,13 @@ class Finding:
         words: the numbers.
         as_claimed: whether they go the way of the claim; None where runs are missing.
         p: how likely that is by chance; 0 where there is no chance in it.
+        silent: whether it says nothing either way: no run of either reached the threshold.
     """
 
     words: str
     as_claimed: bool | None = None
     p: float = 1.0
+    silent: bool = False
 
 
 def verdicts_of(results: TaskResults, sources: Sequence[str]) -> tuple[Verdict, ...]:
@@ -64,12 +67,13 @@ def verdicts_of(results: TaskResults, sources: Sequence[str]) -> tuple[Verdict, 
 
 def outcome(findings: Sequence[Finding]) -> str:
     """What the findings on all checks of a claim say together; see ``RULE``."""
+    telling = [finding for finding in findings if not finding.silent]
     if any(
-        finding.as_claimed is False and finding.p * len(findings) < SIGNIFICANT
-        for finding in findings
+        finding.as_claimed is False and finding.p * len(telling) < SIGNIFICANT
+        for finding in telling
     ):
         return FAILS
-    if all(finding.as_claimed and finding.p < SIGNIFICANT for finding in findings):
+    if telling and all(finding.as_claimed and finding.p < SIGNIFICANT for finding in telling):
         return HOLDS
     return UNDECIDED
 
@@ -190,7 +194,9 @@ def _alike(record: Published, names: str, own: Sample, other: Sample, threshold:
 
 
 def _race(names: str, own: Sample, other: Sample, threshold: float) -> Finding:
-    words = _counts(names, own, other, threshold)[0]
+    words, counts = _counts(names, own, other, threshold)
+    if not any(counts):
+        return Finding(words, silent=True)
     epochs = own.epochs_to(threshold), other.epochs_to(threshold)
     p = rank_test(*epochs)
     medians = [_epoch_text(statistics.median(each)) for each in epochs]

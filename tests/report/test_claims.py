@@ -139,3 +139,10 @@ def test_one_of_several_comparisons_must_be_clear_to_refute():
     kept = [Finding("", True, 0.001)] * 3
     assert outcome([*kept, Finding("", False, 0.02)]) == UNDECIDED
     assert outcome([*kept, Finding("", False, 0.01)]) == FAILS
+
+
+def test_a_threshold_that_nobody_reached_says_nothing():
+    silent = Finding("", silent=True)
+    assert outcome([Finding("", True, 0.01), silent]) == HOLDS
+    assert outcome([Finding("", False, 0.04), silent]) == FAILS
+    assert outcome([silent]) == UNDECIDED
