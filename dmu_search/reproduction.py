@@ -9,15 +9,14 @@ from pathlib import Path
 
 from dmu_search.config.keys import Value
 from dmu_search.config.published import published
-from dmu_search.config.settings import DataSettings, RunSettings
+from dmu_search.config.settings import RunSettings
 from dmu_search.config.sources import Sourced, sourced
 from dmu_search.data import Data
 from dmu_search.engine.runs import PlannedRun
 from dmu_search.folders import make_unique_folder
 from dmu_search.results.recorded import RecordedRun
 from dmu_search.retraining import plan_run
-
-LoadedData = Mapping[tuple[str, DataSettings], Data]
+from dmu_search.tasks import LoadedData
 
 
 @dataclass(frozen=True)

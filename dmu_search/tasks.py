@@ -1,6 +1,7 @@
 """Tasks by name, with the data that each needs: where the data layer meets the engine."""
 
 import math
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +20,8 @@ from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import GENERATED, NETWORKS, TASKS, Rules, Task, Translation
 from dmu_search.engine.training import Trainer
 from dmu_search.engine.translator import build_translator
+
+LoadedData = Mapping[tuple[str, DataSettings], Data]
 
 
 def load_data(task: str, settings: DataSettings) -> Data:
@@ -48,6 +51,16 @@ def load_data(task: str, settings: DataSettings) -> Data:
         )
     reading = Reading(Fraction(settings.step), settings.transpose)
     return load_piano_rolls(settings.corpus, store, settings.limit, reading)
+
+
+def load_all(wanted: Iterable[tuple[str, DataSettings]]) -> LoadedData:
+    """The data of each task and its settings; equal data is loaded once.
+
+    Raises:
+        ConfigError: as ``load_data``.
+        DataError: as ``load_data``.
+    """
+    return {(task, settings): load_data(task, settings) for task, settings in dict.fromkeys(wanted)}
 
 
 def make_task(task: str, data: Data, *, device: torch.device | str = "cpu") -> Task[Any, Any]:

@@ -19,7 +19,6 @@ from dmu_search.config.keys import KEYS, MODELS, PUBLISHED, TASKS, Value
 from dmu_search.config.published import published
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import (
-    DataSettings,
     ResourceSettings,
     RunSettings,
     TrackingSettings,
@@ -37,7 +36,6 @@ from dmu_search.invocation import command
 from dmu_search.records import Recorder, RecordTail
 from dmu_search.reproduction import (
     Job,
-    LoadedData,
     Need,
     jobs_of,
     needs_of,
@@ -47,7 +45,7 @@ from dmu_search.reproduction import (
 )
 from dmu_search.results.recorded import RecordedRun, read_runs
 from dmu_search.retraining import plan_run, retrain
-from dmu_search.tasks import load_data, make_task
+from dmu_search.tasks import LoadedData, load_all, make_task
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import stop_on_signals
 from dmu_search.tune.resources import TrialShare, trial_share
@@ -96,7 +94,7 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
             "source: there is no setting of this source for these tasks, models and depths; "
             "leave some out, or find settings with tune"
         )
-    data = _load_all([one.run for _, one in settings])
+    data = load_all((one.run.task, one.run.data) for _, one in settings)
     console = open_console()
     for warning in {one.warning for one in data.values() if one.warning}:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
@@ -176,15 +174,6 @@ def _tasks(given: Mapping[str, Setting | Alternatives]) -> tuple[str, ...]:
                 "out, or change task"
             )
     return tasks
-
-
-def _load_all(runs: Sequence[RunSettings]) -> dict[tuple[str, DataSettings], Data]:
-    """The data of every run; equal data is loaded once."""
-    loaded: dict[tuple[str, DataSettings], Data] = {}
-    for run in runs:
-        if (run.task, run.data) not in loaded:
-            loaded[run.task, run.data] = load_data(run.task, run.data)
-    return loaded
 
 
 def _print_plan(

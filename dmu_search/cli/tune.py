@@ -13,7 +13,6 @@ from dmu_search.cli.published_values import published_in_words
 from dmu_search.cli.screen import SearchScreen, open_console
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
-from dmu_search.config.settings import DataSettings
 from dmu_search.config.study import StudySettings, studies_of
 from dmu_search.config.study_files import Study, create_studies, find_studies
 from dmu_search.data import Data
@@ -24,14 +23,12 @@ from dmu_search.errors import ConfigError
 from dmu_search.export import Kept, keep_best, provenance
 from dmu_search.folders import check_writable, make_folder
 from dmu_search.records import RunStart, first_tags
-from dmu_search.tasks import load_data
+from dmu_search.tasks import LoadedData, load_all
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import Stop, stop_on_signals
 from dmu_search.tune.resources import TrialShare
 from dmu_search.tune.search import BestTrial, past_trials, plan_share, run_study
 from dmu_search.tune.session import ray_session
-
-LoadedData = dict[tuple[str, DataSettings], Data]
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -55,7 +52,7 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     resume = given.pop("resume", None)
     studies = None if resume is None else _studies_to_resume(str(resume), given)
     settings = studies_of(given) if studies is None else [study.settings for study in studies]
-    data = _load_all(settings)
+    data = load_all((each.task, each.data) for each in settings)
     if studies is not None:
         _check_unchanged(studies, data)
     console = open_console()
@@ -76,15 +73,6 @@ def _studies_to_resume(name: str, given: Mapping[str, Setting | Alternatives]) -
         raise ConfigError(f"{lists[0]}: a study is gone on with as it was started; leave it out")
     own = {key: setting for key, setting in given.items() if not isinstance(setting, Alternatives)}
     return find_studies(Path(str(own.get("output_dir", "runs"))), name, own)
-
-
-def _load_all(settings: Sequence[StudySettings]) -> LoadedData:
-    """The data of every study; equal data is loaded once."""
-    loaded: LoadedData = {}
-    for each in settings:
-        if (each.task, each.data) not in loaded:
-            loaded[each.task, each.data] = load_data(each.task, each.data)
-    return loaded
 
 
 def _check_unchanged(studies: Sequence[Study], data: LoadedData) -> None:
