@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from dmu_search.engine.cells import recurrent_block
 from dmu_search.engine.network import Network
+from dmu_search.engine.notes import note_nll
 from dmu_search.engine.rows import PackedRows
 from dmu_search.engine.settings import NetworkSettings
 
@@ -28,7 +29,7 @@ class Batch:
         rows: the packing.
         x: packed inputs, ``(replica, row, input)``.
         targets: of each row, or of each sequence, ``(replica, row or batch, output)``.
-        per_step: whether targets are those of rows.
+        per_step: whether inputs and targets are notes, targets being those of rows.
     """
 
     rows: PackedRows
@@ -59,15 +60,20 @@ def engine_step(network: Network, batches: list[Batch]) -> Step:
     generators = [torch.Generator().manual_seed(i) for i in range(batches[0].rows.replicas)]
     weights = {name: w.requires_grad_() for name, w in network.initialise(generators).items()}
     optimiser = torch.optim.Adam(list(weights.values()), fused=True)
+    notes = [(batch.x.byte(), batch.targets.byte()) for batch in batches if batch.per_step]
 
     def step() -> None:
-        for batch in batches:
+        for number, batch in enumerate(batches):
             optimiser.zero_grad()
             # A new packing: the engine computes its indices in every step.
             rows = PackedRows(batch.rows.lengths, batch.rows.device)
-            states, final = network.recur(weights, batch.x, rows=rows)
-            outputs = network.read(weights, states if batch.per_step else final[-1][0])
-            batch.loss(outputs).backward()
+            if batch.per_step:
+                inputs, targets = notes[number]
+                logits, _ = network.forward(weights, inputs, rows=rows)
+                rows.mean(note_nll(logits, targets)).sum().backward()
+            else:
+                _, final = network.recur(weights, batch.x, rows=rows)
+                batch.loss(network.read(weights, final[-1][0])).backward()
             optimiser.step()
 
     return step

@@ -163,7 +163,7 @@ def polymusic_batches(corpus: Corpus, count: int) -> tuple[list[Batch], float]:
     task = PolyMusic(corpus.rolls)
     training = TrainingSettings(0.0, batch_size=BATCH_SIZE)
     drawn = list(task.train_batches([torch.Generator().manual_seed(0)], training))
-    batches = [Batch(b.rows, b.inputs, b.targets, True) for b in drawn[:count]]
+    batches = [Batch(b.rows, b.inputs.float(), b.targets.float(), True) for b in drawn[:count]]
     steps = sum(int(batch.rows.row_counts[0]) for batch in batches)
     return batches, sum(int(b.rows.row_counts[0]) for b in drawn) / steps
 

@@ -162,8 +162,8 @@ class Network(Architecture):
 
         Args:
             weights: of the network.
-            x: packed inputs, ``(replica, row, feature)``; or symbols for one-hot inputs, or words
-                for their embeddings, ``(replica, row)``.
+            x: packed inputs, ``(replica, row, feature)``, multi-hot ones as bytes; or symbols for
+                one-hot inputs, or words for their embeddings, ``(replica, row)``.
             rows: the packing of the batch.
             initial_state: one tuple of ``(replica, batch, hidden)`` per cell; zeros if None.
 
@@ -242,7 +242,7 @@ class Network(Architecture):
 
         Args:
             weights: of the network.
-            x: packed inputs, ``(replica, row, feature)``.
+            x: packed inputs, ``(replica, row, feature)``, multi-hot ones as bytes.
             rows: the packing of the batch.
             initial_state: one tuple of ``(replica, batch, hidden)`` per cell; zeros if None.
 

@@ -84,13 +84,16 @@ def recur(
     Args:
         cell: what happens inside a step.
         weights: the cell's own, each with a leading replica axis.
-        x: ``(replica, row, input)``, or symbols for one-hot inputs, ``(replica, row)``.
+        x: ``(replica, row, input)``, multi-hot inputs being bytes; or symbols for one-hot inputs,
+            ``(replica, row)``.
         initial_state: as for ``reference_scan``.
         rows: the packing of the batch.
 
     Returns:
         As ``reference_scan``.
     """
+    if x.dtype == torch.uint8:
+        return scan(cell, weights, cell.project_notes(weights, x), initial_state, rows)
     state = initial_state[0]
     native = choose_backend(state.device, state.dtype).name == "native"
     if native and isinstance(rows, PackedRows) and takes_inputs(cell, x, rows, state.dtype):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dmu_search.engine.notes import project_notes
 from dmu_search.engine.products import affine
 from dmu_search.engine.rows import take_rows
 
@@ -94,6 +95,19 @@ class Cell(ABC):
         """
         bias, matrix = self.projection(weights)
         return take_rows(matrix + bias, symbols)
+
+    def project_notes(self, weights: Mapping[str, Tensor], notes: Tensor) -> Tensor:
+        """``project`` of multi-hot inputs.
+
+        Args:
+            weights: the cell's own.
+            notes: 1 or 0 as bytes, ``(replica, row, input)``.
+
+        Returns:
+            ``(replica, row, projected)``.
+        """
+        bias, matrix = self.projection(weights)
+        return project_notes(bias, notes, matrix)
 
     @abstractmethod
     def step(self, weights: Mapping[str, Tensor], x_projected: Tensor, state: State) -> State:

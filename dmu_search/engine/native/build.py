@@ -63,9 +63,9 @@ def load_library(dtype: torch.dtype) -> ctypes.CDLL:
     for size in (loaded.lane_count, loaded.vector_width):
         size.argtypes = []
         size.restype = ctypes.c_int64
-    for product in (loaded.multiply, loaded.correlate):
-        product.argtypes = [ctypes.c_void_p]
-        product.restype = None
+    for name in ("multiply", "correlate", "add_rows", "collect_rows", "note_nll", "note_slopes"):
+        getattr(loaded, name).argtypes = [ctypes.c_void_p]
+        getattr(loaded, name).restype = None
     loaded.keep_freed_memory.argtypes = []
     loaded.keep_freed_memory.restype = None
     loaded.keep_freed_memory()

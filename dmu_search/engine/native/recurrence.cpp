@@ -17,6 +17,7 @@
 #include "cells.hpp"
 #include "lanes.hpp"
 #include "large.hpp"
+#include "notes.hpp"
 #include "rows.hpp"
 
 namespace {
@@ -111,8 +112,8 @@ int run_problem(const Problem &problem, bool backward) {
     return enough_memory ? 0 : 1;
 }
 
-template <class Part>
-void run_large(const LargeProduct &problem) {
+template <class Part, class P>
+void run_parts(const P &problem) {
     const Index each = Part::tasks_per_replica(problem);
     std::atomic<Index> next{0};
     on_threads(problem.threads, [&] {
@@ -148,10 +149,26 @@ int run(const void *problem, int backward) {
 }
 
 void multiply(const void *problem) {
-    run_large<Multiply<REAL>>(*static_cast<const LargeProduct *>(problem));
+    run_parts<Multiply<REAL>>(*static_cast<const LargeProduct *>(problem));
 }
 
 void correlate(const void *problem) {
-    run_large<Correlate<REAL>>(*static_cast<const LargeProduct *>(problem));
+    run_parts<Correlate<REAL>>(*static_cast<const LargeProduct *>(problem));
+}
+
+void add_rows(const void *problem) {
+    run_parts<AddRows<REAL>>(*static_cast<const NotesProblem *>(problem));
+}
+
+void collect_rows(const void *problem) {
+    run_parts<CollectRows<REAL>>(*static_cast<const NotesProblem *>(problem));
+}
+
+void note_nll(const void *problem) {
+    run_parts<NoteNll<REAL>>(*static_cast<const NotesProblem *>(problem));
+}
+
+void note_slopes(const void *problem) {
+    run_parts<NoteSlopes<REAL>>(*static_cast<const NotesProblem *>(problem));
 }
 }

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from dmu_search.engine.buckets import Bucket, BucketRows, find_buckets, smallest_fit
 from dmu_search.engine.cells import State
 from dmu_search.engine.network import Network, build_network
+from dmu_search.engine.notes import note_nll
 from dmu_search.engine.rows import PackedRows, Rows, length_sorted_batches, placed
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
@@ -93,7 +93,7 @@ class FlatRolls:
 
 @dataclass(frozen=True, eq=False)
 class NoteBatch:
-    """Notes to predict from those of the step before.
+    """Notes to predict from those of the step before, 1 where one sounds, as bytes.
 
     Attributes:
         rows: the packing.
@@ -139,7 +139,8 @@ class PolyMusic:
         dtype: precision to train in.
 
     Raises:
-        DataError: if a split is empty or a tune is no ``(time, 88)`` array of at least 2 steps.
+        DataError: if a split is empty or a tune is no ``(time, 88)`` array of at least 2 steps, all
+            zeros and ones.
     """
 
     objective: ClassVar[str] = "nll_nats"
@@ -264,11 +265,16 @@ class PolyMusic:
 
     def _notes(self, flat: FlatRolls, index: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets of rows by their place in the split, ``(replica, row, 88)``."""
-        return flat.notes[index].to(self.dtype), flat.notes[index + 1].to(self.dtype)
+        # Whole rows: much faster than to index by `index`.
+        inputs, targets = (
+            flat.notes.index_select(0, places.flatten()).reshape(*index.shape, NOTES)
+            for places in (index, index + 1)
+        )
+        return inputs, targets
 
 
 def check_rolls(rolls: PianoRolls) -> None:
-    """Raise a DataError unless every split has tunes, each with a step to predict."""
+    """Raise a DataError unless every split has tunes, each a roll with a step to predict."""
     for split in SPLITS:
         tunes = getattr(rolls, split)
         if not tunes:
@@ -279,14 +285,17 @@ def check_rolls(rolls: PianoRolls) -> None:
                     f"PolyMusic: {split} tune {number} must be (time, {NOTES}) with at least "
                     f"2 steps, the first of which nothing predicts, got {roll.shape}; leave it out"
                 )
+            if roll.dtype != np.uint8 or roll.max() > 1:
+                raise DataError(
+                    f"PolyMusic: {split} tune {number} must have a byte 0 or 1 for each note, got "
+                    f"{roll.dtype} up to {roll.max()}; write 1 for every note that sounds"
+                )
 
 
 def step_nll(network: Network, weights: Mapping[str, Tensor], batch: NoteBatch) -> Tensor:
     """Cross-entropy of each step, summed over its notes, in nats, ``(replica, row)``."""
     logits, _ = network.forward(weights, batch.inputs, rows=batch.rows)
-    return functional.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").sum(
-        dim=-1
-    )
+    return note_nll(logits, batch.targets)
 
 
 def batch_mean(sums: Tensor, steps: Tensor) -> Tensor:
