@@ -25,6 +25,8 @@ def test_the_space_of_polymusic_is_the_documented_one():
         "training.weight_decay",
         "training.gamma",
         "training.batch_size",
+        "training.gradient_clipping",
+        "training.gradient_clip_norm",
         "training.block_learning_rate_rule",
         "training.block_learning_rate_ratio",
         "network.z_bias",
@@ -34,6 +36,8 @@ def test_the_space_of_polymusic_is_the_documented_one():
         "training.weight_decay",
         "training.gamma",
         "training.batch_size",
+        "training.gradient_clipping",
+        "training.gradient_clip_norm",
     }
 
 
@@ -79,12 +83,14 @@ def test_a_ratio_is_not_searched_where_the_rule_makes_it_idle():
 
 def test_a_clip_norm_is_searched_only_where_gradients_can_be_clipped():
     norm = "training.gradient_clip_norm=tag(log,interval(0.1,10))"
-    study = plan_one("training.gradient_clipping=choice(off,norm)", norm)
+    adding = "task=adding"
+    study = plan_one(adding, "training.gradient_clipping=choice(off,norm)", norm)
     assert {"training.gradient_clipping", "training.gradient_clip_norm"} <= study.space.keys()
     # The release clips nothing; where the search may clip, its setting is tried as it is.
     assert {p.values["training.gradient_clipping"] for p in study.warm_starts} == {"off"}
-    assert "training.gradient_clip_norm" in plan_one("training.gradient_clipping=norm", norm).space
-    idle = plan_one(norm)
+    always = plan_one(adding, "training.gradient_clipping=norm", norm)
+    assert "training.gradient_clip_norm" in always.space
+    idle = plan_one(adding, norm)
     assert "training.gradient_clip_norm" not in idle.space
     assert any("only with training.gradient_clipping=norm" in note for note in idle.notes)
 
@@ -386,6 +392,6 @@ def test_both_bounds_of_the_yaml_intervals_are_inclusive():
 
 
 def test_the_heaviest_trial_has_the_largest_batches():
-    assert plan_one().heaviest().training.batch_size == 64
+    assert plan_one().heaviest().training.batch_size == 32
     assert plan_one("training.batch_size=interval(8,24)").heaviest().training.batch_size == 24
     assert plan_one("training.batch_size=32").heaviest().training.batch_size == 32
