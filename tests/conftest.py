@@ -6,6 +6,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from dmu_search.config import sources
 from dmu_search.data.files import DATA_FILES
 
 # Two test processes and Ray's workers share two cores: more threads would only wait for each other.
@@ -16,6 +17,13 @@ def pytest_collection_modifyitems(items):
     """Longest files first, so that no test process ends long after the other."""
     first = ("tests/tune/test_search.py", "tests/cli/test_whole.py", "tests/tracking")
     items.sort(key=lambda item: not item.nodeid.startswith(first))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_shipped(tmp_path_factory, monkeypatch):
+    """Tests know of no best settings but their own; those shipped may change any day."""
+    nowhere = tmp_path_factory.getbasetemp() / "nothing-shipped"
+    monkeypatch.setattr(sources, "configuration_root", lambda: nowhere)
 
 
 SMALL_TEXT = {
