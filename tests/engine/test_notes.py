@@ -104,6 +104,17 @@ def test_no_memory_layout_changes_a_result() -> None:
     )
 
 
+def test_tensors_that_do_not_fit_are_refused() -> None:
+    notes, matrix, bias = drawn(2, 5, 88, 16)
+    for wrong in (matrix[:, :87], matrix[:1], matrix.float()):
+        with pytest.raises(ValueError, match="add_rows"):
+            project_notes(bias, notes, wrong)
+    with pytest.raises(ValueError, match="note_nll"):
+        note_nll(torch.zeros(2, 5, 87), notes)
+    with pytest.raises(ValueError, match="bytes needs tensors"):
+        note_nll(torch.zeros(2, 5, 88), notes.float())
+
+
 def test_no_number_of_threads_changes_a_result() -> None:
     notes, matrix, bias = drawn(1, 20_000, 88, 200, torch.float32)
     targets, *_ = drawn(1, 20_000, 200, 1)

@@ -29,14 +29,26 @@ def _call(name: str, notes: Tensor, b: Tensor, c: Tensor, bias: Tensor | None = 
         ValueError: for tensors that C++ would misread or read beyond.
     """
     replicas, rows, depth = notes.shape
-    floats = [tensor for tensor in (b, c, bias) if tensor is not None]
-    if notes.dtype != torch.uint8 or {tensor.dtype for tensor in floats} != {b.dtype}:
-        raise ValueError(f"{name}: notes are bytes and all else of one precision")
+    columns = b.shape[-1]
+    sums, outputs = (replicas, 1, columns), (replicas, rows, columns)
+    expected = {
+        "add_rows": ((replicas, depth, columns), sums, outputs),
+        "collect_rows": (outputs, sums, (replicas, depth, columns)),
+        "note_nll": ((replicas, rows, depth), None, (replicas, rows)),
+        "note_slopes": ((replicas, rows, depth), (replicas, rows), (replicas, rows, depth)),
+    }[name]
+    shapes = tuple(None if tensor is None else tuple(tensor.shape) for tensor in (b, bias, c))
+    floats = [tensor for tensor in (b, bias, c) if tensor is not None]
+    if shapes != expected or notes.dtype != torch.uint8 or {f.dtype for f in floats} != {b.dtype}:
+        raise ValueError(
+            f"{name} of {tuple(notes.shape)} bytes needs tensors of {expected} in one precision, "
+            f"got {shapes} in {[f.dtype for f in floats]} and notes in {notes.dtype}"
+        )
     if not all(tensor.is_contiguous() for tensor in (notes, *floats)):
         raise ValueError(f"{name}: every tensor must be contiguous")
     threads = max(min(torch.get_num_threads(), replicas * rows // WORTH_A_THREAD), 1)
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in (notes, b, bias, c)]
-    problem = _NotesProblem(replicas, rows, depth, b.shape[-1], threads, *pointers)
+    problem = _NotesProblem(replicas, rows, depth, columns, threads, *pointers)
     getattr(load_library(b.dtype), name)(ctypes.byref(problem))
 
 
