@@ -7,8 +7,12 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.backend import BACKEND_VARIABLE
+from dmu_search.engine.native.build import native_problem
 from dmu_search.engine.notes import note_nll, project_notes
 
+pytestmark = pytest.mark.skipif(
+    native_problem(torch.device("cpu"), torch.float64) is not None, reason="no C++ compiler here"
+)
 EPSILON = {torch.float32: 1.2e-7, torch.float64: 2.3e-16}
 
 
