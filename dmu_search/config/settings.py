@@ -124,7 +124,7 @@ class RunSettings:
         kept = {
             name: value
             for name, value in values.items()
-            if name not in _OF_A_RUN and _matters(name, values)
+            if name not in _OF_A_RUN and matters(name, values)
         }
         return RunSettings.from_values(self.task, self.model, self.depth, kept)
 
@@ -133,7 +133,8 @@ class RunSettings:
 _OF_A_RUN = ("training.seed", "training.replicas", "training.max_epochs")
 
 
-def _matters(name: str, values: Mapping[str, Value]) -> bool:
+def matters(name: str, values: Mapping[str, Value]) -> bool:
+    """Whether a key has an effect among such values: a norm has none where nothing is clipped."""
     condition = KEYS[name].only_if
     return condition is None or values.get(condition[0]) == condition[1]
 

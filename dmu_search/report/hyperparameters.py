@@ -7,6 +7,7 @@ from typing import Any
 from dmu_search.config.exported import read_run_file
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
 from dmu_search.config.published import published
+from dmu_search.config.settings import matters
 from dmu_search.config.sources import Sourced
 from dmu_search.report.document import Column, Content, Row, Section, Table
 from dmu_search.report.networks import widths_text
@@ -85,7 +86,7 @@ def _cells(each: NamedSetting, keys: set[str], shown: Sequence[str]) -> tuple[Co
     values = _budgeted(each.found)
     cells: list[Content] = [run.task, run.depth, run.model, each.name]
     for name in shown:
-        value = values.get(name) if name in keys else None
+        value = values.get(name) if name in keys and matters(name, values) else None
         if "paper" in each.sources and value is not None and name not in printed:
             cells.append(f"({_text(value)})")
         else:

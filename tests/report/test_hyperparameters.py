@@ -59,6 +59,16 @@ def test_a_found_setting_names_its_file_study_and_mlflow_run(tmp_path):
     assert section.missing[0].startswith("best settings of adding lstm, gru, rnn at depth 2")
 
 
+def test_what_has_no_effect_is_not_shown(tmp_path):
+    clipped = {"training.gradient_clipping": "norm", "training.gradient_clip_norm": 0.5}
+    run = paper_run("adding", "dmu", 2, **clipped)
+    write_run_file(tmp_path / "best/adding/dmu-d2.yaml", run, PROVENANCE)
+    found = lines(settings_section(6, ["adding"], SOURCES, tmp_path))
+    paper, best = (found["adding", "dmu", "2", name] for name in ("paper's", "best found"))
+    assert (paper["gradient clipping"], paper["gradient clip norm"]) == ("(off)", "")
+    assert (best["gradient clipping"], best["gradient clip norm"]) == ("norm", "0.5")
+
+
 def test_without_a_source_there_is_nothing_to_show(tmp_path):
     section = settings_section(6, ["adding"], ["best"], tmp_path)
     assert section.tables[0].rows == ()
