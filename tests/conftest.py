@@ -1,6 +1,11 @@
+import os
+
+# Two test processes and Ray's workers share two cores: more threads would only wait for each other.
+# OpenMP reads this when torch is loaded, which the imports below do.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hashlib
 import io
-import os
 from dataclasses import replace
 from zipfile import ZipFile
 
@@ -8,9 +13,6 @@ import pytest
 
 from dmu_search.config import sources
 from dmu_search.data.files import DATA_FILES
-
-# Two test processes and Ray's workers share two cores: more threads would only wait for each other.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items):
