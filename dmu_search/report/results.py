@@ -20,18 +20,32 @@ from dmu_search.results.statistics import bootstrap_mean, difference, mean_and_s
 
 _DECIMALS = 3
 _SPLITS = ("train", "test")
-_RESULTS = (
-    Column("runs x epochs"),
-    *(
-        Column(f"{split} {measure}", _DECIMALS)
-        for split in _SPLITS
-        for measure in ("best", "mean", "std")
-    ),
-    Column("test mean - paper's", _DECIMALS, signed=True),
-    Column("train mean - paper's", _DECIMALS, signed=True, on_screen=False),
-    Column("test mean, bootstrap", _DECIMALS, on_screen=False),
-    Column("test mean over batches", _DECIMALS, on_screen=False),
-)
+
+# Split -> mean, standard deviation and number of runs; empty where there are none.
+_Others = Mapping[str, tuple[float | None, float | None, int]]
+
+
+def _result_columns(*others: str) -> tuple[Column, ...]:
+    """Columns of runs, with the difference of their means from those of ``others``."""
+    return (
+        Column("runs x epochs"),
+        *(
+            Column(f"{split} {measure}", _DECIMALS)
+            for split in _SPLITS
+            for measure in ("best", "mean", "std")
+        ),
+        *(
+            Column(f"{split} mean - {other}", _DECIMALS, signed=True, on_screen=split == "test")
+            for other in others
+            for split in reversed(_SPLITS)
+        ),
+        Column("test mean, bootstrap", _DECIMALS, on_screen=False),
+        Column("test mean over batches", _DECIMALS, on_screen=False),
+    )
+
+
+_RESULTS = _result_columns("paper's")
+_VARIANT_RESULTS = _result_columns("paper's", "unchanged")
 _NONE_YET = ("none yet", *(None for _ in _RESULTS[1:]))
 _NOTES = (
     "Best: the run with the best test result, with its own training result. Std: of the sample "
@@ -51,8 +65,11 @@ def results_section(number: int, tasks: Sequence[TaskResults], sources: Sequence
     tables = [_table(name, title, (*network, Column("results"), *_RESULTS), rows, _NOTES)]
     others = tuple(row for each in tasks for one in each.networks for row in _variants(each, one))
     if others:
-        columns = (*network, Column("setting"), *_RESULTS)
-        note = "Recorded runs under other settings, each told by what it changes."
+        columns = (*network, Column("setting"), *_VARIANT_RESULTS)
+        note = (
+            "Recorded runs under other settings, each told by what it changes. Unchanged: our runs "
+            "of the setting without the change, over as many epochs."
+        )
         title = f"Table {number}, variants"
         tables.append(_table(f"{name}-variants", title, columns, others, (note,)))
     missing = [line for each in tasks for line in runs_needed(each, f"table={number}")]
@@ -99,7 +116,7 @@ def _rows(results: TaskResults, network: NetworkResults) -> list[Row]:
         cells = (*identity, "the paper", budget, *values, None, None, None, None)
         rows.append(Row(cells, published=True))
     for named, sample in network.settings:
-        own = _cells(results, sample, paper)
+        own = _cells(results, sample, [_of_paper(paper, results.record.runs)])
         rows.append(Row((*identity, f"ours, {named.name}", *own)))
     return rows
 
@@ -107,36 +124,49 @@ def _rows(results: TaskResults, network: NetworkResults) -> list[Row]:
 def _variants(results: TaskResults, network: NetworkResults) -> list[Row]:
     identity = (results.task, network.depth, network.model)
     paper = results.record.results.get(network.model, {}).get(network.depth)
-    return [
-        Row(
-            (
-                *identity,
-                variant_text(each, network),
-                *_cells(results, each.sample, paper),
-            )
-        )
-        for each in network.variants
-    ]
+    rows = []
+    for each in network.variants:
+        unchanged = network.settings[each.nearest][1]
+        if unchanged is not None and unchanged.max_epochs != each.sample.max_epochs:
+            unchanged = None
+        others = [_of_paper(paper, results.record.runs), _of_sample(unchanged)]
+        own = _cells(results, each.sample, others)
+        rows.append(Row((*identity, variant_text(each, network), *own)))
+    return rows
+
+
+def _of_paper(paper: Mapping[str, Aggregate] | None, runs: int) -> _Others:
+    if paper is None:
+        return {}
+    return {split: (paper[split].mean, paper[split].std, runs) for split in _SPLITS}
+
+
+def _of_sample(sample: Sample | None) -> _Others:
+    if sample is None:
+        return {}
+    values = {split: sample.objective(split) for split in _SPLITS}
+    return {split: (*mean_and_std(own), len(own)) for split, own in values.items()}
 
 
 def _cells(
-    results: TaskResults, sample: Sample | None, paper: Mapping[str, Aggregate] | None
+    results: TaskResults, sample: Sample | None, others: Sequence[_Others]
 ) -> tuple[Content, ...]:
+    """The cells of runs, with their differences from ``others``."""
     if sample is None:
         return _NONE_YET
     train, test = (sample.objective(split) for split in _SPLITS)
     best = _best(sample, test)
-    differences = [
-        None if paper is None else difference(values, paper[split], results.record.runs)
-        for split, values in (("test", test), ("train", train))
-    ]
     return (
         runs_text(sample, results.record),
         None if best is None else train[best],
         *mean_and_std(train),
         None if best is None else test[best],
         *mean_and_std(test),
-        *differences,
+        *(
+            difference(values, *each[split]) if each else None
+            for each in others
+            for split, values in (("test", test), ("train", train))
+        ),
         bootstrap_mean(test),
         mean_and_std(sample.objective("test", OTHER))[0],
     )

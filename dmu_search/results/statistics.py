@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from dmu_search.config.published import Aggregate
 from dmu_search.results.estimate import CONFIDENCE, Estimate
 
 _RESAMPLES = 9999
@@ -20,25 +19,29 @@ def mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:
     return mean, std
 
 
-def difference(values: Sequence[float], paper: Aggregate, runs: int) -> Estimate | None:
-    """Mean of ours less the paper's mean, with Welch's interval; None below two values.
+def difference(
+    values: Sequence[float], mean: float | None, std: float | None, runs: int
+) -> Estimate | None:
+    """Mean of ours less another mean, with Welch's interval; None below two values of either.
 
     Args:
         values: ours.
-        paper: mean and standard deviation of its runs.
+        mean: of the others.
+        std: their sample standard deviation.
         runs: their number.
     """
-    mean, std = mean_and_std(values)
-    if mean is None or std is None or runs < 2:
+    our_mean, our_std = mean_and_std(values)
+    if our_mean is None or our_std is None or mean is None or std is None or runs < 2:
         return None
-    variances = std**2 / len(values), paper.std**2 / runs
+    value = our_mean - mean
+    variances = our_std**2 / len(values), std**2 / runs
     error = math.sqrt(sum(variances))
     if error == 0:
-        return Estimate(mean - paper.mean, mean - paper.mean, mean - paper.mean)
+        return Estimate(value, value, value)
     # Welch and Satterthwaite; scipy has the test for summaries, but not its interval.
     freedom = error**4 / (variances[0] ** 2 / (len(values) - 1) + variances[1] ** 2 / (runs - 1))
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
-    return Estimate(mean - paper.mean, mean - paper.mean - half, mean - paper.mean + half)
+    return Estimate(value, value - half, value + half)
 
 
 def bootstrap_mean(values: Sequence[float]) -> Estimate | None:

@@ -96,7 +96,23 @@ def test_variants_have_a_table_of_their_own():
     assert [table.name for table in found.tables] == ["table-3", "table-3-variants"]
     ours = lines(found.tables[1])["dmu", "1", "paper's with z_bias=0.5"]
     assert float(ours["test mean"]) == pytest.approx(3.535)
+    assert ours["test mean - unchanged"] == ""
     assert section(recorded(paper_run(), TESTS)).tables[1:] == ()
+
+
+def test_a_variant_is_compared_with_our_runs_without_the_change():
+    changed = recorded(paper_run(**{"network.z_bias": 0.5}), [value - 0.1 for value in TESTS])
+
+    def against(epochs):
+        found = section(changed, recorded(paper_run(), TESTS, epochs=epochs))
+        return lines(found.tables[1])["dmu", "1", "paper's with z_bias=0.5"]
+
+    same = against(500)
+    assert float(same["test mean - unchanged"]) == pytest.approx(-0.1)
+    assert float(same["test mean - unchanged, low"]) < -0.1
+    assert float(same["test mean - unchanged, high"]) > -0.1
+    assert float(same["train mean - unchanged"]) == pytest.approx(-0.1)
+    assert against(100)["test mean - unchanged"] == ""
 
 
 def test_where_more_is_better_the_best_run_is_the_one_with_the_most(monkeypatch):

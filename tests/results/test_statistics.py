@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dmu_search.config.published import Aggregate
 from dmu_search.results.statistics import (
     bootstrap_mean,
     count_test,
@@ -24,7 +23,7 @@ def test_mean_and_sample_deviation():
 
 def test_welchs_interval_by_hand():
     # Variances 1/3 and 4/12: error sqrt(2/3), freedom (2/3)^2 / ((1/3)^2/2 + (1/3)^2/11) = 6.769.
-    found = difference([1.0, 2.0, 3.0], Aggregate(best=0.0, mean=1.5, std=2.0), 12)
+    found = difference([1.0, 2.0, 3.0], 1.5, 2.0, 12)
     half = 2.3803 * math.sqrt(2 / 3)
     assert found.value == 0.5
     assert found.low == pytest.approx(0.5 - half, abs=1e-3)
@@ -33,14 +32,14 @@ def test_welchs_interval_by_hand():
 
 def test_welchs_interval_is_that_of_scipys_samples():
     ours, theirs = np.array([3.5, 3.6, 3.55, 3.7]), np.array([3.4, 3.65, 3.5, 3.3, 3.45])
-    paper = Aggregate(best=0.0, mean=theirs.mean(), std=theirs.std(ddof=1))
     expected = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-    found = difference(tuple(ours), paper, len(theirs))
+    found = difference(tuple(ours), theirs.mean(), theirs.std(ddof=1), len(theirs))
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
 def test_one_run_has_no_interval():
-    assert difference([1.0], Aggregate(1.0, 1.0, 1.0), 5) is None
+    assert difference([1.0], 1.0, 1.0, 5) is None
+    assert difference([1.0, 2.0], 1.0, None, 1) is None
     assert bootstrap_mean([1.0]) is None
 
 
