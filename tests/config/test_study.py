@@ -43,7 +43,12 @@ def test_the_space_of_polymusic_is_the_documented_one():
 
 @pytest.mark.parametrize("task", SYNTHETIC)
 def test_the_space_of_the_synthetic_tasks_is_the_documented_one(task):
-    common = {"training.learning_rate", "training.gamma"}
+    common = {
+        "training.learning_rate",
+        "training.gamma",
+        "training.gradient_clipping",
+        "training.gradient_clip_norm",
+    }
     block = {"training.block_learning_rate_rule", "training.block_learning_rate_ratio"}
     dmu, rhn = plan_studies([f"task={task}", "model=dmu,rhn"])
     assert dmu.space.keys() == common | block | {"network.z_bias"}
@@ -83,14 +88,13 @@ def test_a_ratio_is_not_searched_where_the_rule_makes_it_idle():
 
 def test_a_clip_norm_is_searched_only_where_gradients_can_be_clipped():
     norm = "training.gradient_clip_norm=tag(log,interval(0.1,10))"
-    adding = "task=adding"
-    study = plan_one(adding, "training.gradient_clipping=choice(off,norm)", norm)
+    study = plan_one("training.gradient_clipping=choice(off,norm)", norm)
     assert {"training.gradient_clipping", "training.gradient_clip_norm"} <= study.space.keys()
     # The release clips nothing; where the search may clip, its setting is tried as it is.
     assert {p.values["training.gradient_clipping"] for p in study.warm_starts} == {"off"}
-    always = plan_one(adding, "training.gradient_clipping=norm", norm)
+    always = plan_one("training.gradient_clipping=norm", norm)
     assert "training.gradient_clip_norm" in always.space
-    idle = plan_one(adding, norm)
+    idle = plan_one("training.gradient_clipping=off", norm)
     assert "training.gradient_clip_norm" not in idle.space
     assert any("only with training.gradient_clipping=norm" in note for note in idle.notes)
 
