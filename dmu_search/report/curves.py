@@ -57,7 +57,7 @@ def curves_section(results: TaskResults, sources: Sequence[str]) -> Section:
         tables.append(
             Table(f"{name}-variants", f"{title}, variants", columns, tuple(others), grouped_by=1)
         )
-    chart = _chart(results)
+    charts = (_published_chart(results), _best_chart(results))
     missing = runs_needed(results, f"figure={record.figure}")
     if "best" in sources:
         missing += results.searches_needed()
@@ -65,7 +65,7 @@ def curves_section(results: TaskResults, sources: Sequence[str]) -> Section:
         name,
         title,
         tuple(tables),
-        (chart,) if chart.series else (),
+        tuple(chart for chart in charts if chart.series),
         verdicts_of(results, sources),
         RULE,
         tuple(missing),
@@ -98,27 +98,47 @@ def _median_epoch(sample: Sample, threshold: float) -> float | None:
     return median if math.isfinite(median) else None
 
 
-def _chart(results: TaskResults) -> Chart:
+def _published_chart(results: TaskResults) -> Chart:
     """One curve per network: the paper's setting, or the release's where the paper has none."""
-    record = results.record
-    series, budgets, missing = [], set(), []
+    drawn = []
     for network in results.networks:
         named, sample = next(iter(network.settings), (None, None))
-        if named is None or sample is None or named.found.source == "best":
-            missing.append(network.model)
-            continue
-        reached = {each: reached_by_epoch(sample, each) for each in record.thresholds}
-        series.append(Series(_label(network, named), network.model, reached))
-        budgets.add(runs_text(sample, record))
+        if named is not None and sample is not None and named.found.source != "best":
+            drawn.append((_label(network, named), network.model, sample))
+    return _chart(results, "", "", drawn)
+
+
+def _best_chart(results: TaskResults) -> Chart:
+    """One curve per network with a best found setting."""
+    drawn = [
+        (network.model.upper(), network.model, sample)
+        for network in results.networks
+        for named, sample in network.settings
+        if "best" in named.sources and sample is not None
+    ]
+    return _chart(results, "-best", ", with the best found settings", drawn)
+
+
+def _chart(
+    results: TaskResults, suffix: str, settings: str, drawn: Sequence[tuple[str, str, Sample]]
+) -> Chart:
+    """The curves of ``drawn``: label, model and runs of each."""
+    record = results.record
+    series = tuple(
+        Series(label, model, {each: reached_by_epoch(sample, each) for each in record.thresholds})
+        for label, model, sample in drawn
+    )
+    budgets = sorted({runs_text(sample, record) for _, _, sample in drawn})
+    models = {model for _, model, _ in drawn}
+    missing = [network.model for network in results.networks if network.model not in models]
     title = (
-        f"Figure {record.figure}: {results.task}, runs whose validation loss has fallen below each "
-        f"threshold; runs x epochs: {', '.join(sorted(budgets))}"
+        f"Figure {record.figure}: {results.task}{settings}, runs whose validation loss has fallen "
+        f"below each threshold; runs x epochs: {', '.join(budgets)}"
         + (f"; no runs yet: {', '.join(missing)}" if missing else "")
     )
     runs = max((max(map(max, each.reached.values())) for each in series), default=0)
-    return Chart(
-        f"figure-{record.figure}", title, record.thresholds, max(runs, record.runs), tuple(series)
-    )
+    name = f"figure-{record.figure}{suffix}"
+    return Chart(name, title, record.thresholds, max(runs, record.runs), series)
 
 
 def _label(network: NetworkResults, named: NamedSetting) -> str:

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from dmu_search.config.exported import write_run_file
 from dmu_search.report.comma_separated import comma_separated
 from dmu_search.report.curves import curves_section, reached_by_epoch
 from dmu_search.report.recorded import results_of
@@ -47,8 +48,8 @@ def test_cumulative_counts_against_a_slow_oracle(seed):
         assert list(counts) == sorted(counts)
 
 
-def section(runs, sources=SOURCES):
-    return curves_section(results_of("adding", runs, sources, NOWHERE), sources)
+def section(runs, sources=SOURCES, output_dir=NOWHERE):
+    return curves_section(results_of("adding", runs, sources, output_dir), sources)
 
 
 def test_counts_intervals_and_medians_in_the_table():
@@ -80,6 +81,22 @@ def test_one_curve_per_network_the_rhn_from_the_release():
     assert chart.runs == 51
     assert chart.title.endswith("; runs x epochs: 1/51 x 500; no runs yet: lstm, rnn")
     assert chart.thresholds == (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+
+
+def test_the_best_found_settings_have_a_figure_of_their_own(tmp_path):
+    best = paper_run("adding", "gru", 2, **{"training.learning_rate": 0.0123})
+    write_run_file(tmp_path / "best/adding/gru-d2.yaml", best, {"study": "a-study"})
+    runs = [
+        recorded(ADDING, run_id="paper's", curves=[(1.0, 1e-3)]),
+        recorded(best, run_id="best", curves=[(1e-3, 1e-7)], first_seed=100),
+    ]
+    published, found = section(runs, output_dir=tmp_path).charts
+    assert [series.label for series in published.series] == ["DMU"]
+    assert [series.label for series in found.series] == ["GRU"]
+    assert (published.name, found.name) == ("figure-2", "figure-2-best")
+    assert found.series[0].reached[1e-2][:3] == (0, 1, 1)
+    assert "with the best found settings" in found.title
+    assert found.title.endswith("no runs yet: dmu, lstm, rnn, rhn")
 
 
 def test_without_runs_there_is_no_figure_and_everything_is_named():
