@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from dmu_search.cli.main import main
 from dmu_search.config.keys import MODELS
 from dmu_search.config.sources import sourced
+from dmu_search.data import DATA_FILES
 from dmu_search.records import Recorder
 from dmu_search.reproduction import Job, jobs_of, needs_of, planned, seconds_of, settings_for
 from dmu_search.results.recorded import read_runs
@@ -165,3 +167,21 @@ def test_the_best_setting_is_trained_with_seeds_that_the_search_did_not_use(tmp_
     assert one.used_seeds == range(5, 8)
     assert (one.run.training.seed, one.run.training.replicas) == (8, 51)
     assert one.file == file
+
+
+def test_a_task_without_data_is_left_out_and_the_others_are_planned(tmp_path, monkeypatch, capsys):
+    # Port 9 is the discard service: it refuses connections.
+    moved = replace(DATA_FILES["por-eng"], url="http://127.0.0.1:9/por-eng.zip")
+    monkeypatch.setitem(DATA_FILES, "por-eng", moved)
+    monkeypatch.setenv("NO_PROXY", "*")
+    words = [f"output_dir={tmp_path / 'runs'}", f"data.root={tmp_path / 'cache'}", "--dry-run"]
+    assert main(["reproduce", "task=adding,por2eng", "depth=2", *words]) == 1
+    shown = capsys.readouterr().out
+    assert "left out: por2eng: " in shown
+    assert "data.pairs_file=PATH" in shown
+    assert "adding-gru-d2-paper-released" in shown
+    assert "por2eng-" not in shown
+
+    assert main(["reproduce", "task=por2eng", *words]) == 2
+    assert "data.pairs_file=PATH" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

@@ -19,14 +19,15 @@ from dmu_search.config.keys import KEYS, MODELS, PUBLISHED, TASKS, Value
 from dmu_search.config.published import published
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import (
+    DataSettings,
     ResourceSettings,
     RunSettings,
     TrackingSettings,
     build,
 )
-from dmu_search.config.sources import tasks_of
+from dmu_search.config.sources import Sourced, tasks_of
 from dmu_search.config.study import alternatives
-from dmu_search.data import Data
+from dmu_search.data import Data, MissingFileError
 from dmu_search.engine.plan import write_plan
 from dmu_search.engine.runs import PlannedRun
 from dmu_search.engine.training import Trainer
@@ -70,7 +71,7 @@ class _Estimated:
 
 
 def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
-    """Run the command; returns its exit code.
+    """Run the command; returns its exit code, 1 also where a task was left out for lack of data.
 
     Raises:
         DmuSearchError: bad input, found before anything is written.
@@ -94,8 +95,12 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
             "source: there is no setting of this source for these tasks, models and depths; "
             "leave some out, or find settings with tune"
         )
-    data = load_all((one.run.task, one.run.data) for _, one in settings)
+    data, absent = _load(settings)
+    settings = tuple(pair for pair in settings if pair[1].run.task not in absent)
     console = open_console()
+    for task, error in absent.items():
+        console.print(f"[bold yellow]left out:[/] {task}: {escape(str(error))}", soft_wrap=True)
+    done = SOME_FAILED if absent else DONE
     for warning in {one.warning for one in data.values() if one.warning}:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     recorded = read_runs(output_dir / "records")
@@ -105,11 +110,11 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
     workers = resources.cpus or os.cpu_count() or 1
     if dry_run:
         _print_plan(console, needs, recorded, data, workers)
-        return DONE
+        return done
     check_writable(output_dir)
     if values["plan_only"]:
         _write_plan(console, _print_plan(console, needs, recorded, data, 1), data, output_dir)
-        return DONE
+        return done
     check_tracking(tracking, output_dir)
     with claimed(output_dir / "retrained"), ray_session(resources) as cluster:
         share = trial_share(
@@ -121,8 +126,9 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
         )
         jobs = _print_plan(console, needs, recorded, data, share.concurrent)
         if not jobs:
-            return DONE
-        return _train(console, jobs, data, open_tracking(tracking, output_dir), share, output_dir)
+            return done
+        code = _train(console, jobs, data, open_tracking(tracking, output_dir), share, output_dir)
+        return code or done
 
 
 def _fixed(given: Mapping[str, Setting | Alternatives]) -> dict[str, Value]:
@@ -142,6 +148,29 @@ def _fixed(given: Mapping[str, Setting | Alternatives]) -> dict[str, Value]:
     defaults["plan_only"] = False
     plain = {k: v for k, v in given.items() if not isinstance(v, Alternatives)}
     return {**defaults, **cast(dict[str, Value], plain)}
+
+
+def _load(
+    settings: Iterable[tuple[tuple[str, ...], Sourced]],
+) -> tuple[LoadedData, dict[str, MissingFileError]]:
+    """The data of the settings; a task whose files are nowhere to be had is left out.
+
+    Returns:
+        The data, and the tasks left out with what they lack.
+
+    Raises:
+        DataError: no task has its data, or data is altered or unreadable.
+    """
+    data: dict[tuple[str, DataSettings], Data] = {}
+    absent: dict[str, MissingFileError] = {}
+    for task, own in dict.fromkeys((one.run.task, one.run.data) for _, one in settings):
+        try:
+            data |= load_all([(task, own)])
+        except MissingFileError as error:
+            absent[task] = error
+    if not data:
+        raise next(iter(absent.values()))
+    return data, absent
 
 
 def _check_places(given: Iterable[str], tasks: Sequence[str], models: Sequence[str]) -> None:

@@ -191,7 +191,9 @@ class Trainer:
     def seconds_per_epoch(self, budget_s: float) -> float:
         """About how long an epoch of training takes, from as many batches as the budget allows.
 
-        Batch by batch as they come; recorded steps are faster. The trainer is of no use afterwards.
+        Batch by batch as they come, after two that build and warm up what later ones find ready,
+        and of the others no fewer than three; recorded steps are faster. The trainer is of no use
+        afterwards.
         """
         step = TrainingStep.of(
             self.task, self.network, self.weights, self._optimiser, self.training
@@ -202,10 +204,9 @@ class Trainer:
             began = time.perf_counter()
             carry = step(batch, carry)
             durations.append(time.perf_counter() - began)
-            if sum(durations) > budget_s:
+            if sum(durations[2:]) > budget_s and len(durations) >= 5:
                 break
-        # The first builds and warms up what later ones find ready.
-        later = durations[1:] or durations
+        later = durations[2:] or durations
         per_batch = sum(later) / len(later)
         return per_batch * self.task.batches_per_epoch(self.training.batch_size)
 
