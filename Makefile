@@ -34,7 +34,8 @@ tune: $(VENV)/.installed
 	$(IN_ENV) -m dmu_search tune task=polymusic data.corpus=$(CORPUS) search.trials=$(TRIALS) training.max_epochs=$(EPOCHS) $(ARGS)
 
 report: $(VENV)/.installed
-	$(IN_ENV) -m dmu_search report records=docs/results report_dir=docs/results $(ARGS)
+	$(IN_ENV) -m dmu_search report records=docs/results report_dir=docs/results \
+		output_dir=docs/results $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(IN_ENV) -m pytest $(ARGS)

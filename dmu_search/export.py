@@ -83,24 +83,25 @@ def _compare(best: Path, run: RunSettings, source: Mapping[str, Any]) -> tuple[b
         return True, "the first of its task, model and depth"
     try:
         kept = read_run_file(best)
-        old, old_data = kept.provenance["objective"], kept.provenance["data"]
         old_epochs = int(str(kept.values["training.max_epochs"]))
-        old_rule = kept.provenance.get("search_objective", "mean_over_replicas")
         single = kept.values["training.replicas"] == run.training.replicas == 1
-    except (ConfigError, KeyError, TypeError, ValueError):
+        old = kept.result
+    except (ConfigError, KeyError):
+        old = None
+    if old is None:
         return False, f"kept as it is: {best} was not written by a study; move it away first"
-    if old_data["sha256"] != source["data"]["sha256"]:
-        if old_data["name"] == "demo" and source["data"]["name"] != "demo":
+    if old.data_sha256 != source["data"]["sha256"]:
+        if old.data == "demo" and source["data"]["name"] != "demo":
             return True, "replaces one found on the demo corpus"
-        return False, f"kept as it is: {best} was found on other data ({old_data['name']})"
+        return False, f"kept as it is: {best} was found on other data ({old.data})"
     if run.training.max_epochs < old_epochs:
         return False, f"kept as it is: {best} had {old_epochs} epochs, more than this study's"
-    if not single and old_rule != source["search_objective"]:
-        return False, f"kept as it is: {best} was chosen by {old_rule}; move it away first"
+    if not single and old.rule != source["search_objective"]:
+        return False, f"kept as it is: {best} was chosen by {old.rule}; move it away first"
     direction = TASKS[run.task].direction
-    if rank(source["objective"], direction) >= rank(old, direction):
-        return False, f"kept as it is: {best} has {old:.4g}, at least as good"
-    return True, f"replaces {old:.4g}"
+    if rank(source["objective"], direction) >= rank(old.objective, direction):
+        return False, f"kept as it is: {best} has {old.objective:.4g}, at least as good"
+    return True, f"replaces {old.objective:.4g}"
 
 
 def package_versions() -> dict[str, str]:

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from dmu_search.cli.main import main
+from dmu_search.config import sources
+from dmu_search.config.exported import write_run_file
 from dmu_search.config.keys import MODELS
 from dmu_search.config.sources import sourced
 from dmu_search.data import DATA_FILES
@@ -167,6 +169,36 @@ def test_the_best_setting_is_trained_with_seeds_that_the_search_did_not_use(tmp_
     assert one.used_seeds == range(5, 8)
     assert (one.run.training.seed, one.run.training.replicas) == (8, 51)
     assert one.file == file
+
+
+@pytest.mark.parametrize(
+    ("changed", "comes_first"),
+    [
+        ({"objective": 0.4}, True),
+        ({"objective": 0.6}, False),
+        ({"objective": 0.6, "search_objective": "worst_replica"}, True),
+        ({"objective": 0.6, "data": {"name": "mine", "sha256": "0"}}, True),
+        ({"objective": 0.4, "data": {"name": "demo", "sha256": "0"}}, False),
+    ],
+)
+def test_the_own_best_setting_comes_before_the_shipped_one_unless_worse(
+    tmp_path, monkeypatch, changed, comes_first
+):
+    run = sourced("paper", "adding", "gru", 2, output_dir=tmp_path).run
+    found = {
+        "objective": 0.5,
+        "search_objective": "mean_over_replicas",
+        "data": {"name": "adding", "sha256": "1"},
+    }
+    shipped, own = (
+        tmp_path / place / "best" / "adding" / "gru-d2.yaml" for place in ("shipped", "own")
+    )
+    monkeypatch.setattr(sources, "configuration_root", lambda: tmp_path / "shipped")
+    write_run_file(shipped, run, found)
+    assert sourced("best", "adding", "gru", 2, output_dir=tmp_path / "own").file == shipped
+    write_run_file(own, run, {**found, **changed})
+    best = sourced("best", "adding", "gru", 2, output_dir=tmp_path / "own")
+    assert best.file == (own if comes_first else shipped)
 
 
 def test_a_task_without_data_is_left_out_and_the_others_are_planned(tmp_path, monkeypatch, capsys):

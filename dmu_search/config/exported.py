@@ -18,6 +18,23 @@ _IDENTITY = ("task", "model", "depth")
 
 
 @dataclass(frozen=True)
+class Result:
+    """The result by which a study chose a setting.
+
+    Attributes:
+        objective: its value.
+        rule: ``search.objective``, over the replicas of a trial.
+        data: name of the data.
+        data_sha256: hash of it.
+    """
+
+    objective: float
+    rule: str
+    data: str
+    data_sha256: str
+
+
+@dataclass(frozen=True)
 class RunFile:
     """What a file to train from holds.
 
@@ -46,6 +63,20 @@ class RunFile:
             return range(0)
         first, count = self.values.get("training.seed", 0), self.values.get("training.replicas", 1)
         return range(cast(int, first), cast(int, first) + cast(int, count))
+
+    @property
+    def result(self) -> Result | None:
+        """What the search found with the setting; None in a file that no study wrote."""
+        try:
+            data = self.provenance["data"]
+            return Result(
+                float(self.provenance["objective"]),
+                str(self.provenance.get("search_objective", "mean_over_replicas")),
+                str(data["name"]),
+                str(data["sha256"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def run(self, given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunSettings:
         """Complete settings: the file's over ``defaults``, those of the command line over both.

@@ -8,7 +8,7 @@ from pathlib import Path
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.exported import RunFile, read_run_file
-from dmu_search.config.keys import KEYS, PUBLISHED, TASKS, Value
+from dmu_search.config.keys import KEYS, MINIMISED, PUBLISHED, TASKS, Value
 from dmu_search.config.published import published
 from dmu_search.config.roots import configuration_root
 from dmu_search.config.settings import RunSettings
@@ -57,7 +57,7 @@ def sourced(
         task: what is learned.
         model: the recurrent network.
         depth: its layers.
-        output_dir: whose ``best/`` comes before the settings shipped with the package.
+        output_dir: whose ``best/`` comes before the settings shipped, unless worse.
         given: values that replace the source's own, where the task and model have them.
 
     Raises:
@@ -94,9 +94,30 @@ def _defaults(task: str, model: str) -> Mapping[str, Value]:
 
 
 def best_file(task: str, model: str, depth: int, output_dir: Path) -> tuple[Path, RunFile] | None:
-    """The best setting found: that of ``output_dir``, else the one shipped with the package."""
-    for root in (output_dir / "best", configuration_root() / "best"):
-        path = root / task / f"{model}-d{depth}.yaml"
-        if path.exists():
-            return path, read_run_file(path)
-    return None
+    """The best setting found: that of ``output_dir``, or the one shipped with the package.
+
+    That of ``output_dir`` comes first, unless it was found on the demo corpus, or has a result on
+    the shipped one's data that is worse.
+
+    Raises:
+        ConfigError: a file of the best settings is damaged.
+    """
+    name = Path(task, f"{model}-d{depth}.yaml")
+    own, shipped = (
+        (path, read_run_file(path)) if path.exists() else None
+        for path in (output_dir / "best" / name, configuration_root() / "best" / name)
+    )
+    if own and shipped and _is_worse(own[1], shipped[1]):
+        return shipped
+    return own or shipped
+
+
+def _is_worse(own: RunFile, shipped: RunFile) -> bool:
+    found, other = own.result, shipped.result
+    if found is None or other is None or found.rule != other.rule:
+        return False
+    if found.data_sha256 != other.data_sha256:
+        return found.data == "demo"
+    if own.task in MINIMISED:
+        return found.objective > other.objective
+    return found.objective < other.objective

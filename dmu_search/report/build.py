@@ -33,7 +33,7 @@ def build_report(
         tables: of the paper, by number.
         figures: likewise.
         sources: whose settings are shown: ``paper``, ``released``, ``best``.
-        output_dir: whose ``best/`` comes before the settings shipped with the package.
+        output_dir: whose ``best/`` comes before the settings shipped, unless worse.
 
     Raises:
         ConfigError: a file of the best settings is damaged.
