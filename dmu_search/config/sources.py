@@ -8,11 +8,12 @@ from pathlib import Path
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.exported import RunFile, read_run_file
-from dmu_search.config.keys import KEYS, MINIMISED, PUBLISHED, TASKS, Value
+from dmu_search.config.keys import KEYS, PUBLISHED, Value
 from dmu_search.config.published import published
 from dmu_search.config.roots import configuration_root
 from dmu_search.config.settings import RunSettings
 from dmu_search.config.widths import resolve_widths
+from dmu_search.engine.tasks import TASKS, rank
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,5 @@ def _is_worse(own: RunFile, shipped: RunFile) -> bool:
         return False
     if found.data_sha256 != other.data_sha256:
         return found.data == "demo"
-    if own.task in MINIMISED:
-        return found.objective > other.objective
-    return found.objective < other.objective
+    direction = TASKS[own.task].direction
+    return rank(found.objective, direction) > rank(other.objective, direction)
