@@ -50,7 +50,8 @@ _NONE_YET = ("none yet", *(None for _ in _RESULTS[1:]))
 _NOTES = (
     "Best: the run with the best test result, with its own training result. Std: of the sample "
     "(n - 1). All are taken at the epoch with the best validation result, without runs that "
-    "diverged. In brackets: 95% confidence, Welch's for differences, bootstrap for means.",
+    "diverged. In brackets: 95% confidence, Welch's for differences (where ours is a single run "
+    "Student's, which takes the paper's deviation for ours too), bootstrap for means.",
     LESS,
 )
 

@@ -22,7 +22,10 @@ def mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:
 def difference(
     values: Sequence[float], mean: float | None, std: float | None, runs: int
 ) -> Estimate | None:
-    """Mean of ours less another mean, with Welch's interval; None below two values of either.
+    """Mean of ours less another mean, with Welch's interval; None where neither has two values.
+
+    Where one of them is a single value, the deviation of the others is taken to be that of both
+    (Student's interval).
 
     Args:
         values: ours.
@@ -31,15 +34,20 @@ def difference(
         runs: their number.
     """
     our_mean, our_std = mean_and_std(values)
-    if our_mean is None or our_std is None or mean is None or std is None or runs < 2:
+    if our_mean is None or mean is None:
         return None
-    value = our_mean - mean
-    variances = our_std**2 / len(values), std**2 / runs
-    error = math.sqrt(sum(variances))
-    if error == 0:
-        return Estimate(value, value, value)
-    # Welch and Satterthwaite; scipy has the test for summaries, but not its interval.
-    freedom = error**4 / (variances[0] ** 2 / (len(values) - 1) + variances[1] ** 2 / (runs - 1))
+    value, own_runs = our_mean - mean, len(values)
+    if our_std is not None and std is not None:
+        variances = our_std**2 / own_runs, std**2 / runs
+        error = math.sqrt(sum(variances))
+        # Welch and Satterthwaite; scipy has the test for summaries, but not its interval.
+        spread = variances[0] ** 2 / (own_runs - 1) + variances[1] ** 2 / (runs - 1)
+        freedom = error**4 / spread if spread else math.inf
+    elif (common := our_std if std is None else std) is not None:
+        error = common * math.sqrt(1 / own_runs + 1 / runs)
+        freedom = own_runs + runs - 2
+    else:
+        return None
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
     return Estimate(value, value - half, value + half)
 

@@ -37,10 +37,28 @@ def test_welchs_interval_is_that_of_scipys_samples():
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
-def test_one_run_has_no_interval():
-    assert difference([1.0], 1.0, 1.0, 5) is None
-    assert difference([1.0, 2.0], 1.0, None, 1) is None
+def test_a_single_run_takes_the_deviation_of_the_others():
+    # Student's: error 0.1 sqrt(1 + 1/5), freedom 4, t = 2.7764.
+    found = difference([1.2], 1.0, 0.1, 5)
+    half = 2.7764 * 0.1 * math.sqrt(1.2)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (0.2, 0.2 - half, 0.2 + half), 1e-4
+    )
+    others = np.array([0.9, 1.0, 1.1])
+    found = difference(tuple(others), 1.3, None, 1)
+    expected = stats.ttest_ind(others, [1.3], equal_var=True).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_two_single_runs_have_no_interval():
+    assert difference([1.0], 1.0, None, 1) is None
+    assert difference([], 1.0, 1.0, 5) is None
     assert bootstrap_mean([1.0]) is None
+
+
+def test_equal_runs_differ_by_exactly_as_much():
+    found = difference([1.5, 1.5], 1.0, 0.0, 5)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
 
 
 def test_bootstrap_holds_the_mean_and_is_the_same_every_time():
