@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dmu_search.errors import StorageError
+from dmu_search.errors import ConfigError, StorageError
+
+
+def check_there(name: str, folder: Path) -> None:
+    """Check that the folder given as ``name`` is there.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{name}: there is no folder {folder}; check the path")
 
 
 def check_writable(folder: Path) -> None:

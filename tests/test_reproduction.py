@@ -1,5 +1,6 @@
 """What is still missing for a table, among trainings that were really recorded."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from dmu_search.config.sources import sourced
 from dmu_search.data import DATA_FILES
 from dmu_search.records import Recorder
 from dmu_search.reproduction import Job, jobs_of, needs_of, planned, seconds_of, settings_for
+from dmu_search.results.compact import add_to_compact
 from dmu_search.results.recorded import read_runs
 from dmu_search.retraining import plan_run, retrain
 from dmu_search.tasks import load_data
@@ -169,6 +171,22 @@ def test_the_best_setting_is_trained_with_seeds_that_the_search_did_not_use(tmp_
     assert one.used_seeds == range(5, 8)
     assert (one.run.training.seed, one.run.training.replicas) == (8, 51)
     assert one.file == file
+
+
+def test_runs_recorded_elsewhere_are_not_trained_again(tmp_path, capsys):
+    found = settings(tmp_path)
+    needs, data = state(tmp_path, found)
+    (job,) = jobs_of(needs, workers=1)
+    first = replace(job.run, training=replace(job.run.training, replicas=3))
+    carry_out(Job(needs[0], first), data, tmp_path)
+    add_to_compact(read_runs(tmp_path / "records"), tmp_path / "compact")
+    words = ["reproduce", "task=adding", "model=gru", *(f"{k}={v}" for k, v in SMALL.items())]
+    words += [f"output_dir={tmp_path / 'other'}", "--dry-run"]
+    for records in ("records", "compact"):
+        assert main([*words, f"records={tmp_path / records}"]) == 0
+        assert re.search(r"paper-released +4 +2 +3 +1 ", capsys.readouterr().out)
+    assert main([*words, f"records={tmp_path / 'none'}"]) == 2
+    assert "records: there is no folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import SOURCES
 from dmu_search.config.roots import default_of
 from dmu_search.config.study import alternatives
-from dmu_search.errors import ConfigError
-from dmu_search.folders import check_writable
+from dmu_search.folders import check_there, check_writable
 from dmu_search.report.build import FIGURES, TABLES, build_report
 from dmu_search.report.document import Section, Table
 from dmu_search.report.files import MARKDOWN, PAGE, write_report
@@ -77,8 +76,8 @@ class _Paths:
 def _paths(given: Mapping[str, object]) -> _Paths:
     output_dir = Path(str(given.get("output_dir", default_of("output_dir"))))
     records, folder, compact = (given.get(name) for name in ("records", "report_dir", "compact"))
-    if records is not None and not Path(str(records)).is_dir():
-        raise ConfigError(f"records: there is no folder {records}; check the path")
+    if records is not None:
+        check_there("records", Path(str(records)))
     return _Paths(
         output_dir,
         output_dir / "records" if records is None else Path(str(records)),

@@ -32,7 +32,7 @@ from dmu_search.engine.plan import write_plan
 from dmu_search.engine.runs import PlannedRun
 from dmu_search.engine.training import Trainer
 from dmu_search.errors import ConfigError
-from dmu_search.folders import check_writable, claimed, make_unique_folder
+from dmu_search.folders import check_there, check_writable, claimed, make_unique_folder
 from dmu_search.invocation import command
 from dmu_search.records import Recorder, RecordTail
 from dmu_search.reproduction import (
@@ -44,6 +44,7 @@ from dmu_search.reproduction import (
     seconds_of,
     settings_for,
 )
+from dmu_search.results.compact import read_results
 from dmu_search.results.recorded import RecordedRun, read_runs
 from dmu_search.retraining import plan_run, retrain
 from dmu_search.tasks import LoadedData, load_all, make_task
@@ -103,7 +104,7 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
     done = SOME_FAILED if absent else DONE
     for warning in {one.warning for one in data.values() if one.warning}:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
-    recorded = read_runs(output_dir / "records")
+    recorded = _recorded(output_dir, values["records"])
     needs = needs_of(settings, recorded, data)
     resources = build(ResourceSettings, "resources", values)
     tracking = build(TrackingSettings, "tracking", values)
@@ -145,7 +146,7 @@ def _fixed(given: Mapping[str, Setting | Alternatives]) -> dict[str, Value]:
         for name in KEYS
         if name.startswith(("resources.", "tracking.", "output_dir"))
     }
-    defaults["plan_only"] = False
+    defaults |= {"plan_only": False, "records": None}
     plain = {k: v for k, v in given.items() if not isinstance(v, Alternatives)}
     return {**defaults, **cast(dict[str, Value], plain)}
 
@@ -171,6 +172,17 @@ def _load(
     if not data:
         raise next(iter(absent.values()))
     return data, absent
+
+
+def _recorded(output_dir: Path, records: Value) -> tuple[RecordedRun, ...]:
+    """The runs of ``output_dir``, and the ended ones of ``records``: others have no checkpoint."""
+    own = {run.run_id: run for run in read_runs(output_dir / "records")}
+    if records is None:
+        return tuple(own.values())
+    folder = Path(str(records))
+    check_there("records", folder)
+    elsewhere = {run.run_id: run for run in read_results(folder) if run.ended}
+    return tuple((own | elsewhere).values())
 
 
 def _check_places(given: Iterable[str], tasks: Sequence[str], models: Sequence[str]) -> None:

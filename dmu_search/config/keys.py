@@ -262,8 +262,9 @@ _TABLE = (
     Key(
         "records",
         "path",
-        "folder of recorded runs, as JSON lines or compact; null: records/ in output_dir",
-        frozenset({"report"}),
+        "folder of recorded runs, as JSON lines or compact; for report in the place of records/ in "
+        "output_dir, for reproduce beside it: what is there is not trained again",
+        frozenset({"report", "reproduce"}),
         optional=True,
     ),
     Key(

@@ -9,6 +9,7 @@ from dmu_search.config.published import Published, published
 from dmu_search.report.settings import (
     SOURCE_NAMES,
     NamedSetting,
+    lacking_lines,
     searches_needed,
     settings_of_task,
     unsearched,
@@ -129,22 +130,16 @@ def variant_text(variant: Variant, network: NetworkResults) -> str:
     return f"{network.settings[variant.nearest][0].name} with {', '.join(changes)}"
 
 
-def runs_needed(results: TaskResults, selected: str) -> list[str]:
-    """What to type for the runs that are missing, per source.
-
-    Args:
-        results: of a task.
-        selected: the table or figure, as in ``table=3``.
-    """
-    lines = []
+def runs_needed(results: TaskResults) -> list[str]:
+    """What to type for the runs of a task that are missing, per source."""
     lacking = results.lacking()
-    for source in (each for each in SOURCES if each in lacking):
-        depths: dict[str, list[str]] = {}
-        for model, depth in lacking[source]:
-            depths.setdefault(model, []).append(str(depth))
-        names = "; ".join(f"{model} at depth {', '.join(own)}" for model, own in depths.items())
-        lines.append(
-            f"runs of {results.task}, {SOURCE_NAMES[source]} settings, {names}: "
-            f"`python -m dmu_search reproduce {selected} source={source}`"
+    return [
+        line
+        for source in SOURCES
+        for line in lacking_lines(
+            results.task,
+            lacking.get(source, ()),
+            f"runs with {SOURCE_NAMES[source]} settings",
+            f"reproduce source={source}",
         )
-    return lines
+    ]

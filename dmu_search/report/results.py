@@ -73,7 +73,7 @@ def results_section(number: int, tasks: Sequence[TaskResults], sources: Sequence
         )
         title = f"Table {number}, variants"
         tables.append(_table(f"{name}-variants", title, columns, others, (note,)))
-    missing = [line for each in tasks for line in runs_needed(each, f"table={number}")]
+    missing = [line for each in tasks for line in runs_needed(each)]
     if "best" in sources:
         missing += [line for each in tasks for line in each.searches_needed()]
     verdicts = [verdict for each in tasks for verdict in _verdicts(each, sources, len(tasks) > 1)]

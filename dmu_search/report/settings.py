@@ -73,15 +73,26 @@ def unsearched(
 
 def searches_needed(task: str, networks: Sequence[tuple[str, int]]) -> list[str]:
     """What to type for the best settings of networks, (model, depth) each, that have none yet."""
-    models: dict[tuple[int, ...], list[str]] = {}
+    return lacking_lines(task, networks, "best settings", "tune")
+
+
+def lacking_lines(
+    task: str, networks: Sequence[tuple[str, int]], what: str, command: str
+) -> list[str]:
+    """What networks lack, and what to type for it, in a line per row of depths.
+
+    Args:
+        task: of the networks.
+        networks: (model, depth) each.
+        what: they lack.
+        command: that gives it, with words of its own.
+    """
+    models: dict[str, list[str]] = {}
     for model in dict(networks):
-        depths = tuple(depth for other, depth in networks if other == model)
+        depths = ",".join(str(depth) for other, depth in networks if other == model)
         models.setdefault(depths, []).append(model)
-    lines = []
-    for depths, names in models.items():
-        depth = ",".join(map(str, depths))
-        lines.append(
-            f"best settings of {task} {', '.join(names)} at depth {depth}: "
-            f"`python -m dmu_search tune task={task} model={','.join(names)} depth={depth}`"
-        )
-    return lines
+    return [
+        f"{what} of {task} {', '.join(names)} at depth {depths}: "
+        f"`python -m dmu_search {command} task={task} model={','.join(names)} depth={depths}`"
+        for depths, names in models.items()
+    ]

@@ -104,10 +104,12 @@ def test_without_runs_there_is_no_figure_and_everything_is_named():
     assert found.charts == ()
     assert {row.cells[2] for row in found.tables[0].rows} == {"none yet"}
     assert found.missing == (
-        "runs of adding, paper's settings, dmu at depth 2; lstm at depth 2; gru at depth 2; "
-        "rnn at depth 2: `python -m dmu_search reproduce figure=2 source=paper`",
-        "runs of adding, released settings, dmu at depth 2; rhn at depth 3: "
-        "`python -m dmu_search reproduce figure=2 source=released`",
+        "runs with paper's settings of adding dmu, lstm, gru, rnn at depth 2: "
+        "`python -m dmu_search reproduce source=paper task=adding model=dmu,lstm,gru,rnn depth=2`",
+        "runs with released settings of adding dmu at depth 2: "
+        "`python -m dmu_search reproduce source=released task=adding model=dmu depth=2`",
+        "runs with released settings of adding rhn at depth 3: "
+        "`python -m dmu_search reproduce source=released task=adding model=rhn depth=3`",
         "best settings of adding dmu, lstm, gru, rnn at depth 2: "
         "`python -m dmu_search tune task=adding model=dmu,lstm,gru,rnn depth=2`",
         "best settings of adding rhn at depth 3: "

@@ -67,8 +67,8 @@ def test_missing_cells_are_empty_and_named():
     assert rhn["test mean"] == ""
     assert rhn["runs x epochs"] == "none yet"
     assert found.missing[0] == (
-        "runs of polymusic, paper's settings, rhn at depth 1, 2, 5, 10; dmu at depth 2, 5, 10: "
-        "`python -m dmu_search reproduce table=3 source=paper`"
+        "runs with paper's settings of polymusic rhn at depth 1,2,5,10: `python -m dmu_search "
+        "reproduce source=paper task=polymusic model=rhn depth=1,2,5,10`"
     )
     assert found.missing[-1].endswith(
         "`python -m dmu_search tune task=polymusic model=dmu,rhn depth=1,2,5,10`"
