@@ -47,7 +47,7 @@ from dmu_search.reproduction import (
 from dmu_search.results.compact import read_results
 from dmu_search.results.recorded import RecordedRun, read_runs
 from dmu_search.retraining import plan_run, retrain
-from dmu_search.tasks import LoadedData, load_all, make_task
+from dmu_search.tasks import LoadedData, load_data, make_task
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import stop_on_signals
 from dmu_search.tune.resources import TrialShare, trial_share
@@ -166,7 +166,7 @@ def _load(
     absent: dict[str, MissingFileError] = {}
     for task, own in dict.fromkeys((one.run.task, one.run.data) for _, one in settings):
         try:
-            data |= load_all([(task, own)])
+            data[task, own] = load_data(task, own)
         except MissingFileError as error:
             absent[task] = error
     if not data:
