@@ -51,7 +51,12 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
         console.print(f"would make {', '.join(shown)}", highlight=False, soft_wrap=True)
         return 0
     made = build_report(
-        runs, tables=tables, figures=figures, sources=sources, output_dir=paths.output_dir
+        runs,
+        tables=tables,
+        figures=figures,
+        sources=sources,
+        output_dir=paths.output_dir,
+        records=paths.elsewhere,
     )
     for section in made.sections:
         _print_section(console, section)
@@ -68,9 +73,13 @@ class _Paths:
     """What is read and written."""
 
     output_dir: Path
-    records: Path
+    elsewhere: Path | None
     folder: Path
     compact: Path | None
+
+    @property
+    def records(self) -> Path:
+        return self.elsewhere or self.output_dir / "records"
 
 
 def _paths(given: Mapping[str, object]) -> _Paths:
@@ -80,7 +89,7 @@ def _paths(given: Mapping[str, object]) -> _Paths:
         check_there("records", Path(str(records)))
     return _Paths(
         output_dir,
-        output_dir / "records" if records is None else Path(str(records)),
+        None if records is None else Path(str(records)),
         output_dir / "report" if folder is None else Path(str(folder)),
         None if compact is None else Path(str(compact)),
     )

@@ -10,7 +10,7 @@ from dmu_search.report.curves import curves_section
 from dmu_search.report.document import Report, Section
 from dmu_search.report.hyperparameters import settings_section
 from dmu_search.report.networks import networks_section
-from dmu_search.report.recorded import results_of
+from dmu_search.report.recorded import TaskResults, results_of
 from dmu_search.report.results import results_section
 from dmu_search.results.recorded import RecordedRun
 
@@ -25,6 +25,7 @@ def build_report(
     figures: Sequence[int],
     sources: Sequence[str],
     output_dir: Path,
+    records: Path | None = None,
 ) -> Report:
     """The asked-for tables, then the figures.
 
@@ -34,6 +35,7 @@ def build_report(
         figures: likewise.
         sources: whose settings are shown: ``paper``, ``released``, ``best``.
         output_dir: whose ``best/`` comes before the settings shipped, unless worse.
+        records: where the runs were read; None for those of ``output_dir``.
 
     Raises:
         ConfigError: a file of the best settings is damaged.
@@ -41,6 +43,10 @@ def build_report(
     synthetic = tuple(task for task in TASKS if published(task).figure is not None)
     on_data = tuple(task for task in TASKS if published(task).table is not None)
     sections: list[Section] = []
+
+    def read(task: str) -> TaskResults:
+        return results_of(task, runs, sources, output_dir, records)
+
     for number in tables:
         if number in (1, 2):
             sections.append(networks_section(number, synthetic if number == 1 else on_data))
@@ -48,17 +54,11 @@ def build_report(
             shown = synthetic if number == 6 else on_data
             sections.append(settings_section(number, shown, sources, output_dir))
         else:
-            sections += _results(number, runs, sources, output_dir)
+            tasks = [read(task) for task in tasks_of([number], ())]
+            sections.append(results_section(number, tasks, sources))
     for task in tasks_of((), figures):
-        sections.append(curves_section(results_of(task, runs, sources, output_dir), sources))
+        sections.append(curves_section(read(task), sources))
     return Report(tuple(sections), _made_from(runs))
-
-
-def _results(
-    number: int, runs: Sequence[RecordedRun], sources: Sequence[str], output_dir: Path
-) -> list[Section]:
-    tasks = [results_of(task, runs, sources, output_dir) for task in tasks_of([number], ())]
-    return [results_section(number, tasks, sources)] if tasks else []
 
 
 def _made_from(runs: Sequence[RecordedRun]) -> str:

@@ -154,7 +154,7 @@ class Section:
         charts: its figures.
         verdicts: on what the paper says about it.
         rule: by which they are reached.
-        missing: what has no runs yet, and the command that would give them.
+        missing: what has no runs yet or fewer than the paper, and the command that would give them.
     """
 
     name: str

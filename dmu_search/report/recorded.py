@@ -1,6 +1,7 @@
 """The recorded runs of a task, under each published or found setting of each of its networks."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +48,13 @@ class TaskResults:
         task: its name.
         record: what is published of it.
         networks: every published one, by depth.
+        records: where the runs were read; None for those of the output folder.
     """
 
     task: str
     record: Published
     networks: tuple[NetworkResults, ...]
+    records: Path | None = None
 
     def samples(self, source: str) -> dict[tuple[str, int], Sample]:
         """The runs under the settings of ``source`` by (model, depth), where there are any."""
@@ -62,15 +65,21 @@ class TaskResults:
             if source in named.sources and sample is not None
         }
 
-    def lacking(self) -> dict[str, list[tuple[str, int]]]:
-        """Source -> networks, (model, depth) each, whose setting has no runs."""
+    def those(self, fits: Callable[[Sample | None], bool]) -> dict[str, list[tuple[str, int]]]:
+        """Source -> networks, (model, depth) each, the runs of whose setting fit."""
         found: dict[str, list[tuple[str, int]]] = {}
         for network in self.networks:
             for named, sample in network.settings:
-                if sample is None:
+                if fits(sample):
                     own = found.setdefault(named.sources[0], [])
                     own.append((network.model, network.depth))
         return found
+
+    def falls_short(self, sample: Sample | None) -> bool:
+        """Whether there are runs, but fewer than the paper's or over fewer epochs."""
+        return sample is not None and (
+            sample.runs < self.record.runs or sample.max_epochs < self.record.epochs
+        )
 
     def searches_needed(self) -> list[str]:
         """What to type for the best settings that no search has looked for yet."""
@@ -82,7 +91,11 @@ class TaskResults:
 
 
 def results_of(
-    task: str, runs: Sequence[RecordedRun], sources: Sequence[str], output_dir: Path
+    task: str,
+    runs: Sequence[RecordedRun],
+    sources: Sequence[str],
+    output_dir: Path,
+    records: Path | None = None,
 ) -> TaskResults:
     """Sort the runs of a task by network and setting; those on other data are left out.
 
@@ -96,6 +109,7 @@ def results_of(
         task,
         record,
         tuple(_network(*pair, settings, own) for pair, settings in found.items()),
+        records,
     )
 
 
@@ -131,15 +145,18 @@ def variant_text(variant: Variant, network: NetworkResults) -> str:
 
 
 def runs_needed(results: TaskResults) -> list[str]:
-    """What to type for the runs of a task that are missing, per source."""
-    lacking = results.lacking()
+    """What to type for the runs of a task that are missing or too few or short, per source."""
+    missing = results.those(lambda sample: sample is None)
+    short = results.those(results.falls_short)
+    seen = "" if results.records is None else f" records={shlex.quote(str(results.records))}"
     return [
         line
         for source in SOURCES
+        for what, networks in (("runs", missing), ("more runs or epochs", short))
         for line in lacking_lines(
             results.task,
-            lacking.get(source, ()),
-            f"runs with {SOURCE_NAMES[source]} settings",
-            f"reproduce source={source}",
+            networks.get(source, ()),
+            f"{what} with {SOURCE_NAMES[source]} settings",
+            f"reproduce source={source}{seen}",
         )
     ]

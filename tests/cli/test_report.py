@@ -78,6 +78,14 @@ def test_a_dry_run_writes_nothing(compact, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [compact]
 
 
+def test_what_is_typed_next_counts_the_runs_that_were_read(compact, tmp_path, capsys):
+    words = ["report", "table=3", "source=paper", f"report_dir={tmp_path}/made"]
+    for given, named in (([f"records={compact}"], f" records={compact}"), ([], "")):
+        assert main([*words, *given, f"output_dir={tmp_path}/runs"]) == 0
+        shown = capsys.readouterr().out
+        assert f"reproduce source=paper{named} task=polymusic model=dmu,rhn" in shown
+
+
 def test_figures_and_variants_come_from_the_compact_form(compact, tmp_path):
     report = build_report(
         read_compact(compact), tables=(), figures=FIGURES, sources=SOURCES, output_dir=tmp_path

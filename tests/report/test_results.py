@@ -75,6 +75,22 @@ def test_missing_cells_are_empty_and_named():
     )
 
 
+def test_too_few_or_too_short_runs_are_named_with_what_would_complete_them(tmp_path):
+    def named(run):
+        results = results_of("polymusic", [run], ["paper"], NOWHERE, tmp_path / "my runs")
+        return results_section(3, [results], ["paper"]).missing[1:]
+
+    line = (
+        "more runs or epochs with paper's settings of polymusic dmu at depth 1: `python -m "
+        "dmu_search reproduce source=paper "
+        f"records='{tmp_path}/my runs' task=polymusic model=dmu depth=1`"
+    )
+    whole = (*TESTS, 3.55)
+    assert named(recorded(paper_run(), TESTS))[-1] == line
+    assert named(recorded(paper_run(), whole, epochs=100))[-1] == line
+    assert not any("more runs" in each for each in named(recorded(paper_run(), whole)))
+
+
 def test_diverged_runs_are_named_and_in_no_mean():
     curves = [(5.0, 4.0)] * 3 + [DIVERGED]
     run = recorded(paper_run(), (3.0, 3.1, 3.2, 99.0), curves=curves, epochs=100)
