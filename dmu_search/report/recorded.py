@@ -105,22 +105,30 @@ def results_of(
     record = published(task)
     own = [run for run in runs if run.run.task == task and record.data in (None, run.data_name)]
     found = settings_of_task(task, sources, output_dir)
+    # Figures count runs, so every curve is of as many; means gain by more of them.
+    at_most = None if record.figure is None else record.runs
     return TaskResults(
         task,
         record,
-        tuple(_network(*pair, settings, own) for pair, settings in found.items()),
+        tuple(_network(*pair, settings, own, at_most) for pair, settings in found.items()),
         records,
     )
 
 
 def _network(
-    model: str, depth: int, settings: tuple[NamedSetting, ...], runs: Sequence[RecordedRun]
+    model: str,
+    depth: int,
+    settings: tuple[NamedSetting, ...],
+    runs: Sequence[RecordedRun],
+    at_most: int | None,
 ) -> NetworkResults:
     samples = tuple(
-        (each, sample_of(runs, each.setting, without_seeds=each.found.used_seeds))
+        (each, sample_of(runs, each.setting, without_seeds=each.found.used_seeds, at_most=at_most))
         for each in settings
     )
-    others = variants(runs, [each.setting for each in settings]) if settings else ()
+    others = (
+        variants(runs, [each.setting for each in settings], at_most=at_most) if settings else ()
+    )
     return NetworkResults(model, depth, samples, others)
 
 

@@ -65,7 +65,11 @@ def first_below(curve: Sequence[float], threshold: float) -> float:
 
 
 def sample_of(
-    runs: Iterable[RecordedRun], setting: RunSettings, *, without_seeds: Collection[int] = ()
+    runs: Iterable[RecordedRun],
+    setting: RunSettings,
+    *,
+    without_seeds: Collection[int] = (),
+    at_most: int | None = None,
 ) -> Sample | None:
     """The runs of ``setting`` over the largest budget recorded; None if there are none.
 
@@ -75,6 +79,7 @@ def sample_of(
         runs: any; those of other settings are left out.
         setting: as ``RunSettings.setting`` gives it.
         without_seeds: those that a search chose the setting by.
+        at_most: how many runs, the first by seed, where counts are compared; None for all.
     """
     budgets: dict[tuple[int, str], list[RecordedRun]] = {}
     for run in runs:
@@ -83,7 +88,7 @@ def sample_of(
             key = run.run.training.max_epochs, run.data_sha256
             budgets.setdefault(key, []).append(run)
     found = [
-        Sample(setting, epochs, own[0].data_name, _by_seed(own, without_seeds))
+        Sample(setting, epochs, own[0].data_name, _by_seed(own, without_seeds)[:at_most])
         for (epochs, _), own in budgets.items()
     ]
     kept = [sample for sample in found if sample.replicas]
@@ -115,12 +120,15 @@ class Variant:
     changed: Mapping[str, Value]
 
 
-def variants(runs: Iterable[RecordedRun], settings: Sequence[RunSettings]) -> tuple[Variant, ...]:
+def variants(
+    runs: Iterable[RecordedRun], settings: Sequence[RunSettings], *, at_most: int | None = None
+) -> tuple[Variant, ...]:
     """What was recorded of a network under none of ``settings``, on the same data.
 
     Args:
         runs: any; those of other networks are left out.
         settings: of one network, at least one.
+        at_most: as in ``sample_of``.
     """
     found = {run.run.setting: None for run in runs if run.ended}
     network = _network(settings[0])
@@ -129,7 +137,7 @@ def variants(runs: Iterable[RecordedRun], settings: Sequence[RunSettings]) -> tu
     for setting in others:
         changes = [_changed(setting, near) for near in settings]
         nearest = min(range(len(settings)), key=lambda index: len(changes[index]))
-        sample = sample_of(runs, setting)
+        sample = sample_of(runs, setting, at_most=at_most)
         if sample is not None and not set(_OTHER_DATA) & set(changes[nearest]):
             kept.append(Variant(sample, nearest, changes[nearest]))
     return tuple(

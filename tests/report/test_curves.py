@@ -99,6 +99,20 @@ def test_the_best_found_settings_have_a_figure_of_their_own(tmp_path):
     assert found.title.endswith("no runs yet: dmu, lstm, rnn, rhn")
 
 
+def test_every_curve_counts_as_many_runs_as_the_papers_however_many_are_recorded():
+    first = recorded(ADDING, run_id="first", curves=[(1.0, 1e-3)] * 51)
+    more = recorded(ADDING, run_id="more", curves=[(1e-7, 1e-7)] * 4, first_seed=51)
+    changed = paper_run("adding", "dmu", 2, **{"data.length": 20})
+    variant = recorded(changed, run_id="variant", curves=[(1.0, 1e-3)] * 55)
+    found = section([more, first, variant])
+    assert found.charts[0].series[0].reached[1e-2][:3] == (0, 0, 51)
+    assert max(found.charts[0].series[0].reached[1e-6]) == 0
+    assert {row.cells[2] for table in found.tables for row in table.rows} == {
+        "51 x 500",
+        "none yet",
+    }
+
+
 def test_without_runs_there_is_no_figure_and_everything_is_named():
     found = section([])
     assert found.charts == ()

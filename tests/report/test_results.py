@@ -99,6 +99,13 @@ def test_diverged_runs_are_named_and_in_no_mean():
     assert ours["runs x epochs"] == "4/5 x 100/500, 1 diverged"
 
 
+def test_more_runs_than_the_papers_all_count():
+    ours = lines(section(recorded(paper_run(), (*TESTS, 3.6, 3.7))).tables[0])[
+        "dmu", "1", "ours, paper's"
+    ]
+    assert ours["runs x epochs"] == "6 x 500"
+
+
 def test_runs_that_all_diverged_leave_their_cells_empty():
     run = recorded(paper_run(), status="FAILED", curves=[DIVERGED] * 5)
     ours = lines(section(run).tables[0])["dmu", "1", "ours, paper's"]
