@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from dmu_search.engine.cells import recurrent_block
-from dmu_search.engine.network import Network
-from dmu_search.engine.notes import note_nll
-from dmu_search.engine.rows import PackedRows
+from dmu_search.engine.kernels.notes import note_nll
+from dmu_search.engine.kernels.rows import PackedRows
+from dmu_search.engine.networks.cells import recurrent_block
+from dmu_search.engine.networks.network import Network
 from dmu_search.engine.settings import NetworkSettings
 
 Step = Callable[[], None]

@@ -41,10 +41,10 @@ from contenders import (
 
 from dmu_search.data.corpus import Corpus, load_piano_rolls
 from dmu_search.data.files import DataStore
-from dmu_search.engine.backend import BACKEND_VARIABLE, choose_backend
-from dmu_search.engine.native.products import multiply
-from dmu_search.engine.network import build_network
-from dmu_search.engine.rows import PackedRows
+from dmu_search.engine.kernels.backend import BACKEND_VARIABLE, choose_backend
+from dmu_search.engine.kernels.native.products import multiply
+from dmu_search.engine.kernels.rows import PackedRows
+from dmu_search.engine.networks.network import build_network
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.polymusic import NOTES, PolyMusic
 

@@ -19,13 +19,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmu_search.engine.backend import BACKEND_VARIABLE
-from dmu_search.engine.optimiser import adam
-from dmu_search.engine.passes import BucketedPass, EagerRunner, GraphRunner, PlainPass, Runner
+from dmu_search.engine.kernels.backend import BACKEND_VARIABLE
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.step import TrainingStep
 from dmu_search.engine.tasks import GENERATED, PianoRolls, PolyMusic, Rules
 from dmu_search.engine.tasks.polymusic import NOTES
+from dmu_search.engine.training.optimiser import adam
+from dmu_search.engine.training.passes import (
+    BucketedPass,
+    EagerRunner,
+    GraphRunner,
+    PlainPass,
+    Runner,
+)
+from dmu_search.engine.training.step import TrainingStep
 
 DMU_WIDTHS = {1: 100, 2: 122, 5: 131, 10: 136}  # Table 2 of the paper
 POLYMUSIC_REPLICAS = (1, 5)

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from dmu_search.config.sources import sourced
-from dmu_search.engine.training import Trainer
-from dmu_search.tasks import load_data, make_task
+from dmu_search.data.loading import load_data, make_task
+from dmu_search.engine.training.trainer import Trainer
+from dmu_search.retraining.sources import sourced
 
 
 def main() -> None:

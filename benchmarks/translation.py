@@ -22,9 +22,9 @@ import torch
 from dmu_search.data.files import DataStore
 from dmu_search.data.pairs import load_pairs
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.step import TrainingStep
 from dmu_search.engine.tasks import Translation
-from dmu_search.engine.training import Trainer
+from dmu_search.engine.training.step import TrainingStep
+from dmu_search.engine.training.trainer import Trainer
 
 WARM_UP = 3
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dmu_search.engine.words import embed, softmax_nll, word_nll
+from dmu_search.engine.kernels.words import embed, softmax_nll, word_nll
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from dmu_search.config import sources
 from dmu_search.data.files import DATA_FILES
+from dmu_search.retraining import sources
 
 
 def pytest_collection_modifyitems(items):

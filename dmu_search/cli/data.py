@@ -10,8 +10,7 @@ from rich.table import Table
 from dmu_search.cli.screen import open_console, print_rows
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import Value
-from dmu_search.config.settings import DataSettings, build
-from dmu_search.config.study import alternatives
+from dmu_search.config.settings import build
 from dmu_search.data import Corpus
 from dmu_search.data.files import (
     DATA_FILES,
@@ -21,10 +20,12 @@ from dmu_search.data.files import (
     file_status,
     locate,
 )
+from dmu_search.data.loading import load_data
+from dmu_search.data.settings import DataSettings
 from dmu_search.engine.tasks import GENERATED
 from dmu_search.engine.tasks.polymusic import SPLITS
 from dmu_search.errors import DataError
-from dmu_search.tasks import load_data
+from dmu_search.study.settings import alternatives
 
 
 def data(words: Sequence[str], *, dry_run: bool) -> int:

@@ -13,15 +13,16 @@ import dmu_search
 from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import Value
-from dmu_search.config.settings import DataSettings, TrackingSettings, build
+from dmu_search.config.settings import TrackingSettings, build
 from dmu_search.data.files import DATA_FILES, DataStore, file_status
-from dmu_search.engine.backend import choose_backend
-from dmu_search.engine.passes import training_backend
+from dmu_search.data.loading import load_data
+from dmu_search.data.settings import DataSettings
+from dmu_search.engine.kernels.backend import choose_backend
 from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import DmuSearchError
-from dmu_search.export import package_versions
 from dmu_search.folders import check_writable
-from dmu_search.tasks import load_data
+from dmu_search.retraining.provenance import package_versions
 from dmu_search.tracking import check_tracking
 
 

@@ -3,7 +3,7 @@
 import shutil
 import textwrap
 
-from dmu_search.cli.main import COMMANDS
+from dmu_search.cli.commands import COMMANDS
 from dmu_search.config.keys import Key, keys_of
 from dmu_search.config.roots import default_of
 

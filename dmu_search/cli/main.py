@@ -2,112 +2,16 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import dmu_search
+from dmu_search.cli.commands import COMMANDS
+from dmu_search.cli.exit_codes import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED
+from dmu_search.cli.help import print_help
 from dmu_search.config.keys import did_you_mean
 from dmu_search.errors import ConfigError, DmuSearchError, TrialError
 
-DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _FLAGS = ("--help", "--dry-run", "--version")
-
-
-# Each command is imported when it is called: help needs neither torch nor Ray.
-def _tune(words: Sequence[str], dry_run: bool) -> int:
-    from dmu_search.cli.tune import tune
-
-    return tune(words, dry_run=dry_run)
-
-
-def _train(words: Sequence[str], dry_run: bool) -> int:
-    from dmu_search.cli.train import train
-
-    return train(words, dry_run=dry_run)
-
-
-def _reproduce(words: Sequence[str], dry_run: bool) -> int:
-    from dmu_search.cli.reproduce import reproduce
-
-    return reproduce(words, dry_run=dry_run)
-
-
-def _report(words: Sequence[str], dry_run: bool) -> int:
-    from dmu_search.cli.report import report
-
-    return report(words, dry_run=dry_run)
-
-
-def _data(words: Sequence[str], dry_run: bool) -> int:
-    from dmu_search.cli.data import data
-
-    return data(words, dry_run=dry_run)
-
-
-def _sync(words: Sequence[str], dry_run: bool) -> int:
-    from dmu_search.cli.sync import sync
-
-    return sync(words, dry_run=dry_run)
-
-
-def _doctor(words: Sequence[str], dry_run: bool) -> int:
-    from dmu_search.cli.doctor import doctor
-
-    return doctor(words, dry_run=dry_run)
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of the command line.
-
-    Attributes:
-        usage: how it is called, without the program's name.
-        summary: what it does, in a line.
-        run: gets the words after its name and whether it is a dry run; returns the exit code.
-    """
-
-    usage: str
-    summary: str
-    run: Callable[[Sequence[str], bool], int]
-
-
-COMMANDS = {
-    "tune": Command(
-        "tune task=polymusic [KEY=VALUE ..]",
-        "search for the best setting of each (task, model, depth); tune resume=latest goes on",
-        _tune,
-    ),
-    "train": Command(
-        "train config=FILE [KEY=VALUE ..]",
-        "train one exported or hand-written configuration over several seeds",
-        _train,
-    ),
-    "reproduce": Command(
-        "reproduce [table=3] [figure=2,3,4] [source=paper,released,best] [KEY=VALUE ..]",
-        "train what the paper's tables and figures need and is not yet recorded",
-        _reproduce,
-    ),
-    "report": Command(
-        "report [table=1,2,..] [figure=2,..] [KEY=VALUE ..]",
-        "the paper's tables and figures from the recorded runs, beside the paper's values",
-        _report,
-    ),
-    "data": Command(
-        "data [task=polymusic,natlang] [KEY=VALUE ..]",
-        "fetch and verify the data sets, and show where they are",
-        _data,
-    ),
-    "sync": Command(
-        "sync DIR [KEY=VALUE ..]",
-        "bring runs that were recorded without a tracking server into MLflow",
-        _sync,
-    ),
-    "doctor": Command(
-        "doctor [KEY=VALUE ..]",
-        "show devices, data, versions and tracking; say what is wrong and how to mend it",
-        _doctor,
-    ),
-}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -155,8 +59,6 @@ def _dispatch(argv: Sequence[str]) -> int:
             f"commands are {', '.join(COMMANDS)}"
         )
     if not words or "--help" in flags:
-        from dmu_search.cli.help import print_help
-
         print_help(words[0] if words else None)
         return DONE
     return COMMANDS[words[0]].run(words[1:], "--dry-run" in flags)

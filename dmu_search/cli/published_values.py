@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from dmu_search.config.published import Aggregate, published
 from dmu_search.config.settings import RunSettings
-from dmu_search.config.study import StudySettings
 from dmu_search.data import Data
+from dmu_search.paper.published import Aggregate, published
+from dmu_search.study.settings import StudySettings
 
 
 def published_result(

@@ -13,12 +13,12 @@ from dmu_search.cli.screen import open_console, print_rows
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import SOURCES
 from dmu_search.config.roots import default_of
-from dmu_search.config.study import alternatives
 from dmu_search.folders import check_there, check_writable
 from dmu_search.report.build import FIGURES, TABLES, build_report
 from dmu_search.report.document import Section, Table
 from dmu_search.report.files import MARKDOWN, PAGE, write_report
 from dmu_search.results.compact import add_to_compact, read_results
+from dmu_search.study.settings import alternatives
 
 
 def report(words: Sequence[str], *, dry_run: bool) -> int:

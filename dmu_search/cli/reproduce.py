@@ -12,30 +12,28 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dmu_search.cli.exit_codes import DONE, INTERRUPTED, SOME_FAILED
+from dmu_search.cli.invocation import command, where_to_look
 from dmu_search.cli.screen import duration, open_console
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
-from dmu_search.config.keys import KEYS, MODELS, PUBLISHED, TASKS, Value
-from dmu_search.config.published import published
+from dmu_search.config.keys import KEYS, PUBLISHED, Value
 from dmu_search.config.roots import default_of
-from dmu_search.config.settings import (
-    DataSettings,
-    ResourceSettings,
-    RunSettings,
-    TrackingSettings,
-    build,
-)
-from dmu_search.config.sources import Sourced, tasks_of
-from dmu_search.config.study import alternatives
+from dmu_search.config.settings import ResourceSettings, RunSettings, TrackingSettings, build
 from dmu_search.data import Data, MissingFileError
-from dmu_search.engine.plan import write_plan
-from dmu_search.engine.runs import PlannedRun
-from dmu_search.engine.training import Trainer
+from dmu_search.data.loading import LoadedData, load_data, make_task
+from dmu_search.data.settings import DataSettings
+from dmu_search.engine.plans.plan_file import write_plan
+from dmu_search.engine.plans.runs import PlannedRun
+from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import ConfigError
 from dmu_search.folders import check_there, check_writable, claimed, make_unique_folder
-from dmu_search.invocation import command
+from dmu_search.names import MODELS, TASKS
+from dmu_search.paper.published import published
 from dmu_search.records import Recorder, RecordTail
-from dmu_search.reproduction import (
+from dmu_search.results.compact import read_results
+from dmu_search.results.trainings import RecordedRun, read_runs
+from dmu_search.retraining.needs import (
     Job,
     Need,
     jobs_of,
@@ -44,17 +42,14 @@ from dmu_search.reproduction import (
     seconds_of,
     settings_for,
 )
-from dmu_search.results.compact import read_results
-from dmu_search.results.recorded import RecordedRun, read_runs
-from dmu_search.retraining import plan_run, retrain
-from dmu_search.tasks import LoadedData, load_data, make_task
+from dmu_search.retraining.run import plan_run, retrain
+from dmu_search.retraining.sources import Sourced, tasks_of
+from dmu_search.study.settings import alternatives
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import stop_on_signals
 from dmu_search.tune.resources import TrialShare, trial_share
 from dmu_search.tune.session import ray_session
 from dmu_search.tune.workers import Ended, on_workers, shared
-
-DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 _RUN_GROUPS = ("network.", "training.", "data.")
 _PROBE_S = 0.5
@@ -334,7 +329,7 @@ def _train(
             failed |= progress.report(plans, ended)
     for name in progress.open_runs(plans):
         tracking.recorder.close_for(name, "KILLED")
-    for line in tracking.where_to_look([plan.name for plan in plans][:_FEW]):
+    for line in where_to_look(tracking, [plan.name for plan in plans][:_FEW]):
         console.print(line, highlight=False, soft_wrap=True)
     if stop.reason is not None:
         console.print("interrupted; the same command goes on where this one stopped")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from dmu_search.engine.tasks import Direction, rank
+from dmu_search.names import Direction, signed_loss
 from dmu_search.tune.progress import TrialView
 
 _ROWS = 12
@@ -179,7 +179,7 @@ def ranked(trials: Iterable[TrialView], direction: Direction) -> list[TrialView]
     """Trials by their objective, the best first; those without one last."""
 
     def key(view: TrialView) -> tuple[bool, float]:
-        return view.objective is None, rank(view.objective or 0.0, direction)
+        return view.objective is None, signed_loss(view.objective or 0.0, direction)
 
     return sorted(trials, key=key)
 

@@ -7,18 +7,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dmu_search.cli.invocation import command, where_to_look
 from dmu_search.cli.published_values import published_in_words, published_result
 from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
-from dmu_search.config.published import published
-from dmu_search.config.study import StudySettings
-from dmu_search.config.study_files import Study
 from dmu_search.data import Data
-from dmu_search.engine.backend import BackendChoice
+from dmu_search.data.loading import network_of
+from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import TASKS
-from dmu_search.export import Kept, best_path
-from dmu_search.invocation import command
-from dmu_search.tasks import network_of
+from dmu_search.paper.published import published
+from dmu_search.retraining.best import Kept, best_path
+from dmu_search.study.files import Study
+from dmu_search.study.settings import StudySettings
 from dmu_search.tracking import Tracking
 from dmu_search.tune.progress import TrialView
 from dmu_search.tune.resources import TrialShare
@@ -243,7 +243,7 @@ def print_end(
 ) -> None:
     """Say where to look and what to type next."""
     console.rule(align="left")
-    for line in tracking.where_to_look([study.name for study in studies]):
+    for line in where_to_look(tracking, [study.name for study in studies]):
         console.print(line, highlight=False, soft_wrap=True)
     first = studies[0].settings
     folder = [] if str(first.output_dir) == "runs" else [f"output_dir={first.output_dir}"]

@@ -12,25 +12,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dmu_search.cli.invocation import where_to_look
 from dmu_search.cli.published_values import published_result
 from dmu_search.cli.screen import duration, open_console, print_rows, score
 from dmu_search.cli.study_pages import network_text
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
-from dmu_search.config.exported import RunFile, read_run_file
 from dmu_search.config.grammar import Alternatives, parse_overrides
 from dmu_search.config.keys import Value
-from dmu_search.config.published import published
 from dmu_search.config.settings import PLACES, RunSettings, TrackingSettings, build
 from dmu_search.data import Data
-from dmu_search.engine.runs import Trained
+from dmu_search.data.loading import load_data
+from dmu_search.engine.plans.runs import Trained
 from dmu_search.engine.tasks import TASKS
-from dmu_search.engine.training import EpochResult
+from dmu_search.engine.training.trainer import EpochResult
 from dmu_search.errors import ConfigError
 from dmu_search.folders import check_writable, make_folder, make_unique_folder
-from dmu_search.results.recorded import cut_off, read_runs
-from dmu_search.retraining import plan_run, retrain
-from dmu_search.tasks import load_data
+from dmu_search.paper.published import published
+from dmu_search.results.trainings import cut_off, read_runs
+from dmu_search.retraining.exported import RunFile, read_run_file
+from dmu_search.retraining.run import plan_run, retrain
 from dmu_search.tracking import open_tracking
 
 # Replicas whose values fit in a line of progress.
@@ -76,7 +77,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     )
     console.print(_results(run, data, trained))
     console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
-    for line in tracking.where_to_look([folder.name]):
+    for line in where_to_look(tracking, [folder.name]):
         console.print(line, highlight=False, soft_wrap=True)
     return 0
 

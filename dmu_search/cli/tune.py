@@ -9,28 +9,28 @@ from rich.console import Console
 from rich.markup import escape
 
 from dmu_search.cli import study_pages
+from dmu_search.cli.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.cli.published_values import published_in_words
 from dmu_search.cli.screen import SearchScreen, open_console
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
-from dmu_search.config.study import StudySettings, studies_of
-from dmu_search.config.study_files import Study, create_studies, find_studies
 from dmu_search.data import Data
-from dmu_search.engine.backend import BackendChoice
-from dmu_search.engine.passes import training_backend
+from dmu_search.data.loading import LoadedData, load_all
+from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import ConfigError
-from dmu_search.export import Kept, keep_best, provenance
 from dmu_search.folders import check_writable, make_folder
 from dmu_search.records import RunStart, first_tags
-from dmu_search.tasks import LoadedData, load_all
+from dmu_search.retraining.best import Kept, keep_best
+from dmu_search.retraining.provenance import provenance
+from dmu_search.study.files import Study, create_studies, find_studies
+from dmu_search.study.settings import StudySettings, studies_of
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import Stop, stop_on_signals
 from dmu_search.tune.resources import TrialShare
 from dmu_search.tune.search import BestTrial, past_trials, plan_share, run_study
 from dmu_search.tune.session import ray_session
-
-DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ def _backend(study: Study, share: TrialShare) -> BackendChoice:
     """What the trials compute with; the native loop is built here, once, not by every worker."""
     on_gpu = bool(share.gpus) and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
-    return training_backend(TASKS[study.settings.task], device, torch.float32)
+    return training_backend(
+        TASKS[study.settings.task], device, torch.float32, study.settings.example().network
+    )
 
 
 def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -11,8 +12,6 @@ from dmu_search.config.grammar import Setting, parse_setting
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import configuration_root
 from dmu_search.errors import ConfigError
-
-_GROUPS = ("task", "model")
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,11 @@ def read_yaml(path: Path) -> DictConfig:
     if not isinstance(tree, DictConfig):
         raise ConfigError(f"{path}: must hold keys and values, as in `training: {{..}}`")
     return tree
+
+
+def plain_tree(*trees: DictConfig) -> dict[str, Any]:
+    """YAML trees as one plain mapping, later ones laid over earlier ones."""
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(*trees), resolve=True))
 
 
 def yaml_text(tree: Mapping[str, object]) -> str:

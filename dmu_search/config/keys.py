@@ -8,15 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dmu_search.names import MINIMISED, MODELS, ON_FILES, SYNTHETIC, TASKS, TRANSLATION
+
 Value = bool | int | float | str | None | tuple[int, ...]
 
-MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
-SYNTHETIC = ("adding", "tempord", "noiseseq")
-TRANSLATION = ("spa2eng", "por2eng", "ger2eng")
-ON_FILES = ("polymusic", "natlang", *TRANSLATION)
-TASKS = (*SYNTHETIC, *ON_FILES)
-# Those whose objective is a loss.
-MINIMISED = (*SYNTHETIC, "polymusic", "natlang")
 CORPORA = ("nottingham", "nottingham-midi", "demo", "auto")
 STEPS = ("1/2", "1/4", "1/6", "1/8", "1/12", "1/16", "1/24", "1/32")
 NOISES = ("fresh", "fixed")

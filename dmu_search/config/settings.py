@@ -6,27 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dmu_search.config.keys import KEYS, Value
+from dmu_search.data.settings import DataSettings
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Which data, and where it is looked for; see the keys ``data.*``.
-
-    Those that the task does not have keep their defaults, which nothing reads.
-    """
-
-    corpus: str = "nottingham"
-    root: Path | None = None
-    mirror: Path | None = None
-    limit: int | None = None
-    step: str = "1/8"
-    transpose: bool = False
-    length: int = 100
-    batches_per_epoch: int = 200
-    noise: str = "fresh"
-    pairs: int | str = "all"
-    pairs_file: str | None = None
 
 
 @dataclass(frozen=True)

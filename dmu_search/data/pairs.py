@@ -12,6 +12,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from dmu_search.data.files import DATA_FILES, DataStore, locate
+from dmu_search.engine.networks.translator import Vocabulary
 from dmu_search.engine.tasks.sentences import (
     END,
     MARKERS,
@@ -21,7 +22,6 @@ from dmu_search.engine.tasks.sentences import (
     Sentences,
     SplitPairs,
 )
-from dmu_search.engine.translator import Vocabulary
 from dmu_search.errors import ConfigError, DataError
 
 # The file of each task, a key of DATA_FILES.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from dmu_search.engine.plan import carry_out_plan
-from dmu_search.engine.runs import PlannedRun
-from dmu_search.engine.training import EpochResult
+from dmu_search.engine.plans.plan_file import carry_out_plan
+from dmu_search.engine.plans.runs import PlannedRun
+from dmu_search.engine.training.trainer import EpochResult
 from dmu_search.errors import DmuSearchError, TrialError
 
 _SPEAK_EVERY_S = 10.0

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmu_search.config.keys import TASKS
-from dmu_search.config.published import published
-from dmu_search.config.sources import tasks_of
+from dmu_search.names import TASKS
+from dmu_search.paper.published import published
 from dmu_search.report.curves import curves_section
 from dmu_search.report.document import Report, Section
 from dmu_search.report.hyperparameters import settings_section
 from dmu_search.report.networks import networks_section
-from dmu_search.report.recorded import TaskResults, results_of
-from dmu_search.report.results import results_section
-from dmu_search.results.recorded import RecordedRun
+from dmu_search.report.result_tables import results_section
+from dmu_search.report.samples import TaskResults, results_of
+from dmu_search.results.trainings import RecordedRun
+from dmu_search.retraining.sources import tasks_of
 
 TABLES = (1, 2, 3, 4, 5, 6, 7)
 FIGURES = (2, 3, 4)

@@ -5,11 +5,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dmu_search.config.published import Check, Published
 from dmu_search.engine.tasks import TASKS
+from dmu_search.paper.published import Check, Published
 from dmu_search.report.document import Verdict, threshold_text
-from dmu_search.report.recorded import Samples, TaskResults
-from dmu_search.report.settings import SOURCE_NAMES
+from dmu_search.report.named_settings import SOURCE_NAMES
+from dmu_search.report.samples import Samples, TaskResults
 from dmu_search.results.selection import Sample
 from dmu_search.results.statistics import count_test, rank_test, spread_test
 

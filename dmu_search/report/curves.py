@@ -15,7 +15,8 @@ from dmu_search.report.document import (
     Table,
     threshold_text,
 )
-from dmu_search.report.recorded import (
+from dmu_search.report.named_settings import NamedSetting
+from dmu_search.report.samples import (
     LESS,
     NetworkResults,
     TaskResults,
@@ -23,7 +24,6 @@ from dmu_search.report.recorded import (
     runs_text,
     variant_text,
 )
-from dmu_search.report.settings import NamedSetting
 from dmu_search.results.selection import Sample
 from dmu_search.results.statistics import share
 

@@ -4,14 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dmu_search.config.exported import read_run_file
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
-from dmu_search.config.published import published
 from dmu_search.config.settings import matters
-from dmu_search.config.sources import Sourced
+from dmu_search.paper.published import published
 from dmu_search.report.document import Column, Content, Row, Section, Table
+from dmu_search.report.named_settings import (
+    NamedSetting,
+    searches_needed,
+    settings_of_task,
+    unsearched,
+)
 from dmu_search.report.networks import widths_text
-from dmu_search.report.settings import NamedSetting, searches_needed, settings_of_task, unsearched
+from dmu_search.retraining.exported import read_run_file
+from dmu_search.retraining.sources import Sourced
 
 _TITLES = {
     6: "Table 6: settings on the synthetic tasks",

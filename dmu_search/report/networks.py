@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from dmu_search.config.keys import MODELS
-from dmu_search.config.published import published
-from dmu_search.config.widths import weight_count
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import GENERATED
+from dmu_search.names import MODELS
+from dmu_search.paper.published import published
+from dmu_search.paper.widths import weight_count
 from dmu_search.report.document import Column, Content, Row, Section, Table
 
 _TITLES = {

@@ -18,7 +18,7 @@ from dmu_search.config.keys import KEYS
 from dmu_search.config.settings import RunSettings
 from dmu_search.errors import StorageError
 from dmu_search.folders import write_whole
-from dmu_search.results.recorded import RecordedRun, Replica, read_runs
+from dmu_search.results.trainings import RecordedRun, Replica, read_runs
 
 RUNS, REPLICAS, CURVES = "runs.csv", "replicas.csv", "curves.csv"
 _RUN_COLUMNS = (

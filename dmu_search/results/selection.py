@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dmu_search.config.keys import Value
 from dmu_search.config.settings import RunSettings
 from dmu_search.engine.tasks import TASKS
-from dmu_search.results.recorded import RecordedRun, Replica
+from dmu_search.results.trainings import RecordedRun, Replica
 
 # The paper's loss is "averaged over all time steps in the dataset/batch". Tables show the mean over
 # all steps, which is the objective, and beside it the mean over batches, as the release has it.

@@ -6,7 +6,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from dmu_search.engine.tasks import Direction
+from dmu_search.names import Direction
 from dmu_search.study.search_study import SearchStudy
 
 

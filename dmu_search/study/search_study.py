@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dmu_search.config.distributions import Choice, Distribution
 from dmu_search.config.keys import KEYS, Value
-from dmu_search.engine.tasks import Direction, rank
+from dmu_search.names import Direction, signed_loss
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # `multivariate` and `group` are experimental by name for years; the pinned versions are tested.
@@ -148,7 +148,9 @@ class SearchStudy:
     def best(self) -> FrozenTrial | None:
         """The trial with the best objective among those that used their whole budget."""
         complete = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
-        return min(complete, key=lambda trial: rank(_value(trial), self.direction), default=None)
+        return min(
+            complete, key=lambda trial: signed_loss(_value(trial), self.direction), default=None
+        )
 
     @property
     def running(self) -> int:

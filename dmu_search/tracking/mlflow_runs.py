@@ -5,15 +5,13 @@ diverged trials as finished and makes no parent run; here a run is found again b
 """
 
 import os
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from dmu_search.errors import TrackingError
-from dmu_search.invocation import python_command
 from dmu_search.records import Event
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 RUN_ID_TAG = "dmu_search.run_id"
-DEFAULT_PAGE = "http://127.0.0.1:5000"
 # Without it MLflow 3 shows its pages for language models.
 _VIEW = "workflowType=machine_learning"
 _SERVERS = ("http", "https", "databricks")
@@ -94,17 +91,17 @@ class MlflowRuns:
             self._runs[run_id] = found
         return self._runs[run_id]
 
-    def where_to_look(self, run_ids: Sequence[str]) -> list[str]:
-        """Lines that say how to open the pages of the runs."""
-        is_server = urlparse(self.uri).scheme in _SERVERS
-        lines = [] if is_server else ["To see the runs in MLflow:", f"  {serve_command(self.uri)}"]
-        page = self.uri.rstrip("/") if is_server else DEFAULT_PAGE
-        lines.append("MLflow pages:" if is_server else "and open")
-        for run_id in run_ids:
-            if (mlflow_id := self.address(run_id)) is not None:
-                run = f"{page}/#/experiments/{self.experiment_id}/runs/{mlflow_id}"
-                lines.append(f"  {run}?{_VIEW}")
-        return lines
+    @property
+    def is_server(self) -> bool:
+        """Whether the runs are on a server, which serves their pages; else in a store's file."""
+        return urlparse(self.uri).scheme in _SERVERS
+
+    def page(self, run_id: str) -> str | None:
+        """Address of a run's page, less the server's own part; None if the run is not there."""
+        mlflow_id = self.address(run_id)
+        if mlflow_id is None:
+            return None
+        return f"/#/experiments/{self.experiment_id}/runs/{mlflow_id}?{_VIEW}"
 
     def _own(self, run_id: str) -> str:
         """MLflow's id of a run that was started, perhaps by an earlier process."""
@@ -128,8 +125,7 @@ class MlflowRuns:
                     "or choose another with tracking.experiment=NAME"
                 )
             return str(found.experiment_id)
-        is_server = urlparse(self.uri).scheme in _SERVERS
-        location = None if is_server else artifact_root.resolve().as_uri()
+        location = None if self.is_server else artifact_root.resolve().as_uri()
         tags = {"mlflow.experimentKind": "custom_model_development"}
         return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
@@ -171,11 +167,6 @@ class MlflowRuns:
         if tags:
             entities = [RunTag(name, value) for name, value in tags.items()]
             self._client.log_batch(mlflow_id, tags=entities)
-
-
-def serve_command(uri: str) -> str:
-    """What serves the pages of a local store."""
-    return f"{python_command()} -m mlflow server --backend-store-uri {shlex.quote(uri)} --port 5000"
 
 
 def connect(uri: str) -> "MlflowClient":

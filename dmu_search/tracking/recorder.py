@@ -1,12 +1,10 @@
 """Records on disk and, beside them, the same runs in MLflow."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.folders import check_writable
-from dmu_search.invocation import command
 from dmu_search.records import Event, Recorder, collect_records, read_events
 from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
 
@@ -38,18 +36,6 @@ class Tracking:
     def address(self, run_id: str) -> str | None:
         """MLflow's own id of a recorded run; None where it never got there."""
         return None if self.runs is None else self.runs.address(run_id)
-
-    def where_to_look(self, run_ids: Sequence[str]) -> list[str]:
-        """Lines that say how to see the runs in MLflow, or how to bring them there."""
-        sync = "  " + command("sync", str(self.recorder.folder))
-        if self.runs is None:
-            return [f"Records are in {self.recorder.folder}; to bring them into MLflow:", sync]
-        if self.lost is not None:
-            return [
-                f"MLflow was lost on the way ({self.lost}); the records are whole. Later:",
-                sync,
-            ]
-        return self.runs.where_to_look(run_ids)
 
 
 def open_tracking(settings: TrackingSettings, output_dir: Path) -> Tracking:

@@ -6,9 +6,9 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from dmu_search.config.study_files import Study
 from dmu_search.errors import StorageError
 from dmu_search.records import RunStart
+from dmu_search.study.files import Study
 from dmu_search.tracking import Tracking
 from dmu_search.tune.progress import TrialView, Watcher
 from dmu_search.tune.searcher import OBJECTIVE, StudySearcher

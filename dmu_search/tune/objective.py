@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from dmu_search.engine.tasks.base import Direction
+from dmu_search.names import Direction
 
 # Of losses, which are infinite for a replica without a result.
 _RULES: dict[str, Callable[[Sequence[float]], float]] = {

@@ -6,8 +6,9 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from dmu_search.config.study import StudySettings
-from dmu_search.engine.tasks import TASKS, Direction, rank
+from dmu_search.engine.tasks import TASKS
+from dmu_search.names import Direction, signed_loss
+from dmu_search.study.settings import StudySettings
 from dmu_search.tune.searcher import MODES, OBJECTIVE
 
 
@@ -47,7 +48,7 @@ class ResumableASHA(ASHAScheduler):
                 reached = [epoch for epoch in sorted(values) if epoch >= milestone]
                 if reached:
                     # Rungs hold numbers that are the larger the better they are.
-                    recorded.setdefault(trial_id, -rank(values[reached[0]], self._direction))
+                    recorded.setdefault(trial_id, -signed_loss(values[reached[0]], self._direction))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Stop the trial if it is among the weak ones of its rung, unless it is a warm start."""

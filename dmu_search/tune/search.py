@@ -14,14 +14,14 @@ from ray import tune
 from ray.tune import CheckpointConfig
 from ray.tune.experiment import Trial
 
-from dmu_search.config.study import StudySettings
-from dmu_search.config.study_files import Study
+from dmu_search.data.loading import make_task
 from dmu_search.engine.tasks import TASKS
-from dmu_search.engine.training import Trainer
+from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import StorageError
 from dmu_search.study import SearchStudy, WarmStart
+from dmu_search.study.files import Study
 from dmu_search.study.mirror import JournalMirror
-from dmu_search.tasks import make_task
+from dmu_search.study.settings import StudySettings
 from dmu_search.tracking import Tracking
 from dmu_search.tune.callback import StudyCallback, trial_run_id
 from dmu_search.tune.progress import TrialView, Watcher

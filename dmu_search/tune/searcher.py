@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.search import Searcher, SearchGenerator
 
-from dmu_search.engine.tasks import Direction
+from dmu_search.names import Direction
 from dmu_search.study import SearchStudy
 from dmu_search.study.mirror import JournalMirror
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from ray import tune
 
-from dmu_search.config.study import StudySettings
-from dmu_search.engine.metrics import replica_metrics, summary_metrics
-from dmu_search.engine.training import Trainer
-from dmu_search.tasks import final_metrics, make_task
+from dmu_search.data.loading import final_metrics, make_task
+from dmu_search.engine.training.metrics import replica_metrics, summary_metrics
+from dmu_search.engine.training.trainer import Trainer
+from dmu_search.study.settings import StudySettings
 from dmu_search.tune.devices import assigned_device
 from dmu_search.tune.objective import objective_over_replicas
 from dmu_search.tune.searcher import OBJECTIVE

@@ -3,15 +3,15 @@
 import pytest
 
 from dmu_search.cli.main import main
-from dmu_search.config.exported import write_run_file
 from dmu_search.config.settings import PLACES
-from dmu_search.config.study import plan_studies
-from dmu_search.config.study_files import create_studies
 from dmu_search.data import load_piano_rolls
 from dmu_search.data.files import DataStore
 from dmu_search.data.midi import Note, write_midi
-from dmu_search.export import provenance
 from dmu_search.records import Recorder, RunStart
+from dmu_search.retraining.exported import write_run_file
+from dmu_search.retraining.provenance import provenance
+from dmu_search.study.files import create_studies
+from tests.studies import plan_studies
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from dmu_search.cli.screen import SearchScreen, open_console, ranked, score
 from dmu_search.cli.study_pages import engine_in_words
 from dmu_search.cli.train import train
 from dmu_search.cli.tune import tune
-from dmu_search.config.keys import MODELS, SYNTHETIC, TASKS
-from dmu_search.engine.backend import BackendChoice
+from dmu_search.engine.kernels.backend import BackendChoice
+from dmu_search.names import MODELS, SYNTHETIC, TASKS
 from dmu_search.tune.progress import TrialView
 
 

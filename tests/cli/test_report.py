@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 import pytest
 
 from dmu_search.cli.main import main
+from dmu_search.data.loading import load_data
 from dmu_search.engine.tasks import TASKS
 from dmu_search.records import Recorder
 from dmu_search.report.build import FIGURES, TABLES, build_report
 from dmu_search.results.compact import add_to_compact, read_compact
-from dmu_search.results.recorded import read_runs
-from dmu_search.retraining import plan_run, retrain
-from dmu_search.tasks import load_data
+from dmu_search.results.trainings import read_runs
+from dmu_search.retraining.run import plan_run, retrain
 from tests.results.runs import paper_run, recorded
 
 SMALL = {"training.max_epochs": 4, "training.replicas": 3, "training.batch_size": 32}

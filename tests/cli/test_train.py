@@ -6,7 +6,7 @@ from dmu_search.cli import train as command
 from dmu_search.cli.main import main
 from dmu_search.errors import StorageError
 from dmu_search.folders import claimed
-from dmu_search.results.recorded import read_runs
+from dmu_search.results.trainings import read_runs
 
 WORDS = [
     "training.replicas=2",

@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from dmu_search.cli.main import main
-from dmu_search.config.exported import read_run_file
-from dmu_search.results.recorded import read_runs
+from dmu_search.results.trainings import read_runs
+from dmu_search.retraining.exported import read_run_file
 
 PROGRAM = [sys.executable, "-m", "dmu_search"]
 SMALL = ["data.corpus=demo", "data.limit=4", "network.widths=[8]", "resources.cpus=2"]

@@ -2,20 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from dmu_search.config.keys import (
-    CLIPPINGS,
-    CORPORA,
-    KEYS,
-    MODELS,
-    NOISES,
-    SYNTHETIC,
-    TASKS,
-    did_you_mean,
-    keys_of,
-)
+from dmu_search.config.keys import CLIPPINGS, CORPORA, KEYS, NOISES, did_you_mean, keys_of
 from dmu_search.data import corpus
-from dmu_search.engine import cells, optimiser, tasks
+from dmu_search.engine import tasks
+from dmu_search.engine.networks import cells
 from dmu_search.engine.tasks import generated
+from dmu_search.engine.training import optimiser
+from dmu_search.names import MODELS, SYNTHETIC, TASKS
 
 
 def test_choices_are_those_of_the_engine():

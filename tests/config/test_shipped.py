@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dmu_search.config.exported import read_run_file
-from dmu_search.config.published import published
 from dmu_search.config.roots import configuration_root
+from dmu_search.paper.published import published
+from dmu_search.retraining.exported import read_run_file
 
 ROOT = configuration_root() / "best"
 FILES = sorted(file.relative_to(ROOT) for file in ROOT.rglob("*.yaml"))

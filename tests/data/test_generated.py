@@ -3,11 +3,11 @@ import pickle
 import pytest
 import torch
 
-from dmu_search.config.settings import DataSettings
 from dmu_search.data import GeneratedData
+from dmu_search.data.loading import load_data, make_task
+from dmu_search.data.settings import DataSettings
 from dmu_search.engine.tasks import GENERATED, Rules
 from dmu_search.errors import ConfigError
-from dmu_search.tasks import load_data, make_task
 
 every_task = pytest.mark.parametrize("name", GENERATED)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dmu_search.engine.rows import PackedRows
+from dmu_search.engine.kernels.rows import PackedRows
+from dmu_search.engine.networks.translator import Vocabulary
 from dmu_search.engine.settings import TrainingSettings
 from dmu_search.engine.tasks import (
     GENERATED,
@@ -22,7 +23,6 @@ from dmu_search.engine.tasks import (
     Translation,
 )
 from dmu_search.engine.tasks.sentences import END, START, Pairs, Sentences, SplitPairs
-from dmu_search.engine.translator import Vocabulary
 
 CPU = torch.device("cpu")
 # One of those that differ in their data only.

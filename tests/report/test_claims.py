@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmu_search.config.published import Check
+from dmu_search.paper.published import Check
 from dmu_search.report.claims import (
     FAILS,
     HOLDS,
@@ -12,7 +12,7 @@ from dmu_search.report.claims import (
     outcome,
     verdicts_of,
 )
-from dmu_search.report.recorded import results_of
+from dmu_search.report.samples import results_of
 from tests.results.runs import NOWHERE, paper_run, recorded
 
 GOOD, BAD = (3.1, 3.2, 3.3, 3.15, 3.25), (4.1, 4.2, 4.3, 4.15, 4.25)

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from dmu_search.config.exported import write_run_file
 from dmu_search.report.comma_separated import comma_separated
 from dmu_search.report.curves import curves_section, reached_by_epoch
-from dmu_search.report.recorded import results_of
+from dmu_search.report.samples import results_of
 from dmu_search.results.selection import sample_of
+from dmu_search.retraining.exported import write_run_file
 from tests.results.runs import DIVERGED, NOWHERE, paper_run, recorded
 
 ADDING = paper_run("adding", "dmu", 2)

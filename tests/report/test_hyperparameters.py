@@ -3,9 +3,9 @@
 import csv
 import io
 
-from dmu_search.config.exported import write_run_file
 from dmu_search.report.comma_separated import comma_separated
 from dmu_search.report.hyperparameters import settings_section
+from dmu_search.retraining.exported import write_run_file
 from tests.results.runs import paper_run
 
 SOURCES = ["paper", "released", "best"]

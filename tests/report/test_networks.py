@@ -2,8 +2,8 @@
 
 import pytest
 
-from dmu_search.config.keys import TASKS
-from dmu_search.config.published import published
+from dmu_search.names import TASKS
+from dmu_search.paper.published import published
 from dmu_search.report.networks import (
     counted_weights,
     networks_section,

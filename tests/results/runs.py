@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dmu_search.config.settings import RunSettings
-from dmu_search.config.sources import sourced
-from dmu_search.results.recorded import RecordedRun, Replica
+from dmu_search.results.trainings import RecordedRun, Replica
+from dmu_search.retraining.sources import sourced
 
 NOWHERE = Path("/nowhere")
 

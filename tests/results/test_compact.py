@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
+from dmu_search.data.loading import load_data
 from dmu_search.errors import StorageError
 from dmu_search.records import Recorder
 from dmu_search.results.compact import add_to_compact, read_compact, read_results
-from dmu_search.results.recorded import read_runs
-from dmu_search.retraining import plan_run, retrain
-from dmu_search.tasks import load_data
+from dmu_search.results.trainings import read_runs
+from dmu_search.retraining.run import plan_run, retrain
 from tests.results.runs import DIVERGED, paper_run, recorded
 
 SMALL = {"training.max_epochs": 3, "data.batches_per_epoch": 1, "data.length": 12}

@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 from mlflow import MlflowClient
 
+from dmu_search.cli.invocation import where_to_look
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.errors import StorageError, TrackingError
 from dmu_search.records import RunStart
@@ -158,12 +159,12 @@ def test_a_server_lost_on_the_way_loses_no_record(server, store_uri, tmp_path):
     tracking = open_tracking(settings(address), tmp_path)
     tracking.recorder.start(STUDY)
     tracking.recorder.attach("s1", attachment)
-    assert f"{address}/#/experiments/" in tracking.where_to_look(["s1"])[-1]
+    assert f"{address}/#/experiments/" in where_to_look(tracking, ["s1"])[-1]
     process.terminate()
     process.wait(timeout=30)
     write_study(tracking.recorder)
     assert tracking.lost is not None
-    assert tracking.where_to_look(["s1"])[-1].endswith(f"sync {tmp_path / 'records'}")
+    assert where_to_look(tracking, ["s1"])[-1].endswith(f"sync {tmp_path / 'records'}")
     sync_records(tmp_path / "records", settings(store_uri), tmp_path)
     _, runs = runs_of(store_uri)
     assert set(runs) == {"s1", "s1.t1"}

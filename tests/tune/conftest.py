@@ -4,15 +4,15 @@ from dataclasses import replace
 import pytest
 
 from dmu_search.config.settings import ResourceSettings
-from dmu_search.config.study import plan_studies
-from dmu_search.config.study_files import create_studies
+from dmu_search.data.loading import load_data
 from dmu_search.records import RunStart
-from dmu_search.tasks import load_data
+from dmu_search.study.files import create_studies
 from dmu_search.tracking import open_tracking
 from dmu_search.tracking.mlflow_runs import MlflowRuns
 from dmu_search.tune.resources import TrialShare
 from dmu_search.tune.search import run_study
 from dmu_search.tune.session import ray_session
+from tests.studies import plan_studies
 
 RESOURCES = ResourceSettings(
     gpus_per_trial="auto",

@@ -9,11 +9,11 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from dmu_search.config.study_files import find_studies
-from dmu_search.engine.training import Trainer
+from dmu_search.data.loading import load_data, make_task
+from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import StorageError
 from dmu_search.records import read_events
-from dmu_search.tasks import load_data, make_task
+from dmu_search.study.files import find_studies
 from dmu_search.tune.search import past_trials
 from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, Watching
 

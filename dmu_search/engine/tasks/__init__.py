@@ -4,17 +4,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from dmu_search.engine.network import Architecture
+from dmu_search.engine.networks.network import Architecture
+from dmu_search.engine.networks.translator import build_translator
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks.adding import Adding
-from dmu_search.engine.tasks.base import BatchLoss, Direction, Task, TaskData, rank
+from dmu_search.engine.tasks.base import BatchLoss, Task, TaskData
 from dmu_search.engine.tasks.generated import GeneratedTask, Rules
 from dmu_search.engine.tasks.natlang import NatLang, Text
 from dmu_search.engine.tasks.noiseseq import NoiseSeq
 from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
 from dmu_search.engine.tasks.tempord import TempOrd
 from dmu_search.engine.tasks.translation import RELEASED_VOCABULARIES, Translation
-from dmu_search.engine.translator import build_translator
 
 __all__ = [
     "GENERATED",
@@ -22,7 +22,6 @@ __all__ = [
     "TASKS",
     "Adding",
     "BatchLoss",
-    "Direction",
     "GeneratedTask",
     "NatLang",
     "NoiseSeq",
@@ -34,7 +33,6 @@ __all__ = [
     "TempOrd",
     "Text",
     "Translation",
-    "rank",
 ]
 
 # The synthetic tasks: made from rules, without a data set.

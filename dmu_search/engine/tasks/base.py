@@ -2,25 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmu_search.engine.buckets import FixedBatch
-from dmu_search.engine.cells import State
-from dmu_search.engine.network import Architecture
+from dmu_search.engine.kernels.buckets import FixedBatch
+from dmu_search.engine.networks.cells import State
+from dmu_search.engine.networks.network import Architecture
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
+from dmu_search.names import Direction
 
 Net = TypeVar("Net", bound=Architecture)
 Batch = TypeVar("Batch")
-Direction = Literal["minimize", "maximize"]
-
-
-def rank(value: float, direction: Direction) -> float:
-    """A number that is the smaller the better the objective's ``value`` is."""
-    return value if direction == "minimize" else -value
 
 
 @dataclass(frozen=True, eq=False)

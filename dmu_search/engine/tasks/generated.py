@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from dmu_search.engine.cells import State
-from dmu_search.engine.network import Network, build_network
-from dmu_search.engine.rows import full_rows, sent, take_rows
+from dmu_search.engine.kernels.rows import full_rows, sent, take_rows
+from dmu_search.engine.networks.cells import State
+from dmu_search.engine.networks.network import Network, build_network
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
+from dmu_search.engine.tasks.base import BatchLoss, TaskData
 from dmu_search.errors import ConfigError
+from dmu_search.names import Direction
 
 NOISES = ("fresh", "fixed")
 # Shorter sequences have no room for the marked steps of Adding.

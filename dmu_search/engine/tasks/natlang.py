@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmu_search.engine.cells import State
-from dmu_search.engine.network import Network, build_network
-from dmu_search.engine.rows import PackedRows, full_rows
+from dmu_search.engine.kernels.rows import PackedRows, full_rows
+from dmu_search.engine.kernels.words import softmax_nll, word_nll
+from dmu_search.engine.networks.cells import State
+from dmu_search.engine.networks.network import Network, build_network
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
-from dmu_search.engine.words import softmax_nll, word_nll
+from dmu_search.engine.tasks.base import BatchLoss, TaskData
 from dmu_search.errors import ConfigError, DataError
+from dmu_search.names import Direction
 
 SPLITS = ("train", "valid", "test")
 EMBEDDING_SIZE = 64

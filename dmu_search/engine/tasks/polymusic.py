@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmu_search.engine.buckets import Bucket, BucketRows, find_buckets, smallest_fit
-from dmu_search.engine.cells import State
-from dmu_search.engine.network import Network, build_network
-from dmu_search.engine.notes import note_nll
-from dmu_search.engine.rows import PackedRows, Rows, length_sorted_batches, placed
+from dmu_search.engine.kernels.buckets import Bucket, BucketRows, find_buckets, smallest_fit
+from dmu_search.engine.kernels.notes import note_nll
+from dmu_search.engine.kernels.rows import PackedRows, Rows, length_sorted_batches, placed
+from dmu_search.engine.networks.cells import State
+from dmu_search.engine.networks.network import Network, build_network
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
+from dmu_search.engine.tasks.base import BatchLoss, TaskData
 from dmu_search.errors import DataError
+from dmu_search.names import Direction
 
 NOTES = 88
 SPLITS = ("train", "valid", "test")

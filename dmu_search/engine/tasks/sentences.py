@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dmu_search.engine.translator import Vocabulary
+from dmu_search.engine.networks.translator import Vocabulary
 from dmu_search.errors import DataError
 
 # The first numbers of every vocabulary; its words follow. Padding needs none: rows are packed.

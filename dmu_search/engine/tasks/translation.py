@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmu_search.engine.cells import State
-from dmu_search.engine.rows import PackedRows, length_sorted_batches
+from dmu_search.engine.kernels.rows import PackedRows, length_sorted_batches
+from dmu_search.engine.kernels.words import softmax_nll, word_nll
+from dmu_search.engine.networks.cells import State
+from dmu_search.engine.networks.translator import Translator, Vocabulary, build_translator
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks.base import BatchLoss, Direction, TaskData
+from dmu_search.engine.tasks.base import BatchLoss, TaskData
 from dmu_search.engine.tasks.sentences import END, SPLITS, START, Pairs, Sentences, SplitPairs
-from dmu_search.engine.translator import Translator, Vocabulary, build_translator
-from dmu_search.engine.words import softmax_nll, word_nll
+from dmu_search.names import Direction
 
 # Of the release's files, markers included: what the weight counts of Table 2 are for.
 RELEASED_VOCABULARIES = {

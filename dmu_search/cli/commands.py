@@ -1,0 +1,101 @@
+"""The commands, by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+# Each command is imported when it is called: help needs neither torch nor Ray.
+def _tune(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.tune import tune
+
+    return tune(words, dry_run=dry_run)
+
+
+def _train(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.train import train
+
+    return train(words, dry_run=dry_run)
+
+
+def _reproduce(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.reproduce import reproduce
+
+    return reproduce(words, dry_run=dry_run)
+
+
+def _report(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.report import report
+
+    return report(words, dry_run=dry_run)
+
+
+def _data(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.data import data
+
+    return data(words, dry_run=dry_run)
+
+
+def _sync(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.sync import sync
+
+    return sync(words, dry_run=dry_run)
+
+
+def _doctor(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.doctor import doctor
+
+    return doctor(words, dry_run=dry_run)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line.
+
+    Attributes:
+        usage: how it is called, without the program's name.
+        summary: what it does, in a line.
+        run: gets the words after its name and whether it is a dry run; returns the exit code.
+    """
+
+    usage: str
+    summary: str
+    run: Callable[[Sequence[str], bool], int]
+
+
+COMMANDS = {
+    "tune": Command(
+        "tune task=polymusic [KEY=VALUE ..]",
+        "search for the best setting of each (task, model, depth); tune resume=latest goes on",
+        _tune,
+    ),
+    "train": Command(
+        "train config=FILE [KEY=VALUE ..]",
+        "train one exported or hand-written configuration over several seeds",
+        _train,
+    ),
+    "reproduce": Command(
+        "reproduce [table=3] [figure=2,3,4] [source=paper,released,best] [KEY=VALUE ..]",
+        "train what the paper's tables and figures need and is not yet recorded",
+        _reproduce,
+    ),
+    "report": Command(
+        "report [table=1,2,..] [figure=2,..] [KEY=VALUE ..]",
+        "the paper's tables and figures from the recorded runs, beside the paper's values",
+        _report,
+    ),
+    "data": Command(
+        "data [task=polymusic,natlang] [KEY=VALUE ..]",
+        "fetch and verify the data sets, and show where they are",
+        _data,
+    ),
+    "sync": Command(
+        "sync DIR [KEY=VALUE ..]",
+        "bring runs that were recorded without a tracking server into MLflow",
+        _sync,
+    ),
+    "doctor": Command(
+        "doctor [KEY=VALUE ..]",
+        "show devices, data, versions and tracking; say what is wrong and how to mend it",
+        _doctor,
+    ),
+}

@@ -1,0 +1,1 @@
+"""Cells, the recurrence over them, and the networks around it."""

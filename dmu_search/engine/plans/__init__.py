@@ -1,0 +1,1 @@
+"""Trainings that were planned: carried out, recorded and resumed."""

@@ -1,0 +1,165 @@
+"""Carrying out a training that was planned: recorded, and gone on with after a kill."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
+from dmu_search.engine.tasks.base import Task
+from dmu_search.engine.training.metrics import replica_metrics, summary_metrics
+from dmu_search.engine.training.trainer import EpochResult, Trainer
+from dmu_search.errors import TrialError
+from dmu_search.folders import claimed, not_writable
+from dmu_search.records import Recorder, RunStart
+
+WEIGHTS_FILE = "best_weights.pt"
+CHECKPOINT_FILE = "checkpoint.pt"
+# At most one second in so many goes into checkpoints.
+_SAVING_SHARE = 20.0
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A training to be carried out, complete but for its task's data.
+
+    Attributes:
+        start: what its record begins with.
+        task: a key of ``dmu_search.engine.tasks.TASKS``.
+        network: what to train.
+        training: how to.
+    """
+
+    start: RunStart
+    task: str
+    network: NetworkSettings
+    training: TrainingSettings
+
+    @property
+    def name(self) -> str:
+        """Of the run, and of its record."""
+        return self.start.run_id
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave; tuples have one entry per replica.
+
+    Attributes:
+        metrics: of all splits at each replica's best epoch.
+        best_epoch: that epoch.
+        epochs: epochs trained.
+        diverged: whether the replica diverged on the way.
+    """
+
+    metrics: Mapping[str, tuple[float, ...]]
+    best_epoch: tuple[int, ...]
+    epochs: int
+    diverged: tuple[bool, ...]
+
+
+def carry_out(
+    run: PlannedRun,
+    task: Task[Any, Any],
+    *,
+    folder: Path,
+    recorder: Recorder,
+    on_epoch: Callable[[EpochResult], None],
+    evaluate: Callable[[Trainer], dict[str, tuple[float, ...]]] = Trainer.evaluate_best,
+    finish: Callable[[Trainer, Trained], None] = lambda trainer, trained: None,
+    checkpoint_every_s: float = 10.0,
+) -> Trained:
+    """Train all replicas to the end and evaluate each at its best epoch.
+
+    A training that was cut off goes on from its last checkpoint, in the same record, and gives what
+    it would have given.
+
+    Args:
+        run: what to train.
+        task: its task, over its data.
+        folder: gets the weights of the best epochs, and the checkpoint while training goes on.
+        recorder: keeps what comes out.
+        on_epoch: told of every epoch.
+        evaluate: gives the results of the trained replicas.
+        finish: called before the record is closed.
+        checkpoint_every_s: seconds between checkpoints; more where saving one takes long.
+
+    Raises:
+        TrialError: all replicas diverged.
+        StorageError: the folder cannot be written, or another process trains the run.
+    """
+    with claimed(folder):
+        recorder.start(run.start)
+        status = "KILLED"
+        try:
+            trainer = Trainer(task, run.network, run.training)
+            _train(
+                trainer, run.name, folder / CHECKPOINT_FILE, recorder, on_epoch, checkpoint_every_s
+            )
+            state = trainer.standing
+            if all(state.diverged):
+                status = "FAILED"
+                recorder.summarise(run.name, _standing_metrics(state))
+                raise TrialError(
+                    f"{run.name}: every replica diverged by epoch {state.epoch}; lower "
+                    "training.learning_rate"
+                )
+            trained = Trained(evaluate(trainer), state.best_epoch, state.epoch, state.diverged)
+            recorder.summarise(
+                run.name, summary_metrics(trained.metrics) | _standing_metrics(state)
+            )
+            _save(folder / WEIGHTS_FILE, trainer.best_state)
+            recorder.attach(run.name, folder / WEIGHTS_FILE)
+            finish(trainer, trained)
+            status = "FINISHED"
+        finally:
+            recorder.end(run.name, status)
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        return trained
+
+
+def _train(
+    trainer: Trainer,
+    name: str,
+    checkpoint: Path,
+    recorder: Recorder,
+    on_epoch: Callable[[EpochResult], None],
+    checkpoint_every_s: float,
+) -> None:
+    if checkpoint.exists():
+        trainer.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
+    due_at = time.monotonic() + checkpoint_every_s
+    while not trainer.finished:
+        result = trainer.run_epoch()
+        metrics = replica_metrics(result.metrics) | {"epoch_wall_time_s": result.wall_time_s}
+        recorder.log(name, metrics, result.epoch)
+        on_epoch(result)
+        began = time.monotonic()
+        if trainer.finished or began >= due_at:
+            _save(checkpoint, trainer.state_dict())
+            saved = time.monotonic()
+            due_at = saved + max(checkpoint_every_s, _SAVING_SHARE * (saved - began))
+
+
+def _standing_metrics(state: EpochResult) -> dict[str, float]:
+    return replica_metrics(
+        {
+            "best_epoch": [float(epoch) for epoch in state.best_epoch],
+            "diverged": [float(each) for each in state.diverged],
+        }
+    )
+
+
+def _save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a file whole, or leave the one that was there."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save(dict(state), partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as fault:
+        partial.unlink(missing_ok=True)
+        raise not_writable(path, " ".join(str(fault).split())[:200]) from None

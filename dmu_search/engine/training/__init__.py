@@ -1,0 +1,1 @@
+"""Training all replicas of a network as one program."""

@@ -1,0 +1,198 @@
+"""The published record of a task: the paper's networks, settings and results, as data."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from dmu_search.config.compose import plain_tree, with_shared
+from dmu_search.config.keys import KEYS, PUBLISHED, Value
+from dmu_search.config.roots import configuration_root
+
+# Of every published setting: the release clips no gradient, and the paper speaks of none.
+_ALWAYS = {"training.gradient_clipping": "off"}
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A cell of a table: best, mean and standard deviation over the paper's runs."""
+
+    best: float
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The paper's network whose weight count the others match.
+
+    Attributes:
+        model: the recurrent network.
+        widths: one per layer, or one alone for every layer of any depth.
+    """
+
+    model: str
+    widths: tuple[int, ...]
+
+    def at(self, depth: int) -> tuple[int, ...]:
+        """Widths of the network that networks of ``depth`` match."""
+        return self.widths * depth if len(self.widths) == 1 else self.widths
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison that a claim of the paper stands or falls with.
+
+    Attributes:
+        kind: a key of ``TABLE_CHECKS`` or ``FIGURE_CHECKS``.
+        model: of which it is said.
+        than: the models it is compared with.
+        at: depths of a table or thresholds of a figure; empty for all.
+    """
+
+    kind: str
+    model: str
+    than: tuple[str, ...]
+    at: tuple[float, ...]
+
+
+TABLE_CHECKS = {
+    "better": "better results than another model at a depth",
+    "steadier": "results that scatter less than another model's at a depth",
+    "best_depth": "its best results at these depths",
+}
+FIGURE_CHECKS = {
+    "better": "runs that reach a threshold sooner, or more often, than another model's",
+    "similar": "about as many runs that reach a threshold as another model has",
+    "never": "no run that reaches a threshold",
+    "partly": "some runs that reach a threshold, and some that do not",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says about the results of a task.
+
+    Attributes:
+        quote: its words.
+        checks: all of which have to hold.
+    """
+
+    quote: str
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What paper and release say about one task.
+
+    Attributes:
+        table: the paper's table of its results; None where it has a figure.
+        figure: the paper's figure of its results; None where it has a table.
+        thresholds: the losses that the figure counts runs below, descending.
+        depths: the depths that the paper uses, shallowest first.
+        runs: runs that its results are over.
+        epochs: most epochs of a run.
+        matched_to: what other networks match.
+        widths: source -> model -> depth -> widths, one per layer.
+        weights: model -> depth -> weight count, as the paper prints it.
+        weights_of: what those count: ``network``, or the recurrent ``block`` alone.
+        settings: source -> model -> depth -> key -> value.
+        printed: the keys that the paper's table of settings has; it leaves out the others.
+        data: name of the data that the results are on; None where there are none.
+        results: model -> depth -> split -> aggregate; empty where the paper has curves only.
+        claims: about the results.
+    """
+
+    table: int | None
+    figure: int | None
+    thresholds: tuple[float, ...]
+    depths: tuple[int, ...]
+    runs: int
+    epochs: int
+    matched_to: Matched
+    widths: Mapping[str, Mapping[str, Mapping[int, tuple[int, ...]]]]
+    weights: Mapping[str, Mapping[int, str]]
+    weights_of: str
+    settings: Mapping[str, Mapping[str, Mapping[int, Mapping[str, Value]]]]
+    printed: tuple[str, ...]
+    data: str | None
+    results: Mapping[str, Mapping[int, Mapping[str, Aggregate]]]
+    claims: tuple[Claim, ...]
+
+    def networks(self) -> tuple[tuple[str, int], ...]:
+        """Every model and depth that paper or release have, as (model, depth)."""
+        pairs = {
+            (model, depth): None
+            for source in (*self.widths.values(), *self.settings.values())
+            for model, depths in source.items()
+            for depth in depths
+        }
+        return tuple(pairs)
+
+    def default_depth(self, model: str) -> int:
+        """The shallowest depth published for ``model``; the paper's own for other models."""
+        depths = [depth for models in self.widths.values() for depth in models.get(model, ())]
+        return min(depths, default=self.depths[0])
+
+
+@cache
+def published(task: str) -> Published:
+    """The published record of ``task`` (``search_spaces/paper/<task>.yaml``)."""
+    files = with_shared(configuration_root() / "paper" / f"{task}.yaml")
+    tree = plain_tree(*files.values())
+    kinds = FIGURE_CHECKS if "figure" in tree else TABLE_CHECKS
+    return Published(
+        table=tree.get("table"),
+        figure=tree.get("figure"),
+        thresholds=tuple(tree.get("thresholds", ())),
+        depths=tuple(tree["depths"]),
+        runs=tree["runs"],
+        epochs=tree["epochs"],
+        matched_to=Matched(tree["matched_to"]["model"], tuple(tree["matched_to"]["widths"])),
+        widths={
+            source: {
+                model: {depth: tuple(widths) for depth, widths in depths.items()}
+                for model, depths in models.items()
+            }
+            for source, models in tree["widths"].items()
+        },
+        weights={
+            model: {depth: str(count) for depth, count in depths.items()}
+            for model, depths in tree.get("weights", {}).items()
+        },
+        weights_of=tree.get("weights_of", "network"),
+        settings={
+            source: {model: _settings(depths) for model, depths in tree["settings"][source].items()}
+            for source in PUBLISHED
+        },
+        printed=tuple(tree.get("printed", ())),
+        data=tree.get("data"),
+        results={
+            model: {
+                depth: {split: Aggregate(**cell) for split, cell in splits.items()}
+                for depth, splits in depths.items()
+            }
+            for model, depths in tree.get("results", {}).items()
+        },
+        claims=tuple(
+            Claim(each["quote"], tuple(_check(check, kinds) for check in each["checks"]))
+            for each in tree.get("claims", ())
+        ),
+    )
+
+
+def _check(tree: Mapping[str, Any], kinds: Iterable[str]) -> Check:
+    (kind,) = set(tree) & set(kinds)
+    return Check(kind, tree[kind], tuple(tree.get("than", ())), tuple(tree.get("at", ())))
+
+
+def _settings(depths: dict[Any, dict[str, Any]]) -> dict[int, dict[str, Value]]:
+    shared = depths["all"]
+    return {
+        depth: {
+            name: KEYS[name].check(value) for name, value in {**_ALWAYS, **shared, **own}.items()
+        }
+        for depth, own in depths.items()
+        if depth != "all"
+    }

@@ -1,0 +1,1 @@
+"""Trainings without a search: which settings, which seeds are still missing, and their files."""

@@ -1,0 +1,175 @@
+"""Exported configurations: one file that says what to train, and where that came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from dmu_search.config.compose import as_yaml_value, flatten, nest, plain_tree, read_yaml, yaml_text
+from dmu_search.config.keys import KEYS, Key, Value, did_you_mean, keys_of
+from dmu_search.config.settings import RunSettings
+from dmu_search.errors import ConfigError
+from dmu_search.folders import write_whole
+from dmu_search.names import MODELS, TASKS
+from dmu_search.paper.widths import resolve_widths
+
+_IDENTITY = ("task", "model", "depth")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result by which a study chose a setting.
+
+    Attributes:
+        objective: its value.
+        rule: ``search.objective``, over the replicas of a trial.
+        data: name of the data.
+        data_sha256: hash of it.
+    """
+
+    objective: float
+    rule: str
+    data: str
+    data_sha256: str
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What a file to train from holds.
+
+    Attributes:
+        task: what is learned.
+        model: the recurrent network.
+        depth: its layers.
+        values: the settings by dotted key.
+        provenance: where they came from; empty for a hand-written file.
+    """
+
+    task: str
+    model: str
+    depth: int
+    values: Mapping[str, Value]
+    provenance: Mapping[str, Any]
+
+    @property
+    def used_seeds(self) -> range:
+        """Seeds that the search trained with; none for a hand-written file.
+
+        A setting found by a search is trained with others: otherwise the luck of the seed that won
+        would be counted again.
+        """
+        if not self.provenance:
+            return range(0)
+        first, count = self.values.get("training.seed", 0), self.values.get("training.replicas", 1)
+        return range(cast(int, first), cast(int, first) + cast(int, count))
+
+    @property
+    def result(self) -> Result | None:
+        """What the search found with the setting; None in a file that no study wrote."""
+        try:
+            data = self.provenance["data"]
+            return Result(
+                float(self.provenance["objective"]),
+                str(self.provenance.get("search_objective", "mean_over_replicas")),
+                str(data["name"]),
+                str(data["sha256"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def run(self, given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunSettings:
+        """Complete settings: the file's over ``defaults``, those of the command line over both.
+
+        Raises:
+            ConfigError: the network cannot be built, or a needed setting is missing.
+        """
+        values = {**defaults, **self.values, **given}
+        faults = [
+            f"{name}: {reason} in the file"
+            for name in given
+            if (reason := KEYS[name].misplaced([self.task], [self.model])) is not None
+        ]
+        if "training.learning_rate" not in values:
+            faults.append("training.learning_rate: is missing from the file; add it")
+        if faults:
+            raise ConfigError(*faults)
+        widths, _ = resolve_widths(self.task, self.model, self.depth, values["network.widths"])
+        return RunSettings.from_values(
+            self.task, self.model, self.depth, {**values, "network.widths": widths}
+        )
+
+
+def read_run_file(path: Path) -> RunFile:
+    """Read an exported file, or a hand-written one with or without the heading ``config``.
+
+    Raises:
+        ConfigError: every fault in it.
+    """
+    tree = plain_tree(read_yaml(path))
+    config = tree.get("config", tree)
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"{path}: config: must hold keys and values")
+    flat = flatten({name: branch for name, branch in config.items() if name not in _IDENTITY})
+    values, faults = _check(flat)
+    identity, identity_faults = _check_identity(config)
+    if not identity_faults:
+        faults += [
+            f"{name}: {reason}"
+            for name in values
+            if (reason := KEYS[name].misplaced([identity["task"]], [identity["model"]]))
+        ]
+    if faults or identity_faults:
+        raise ConfigError(*(f"{path}: {fault}" for fault in (*identity_faults, *faults)))
+    return RunFile(
+        task=identity["task"],
+        model=identity["model"],
+        depth=identity["depth"],
+        values=values,
+        provenance=tree.get("provenance", {}),
+    )
+
+
+def _check(flat: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
+    known = {name: key for name, key in keys_of("train").items() if _of_a_run(name)}
+    values: dict[str, Value] = {}
+    faults = []
+    for name, value in flat.items():
+        if name not in known:
+            faults.append(f"{name}: there is no such key{did_you_mean(name, known)}")
+            continue
+        try:
+            values[name] = known[name].check(value)
+        except ValueError as fault:
+            faults.append(f"{name}: {fault}")
+    return values, faults
+
+
+def _of_a_run(name: str) -> bool:
+    return name.startswith(("network.", "training.", "data."))
+
+
+def _check_identity(config: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
+    rules = {
+        "task": Key("task", "text", "", choices=TASKS),
+        "model": Key("model", "text", "", choices=MODELS),
+        "depth": Key("depth", "int", "", minimum=1),
+    }
+    identity, faults = {}, []
+    for name, key in rules.items():
+        try:
+            identity[name] = key.check(config.get(name))
+        except ValueError as fault:
+            faults.append(f"{name}: {fault}")
+    return identity, faults
+
+
+def write_run_file(path: Path, run: RunSettings, provenance: Mapping[str, object]) -> None:
+    """Write an exported file; a reader never meets half of it.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    values = {name: as_yaml_value(value) for name, value in run.values().items()}
+    config = {"task": run.task, "model": run.model, "depth": run.depth, **nest(values)}
+    text = yaml_text({"config": config, "provenance": dict(provenance)})
+    write_whole(path, text.encode())

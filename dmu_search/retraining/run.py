@@ -1,0 +1,78 @@
+"""Training one configuration over several seeds, recorded, without a search."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from dmu_search.config.compose import as_yaml_value
+from dmu_search.config.settings import RunSettings
+from dmu_search.data import Data
+from dmu_search.data.loading import final_metrics, make_task
+from dmu_search.engine.plans.runs import PlannedRun, Trained, carry_out
+from dmu_search.engine.training.metrics import summary_metrics
+from dmu_search.engine.training.trainer import EpochResult, Trainer
+from dmu_search.records import Recorder, RunStart
+from dmu_search.retraining.exported import write_run_file
+from dmu_search.retraining.provenance import provenance
+
+CONFIG_FILE = "config.yaml"
+
+
+def plan_run(name: str, run: RunSettings, data: Data, tags: Mapping[str, str]) -> PlannedRun:
+    """The training of ``run``, as its record will describe it."""
+    params = {key: str(as_yaml_value(value)) for key, value in run.values().items()}
+    own = {
+        "task": run.task,
+        "model": run.model,
+        "depth": str(run.depth),
+        "data.name": data.name,
+        "data.sha256": data.sha256,
+    }
+    start = RunStart(name, name, "retraining", params=params, tags={**own, **tags})
+    return PlannedRun(start, run.task, run.network, run.training)
+
+
+def retrain(
+    planned: PlannedRun,
+    run: RunSettings,
+    data: Data,
+    *,
+    folder: Path,
+    recorder: Recorder,
+    on_epoch: Callable[[EpochResult], None],
+) -> Trained:
+    """Carry out ``planned``, the training of ``run``; its configuration is kept with the weights.
+
+    Args:
+        planned: by ``plan_run``.
+        run: what is trained.
+        data: of the task.
+        folder: gets ``config.yaml`` and the weights of the best epochs.
+        recorder: keeps what comes out.
+        on_epoch: told of every epoch.
+
+    Raises:
+        TrialError: all replicas diverged.
+        StorageError: the folder cannot be written.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    task = make_task(run.task, data, device=device)
+
+    def keep_config(trainer: Trainer, trained: Trained) -> None:
+        metrics = summary_metrics(trained.metrics)
+        source = provenance(
+            study=planned.name, data=data, metrics=metrics, backend=trainer.backend.name
+        )
+        write_run_file(folder / CONFIG_FILE, run, source)
+        recorder.attach(planned.name, folder / CONFIG_FILE)
+
+    return carry_out(
+        planned,
+        task,
+        folder=folder,
+        recorder=recorder,
+        on_epoch=on_epoch,
+        evaluate=lambda trainer: final_metrics(trainer, data),
+        finish=keep_config,
+    )

@@ -1,0 +1,124 @@
+"""What the paper's tables and figures are trained from: whose settings, for which networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dmu_search.config.compose import compose_study
+from dmu_search.config.distributions import Choice, Interval
+from dmu_search.config.keys import KEYS, PUBLISHED, Value
+from dmu_search.config.roots import configuration_root
+from dmu_search.config.settings import RunSettings
+from dmu_search.engine.tasks import TASKS
+from dmu_search.names import signed_loss
+from dmu_search.paper.published import published
+from dmu_search.paper.widths import resolve_widths
+from dmu_search.retraining.exported import RunFile, read_run_file
+
+
+@dataclass(frozen=True)
+class Sourced:
+    """A setting of the paper, of its authors' release, or the best that a search found.
+
+    Attributes:
+        source: ``paper``, ``released`` or ``best``.
+        run: the setting with the paper's epochs and number of runs.
+        used_seeds: seeds that the search trained with, and so chose by.
+        file: that holds the setting; None for a published one.
+    """
+
+    source: str
+    run: RunSettings
+    used_seeds: range = range(0)
+    file: Path | None = None
+
+
+def tasks_of(tables: Sequence[int], figures: Sequence[int]) -> tuple[str, ...]:
+    """The tasks whose results these tables and figures show."""
+    return tuple(
+        task
+        for task in TASKS
+        if published(task).table in tables or published(task).figure in figures
+    )
+
+
+def sourced(
+    source: str,
+    task: str,
+    model: str,
+    depth: int,
+    *,
+    output_dir: Path,
+    given: Mapping[str, Value] | None = None,
+) -> Sourced | None:
+    """The setting of ``source``; None where it has none for the network.
+
+    Args:
+        source: ``paper``, ``released`` or ``best``.
+        task: what is learned.
+        model: the recurrent network.
+        depth: its layers.
+        output_dir: whose ``best/`` comes before the settings shipped, unless worse.
+        given: values that replace the source's own, where the task and model have them.
+
+    Raises:
+        ConfigError: a file of the best settings is damaged.
+    """
+    own_given = {k: v for k, v in (given or {}).items() if KEYS[k].exists_for(task, model)}
+    defaults = _defaults(task, model)
+    record = published(task)
+    shared: dict[str, Value] = {
+        "training.max_epochs": record.epochs,
+        "training.replicas": record.runs,
+    }
+    if source in PUBLISHED:
+        own = record.settings[source].get(model, {}).get(depth)
+        if own is None:
+            return None
+        values = {**defaults, **shared, **own, **own_given}
+        widths, _ = resolve_widths(task, model, depth, values["network.widths"])
+        values["network.widths"] = widths
+        return Sourced(source, RunSettings.from_values(task, model, depth, values))
+    found = best_file(task, model, depth, output_dir)
+    if found is None:
+        return None
+    path, file = found
+    shared["training.seed"] = file.used_seeds.stop
+    run = file.run({**shared, **own_given}, defaults)
+    return Sourced(source, run, file.used_seeds, path)
+
+
+@cache
+def _defaults(task: str, model: str) -> Mapping[str, Value]:
+    composed = compose_study(task, model, {}).settings
+    return {k: value for k, value in composed.items() if not isinstance(value, Interval | Choice)}
+
+
+def best_file(task: str, model: str, depth: int, output_dir: Path) -> tuple[Path, RunFile] | None:
+    """The best setting found: that of ``output_dir``, or the one shipped with the package.
+
+    That of ``output_dir`` comes first, unless it was found on the demo corpus, or has a result on
+    the shipped one's data that is worse.
+
+    Raises:
+        ConfigError: a file of the best settings is damaged.
+    """
+    name = Path(task, f"{model}-d{depth}.yaml")
+    own, shipped = (
+        (path, read_run_file(path)) if path.exists() else None
+        for path in (output_dir / "best" / name, configuration_root() / "best" / name)
+    )
+    if own and shipped and _is_worse(own[1], shipped[1]):
+        return shipped
+    return own or shipped
+
+
+def _is_worse(own: RunFile, shipped: RunFile) -> bool:
+    found, other = own.result, shipped.result
+    if found is None or other is None or found.rule != other.rule:
+        return False
+    if found.data_sha256 != other.data_sha256:
+        return found.data == "demo"
+    direction = TASKS[own.task].direction
+    return signed_loss(found.objective, direction) > signed_loss(other.objective, direction)

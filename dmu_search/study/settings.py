@@ -1,0 +1,258 @@
+"""From the words of a ``tune`` command to the studies it asks for."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from dmu_search.config.compose import Composed, compose_study
+from dmu_search.config.distributions import Choice, Distribution, Interval
+from dmu_search.config.grammar import Alternatives, Setting
+from dmu_search.config.keys import KEYS, PUBLISHED, Value
+from dmu_search.config.settings import (
+    ResourceSettings,
+    RunSettings,
+    SearchSettings,
+    TrackingSettings,
+    build,
+)
+from dmu_search.data.settings import DataSettings
+from dmu_search.errors import ConfigError
+from dmu_search.paper.published import Published, published
+from dmu_search.paper.widths import resolve_widths
+
+_RUN_GROUPS = ("network.", "training.", "data.")
+
+
+@dataclass(frozen=True)
+class PublishedPoint:
+    """A published setting as a point of a study's space.
+
+    Attributes:
+        source: ``paper`` or ``released``.
+        values: the searched keys that it sets, all within their distributions.
+    """
+
+    source: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """One study, checked and complete.
+
+    Attributes:
+        task: what is learned.
+        model: the recurrent network.
+        depth: its layers.
+        fixed: values of ``network.*``, ``training.*`` and ``data.*`` that all trials share.
+        space: what is searched.
+        warm_starts: the first trials.
+        notes: what a reader should know of how the settings came about.
+        search: how to search.
+        resources: what to use.
+        tracking: where runs are logged.
+        output_dir: folder of all results.
+    """
+
+    task: str
+    model: str
+    depth: int
+    fixed: Mapping[str, Value]
+    space: Mapping[str, Distribution]
+    warm_starts: tuple[PublishedPoint, ...]
+    notes: tuple[str, ...]
+    search: SearchSettings
+    resources: ResourceSettings
+    tracking: TrackingSettings
+    output_dir: Path
+
+    @property
+    def title(self) -> str:
+        """Task, model and depth in a few characters, as in ``polymusic-dmu-d1``."""
+        return f"{self.task}-{self.model}-d{self.depth}"
+
+    @property
+    def data(self) -> DataSettings:
+        """Which data the study trains on."""
+        return build(DataSettings, "data", self.fixed)
+
+    @property
+    def replicas(self) -> int:
+        """Seeds that a trial trains side by side."""
+        return cast(int, self.fixed["training.replicas"])
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of a trial that is not stopped early."""
+        return cast(int, self.fixed["training.max_epochs"])
+
+    @property
+    def grace_epochs(self) -> int:
+        """Epochs before a trial may be stopped: given, or a hundredth of the whole."""
+        return min(self.search.grace_epochs or max(1, self.max_epochs // 100), self.max_epochs)
+
+    def run(self, values: Mapping[str, Value]) -> RunSettings:
+        """The settings of the trial with these values of the space."""
+        return RunSettings.from_values(self.task, self.model, self.depth, {**self.fixed, **values})
+
+    def example(self) -> RunSettings:
+        """A trial at the first value of every distribution, for what does not depend on them."""
+        return self.run({name: _bounds(d)[0] for name, d in self.space.items()})
+
+    def heaviest(self) -> RunSettings:
+        """The trial with the largest batches, which needs the most memory."""
+        values = {name: _bounds(d)[0] for name, d in self.space.items()}
+        if "training.batch_size" in self.space:
+            values["training.batch_size"] = _bounds(self.space["training.batch_size"])[1]
+        return self.run(values)
+
+
+def _bounds(distribution: Distribution) -> tuple[Value, Value]:
+    """The lowest and highest value; of words, the first and last."""
+    if isinstance(distribution, Choice):
+        numbers = [v for v in distribution.values if isinstance(v, int | float)]
+        ordered: Sequence[Value] = sorted(numbers) if numbers else distribution.values
+        return ordered[0], ordered[-1]
+    if distribution.integer:
+        return int(distribution.low), int(distribution.high)
+    return distribution.low, distribution.high
+
+
+def studies_of(given: Mapping[str, Setting | Alternatives]) -> tuple[StudySettings, ...]:
+    """The studies that the overrides of ``tune`` ask for: one per task, model and depth.
+
+    Args:
+        given: parsed overrides, by key.
+
+    Raises:
+        ConfigError: every fault of the overrides and of the YAML behind them.
+    """
+    tasks = alternatives(given.get("task", "polymusic"))
+    models = alternatives(given.get("model", "dmu"))
+    depths = alternatives(given.get("depth"))
+    shared = {
+        name: cast(Setting, setting)
+        for name, setting in given.items()
+        if name not in ("task", "model", "depth")
+    }
+    faults = [
+        f"{name}: {reason}"
+        for name in shared
+        if (reason := KEYS[name].misplaced(tasks, models)) is not None
+    ]
+    studies = []
+    for task, model, depth in itertools.product(tasks, models, depths):
+        try:
+            studies.append(_study(str(task), str(model), cast(int | None, depth), shared))
+        except ConfigError as error:
+            faults += [fault for fault in error.faults if fault not in faults]
+    if faults:
+        raise ConfigError(*faults)
+    return tuple(studies)
+
+
+def alternatives(setting: Setting | Alternatives) -> tuple[str, ...]:
+    """The values of a comma list, or the one value."""
+    values = setting.values if isinstance(setting, Alternatives) else (setting,)
+    return cast(tuple[str, ...], values)
+
+
+def _study(task: str, model: str, depth: int | None, given: Mapping[str, Setting]) -> StudySettings:
+    own = {name: setting for name, setting in given.items() if KEYS[name].exists_for(task, model)}
+    composed = compose_study(task, model, own)
+    record = published(task)
+    depth = depth or record.default_depth(model)
+    fixed, space, notes = _split(composed)
+    widths, width_note = resolve_widths(task, model, depth, fixed["network.widths"])
+    run_values = {k: v for k, v in fixed.items() if k.startswith(_RUN_GROUPS)}
+    run_values["network.widths"] = widths
+    search = build(SearchSettings, "search", fixed)
+    warm_starts, warm_notes = _warm_starts(search, record, model, depth, composed, space)
+    _check_budget(search, run_values)
+    return StudySettings(
+        task=task,
+        model=model,
+        depth=depth,
+        fixed=run_values,
+        space=space,
+        warm_starts=warm_starts,
+        notes=(width_note, *notes, *warm_notes),
+        search=search,
+        resources=build(ResourceSettings, "resources", fixed),
+        tracking=build(TrackingSettings, "tracking", fixed),
+        output_dir=Path(str(fixed["output_dir"])),
+    )
+
+
+def _split(
+    composed: Composed,
+) -> tuple[dict[str, Value], dict[str, Distribution], tuple[str, ...]]:
+    """Fixed values and searched distributions, without what cannot matter."""
+    fixed: dict[str, Value] = {}
+    space: dict[str, Distribution] = {}
+    for name, setting in composed.settings.items():
+        if isinstance(setting, Interval | Choice):
+            space[name] = setting
+        else:
+            fixed[name] = setting
+    notes = []
+    for name in list(space):
+        condition = KEYS[name].only_if
+        if condition is not None and not _can_hold(condition, fixed, space):
+            del space[name]
+            if composed.origins[name] == "command line":
+                notes.append(f"{name} is not searched: it matters only with {'='.join(condition)}")
+    return fixed, space, tuple(notes)
+
+
+def _can_hold(
+    condition: tuple[str, str], fixed: Mapping[str, Value], space: Mapping[str, Distribution]
+) -> bool:
+    name, needed = condition
+    return needed in space[name] if name in space else fixed.get(name) == needed
+
+
+def _warm_starts(
+    search: SearchSettings,
+    record: Published,
+    model: str,
+    depth: int,
+    composed: Composed,
+    space: Mapping[str, Distribution],
+) -> tuple[tuple[PublishedPoint, ...], tuple[str, ...]]:
+    """The published settings as points of the space; fixed values of the command line win."""
+    if search.warm_start == "none":
+        return (), ()
+    points: dict[tuple[tuple[str, Value], ...], PublishedPoint] = {}
+    notes = []
+    for source in PUBLISHED:
+        settings = record.settings[source].get(model, {}).get(depth)
+        if settings is None:
+            continue
+        values = {name: value for name, value in settings.items() if name in space}
+        outside = [name for name, value in values.items() if value not in space[name]]
+        if outside:
+            notes.append(
+                f"the {source} setting is not tried first: "
+                + ", ".join(f"{name}={values[name]} is outside {space[name]}" for name in outside)
+            )
+            continue
+        key = tuple(sorted(values.items()))
+        if key in points:
+            points[key] = replace(points[key], source=f"{points[key].source}, {source}")
+        else:
+            points[key] = PublishedPoint(source, values)
+    if not points and not notes:
+        notes.append(f"no published setting of {model} at depth {depth}: nothing is tried first")
+    return tuple(points.values())[: search.trials], tuple(notes)
+
+
+def _check_budget(search: SearchSettings, values: Mapping[str, Value]) -> None:
+    epochs = cast(int, values["training.max_epochs"])
+    if search.grace_epochs is not None and search.grace_epochs > epochs:
+        raise ConfigError(
+            f"search.grace_epochs: must be <= training.max_epochs={epochs}, "
+            f"got {search.grace_epochs}; lower it"
+        )

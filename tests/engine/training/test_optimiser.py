@@ -1,0 +1,147 @@
+"""Learning rates and weight decays against the values of the paper and of its released code."""
+
+import pytest
+import torch
+
+from dmu_search.engine.networks.cells import MODELS
+from dmu_search.engine.settings import NetworkSettings, TrainingSettings
+from dmu_search.engine.tasks import PolyMusic
+from dmu_search.engine.training.optimiser import (
+    adam,
+    clip_gradients,
+    decay_learning_rates,
+    parameter_groups,
+    restore,
+)
+from dmu_search.errors import ConfigError
+
+
+def groups_of(model: str, depth: int, rule: str, **other: object) -> list[tuple[float, float]]:
+    """Learning rate and weight decay of each group."""
+    network = PolyMusic.network(NetworkSettings(model, (4,) * depth))
+    settings = TrainingSettings(0.005, weight_decay=1e-4, block_learning_rate_rule=rule, **other)
+    return [(g.learning_rate, g.weight_decay) for g in parameter_groups(network, settings)]
+
+
+@pytest.mark.parametrize(
+    ("depth", "learning_rate"), [(1, 0.0025), (2, 0.00125), (5, 0.0005), (10, 0.00025)]
+)
+def test_released_rule(depth: int, learning_rate: float) -> None:
+    *block, rest = groups_of("dmu", depth, "released")
+    assert rest == (0.005, 1e-4)
+    assert len(block) == depth
+    for group in block:
+        assert group == pytest.approx((learning_rate, 1e-4 * learning_rate / 0.005))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 10])
+def test_paper_rule(depth: int) -> None:
+    *block, rest = groups_of("dmu", depth, "paper")
+    assert rest == (0.005, 1e-4)
+    expected = [0.005 / (depth + 1 - i) for i in range(1, depth + 1)]
+    assert [group[0] for group in block] == pytest.approx(expected)
+    assert block[-1][0] == 0.005
+
+
+def test_ratio_rule_and_unscaled_weight_decay() -> None:
+    first, second, rest = groups_of(
+        "dmu", 2, "ratio", block_learning_rate_ratio=0.1, scale_block_weight_decay=False
+    )
+    assert first == second == (pytest.approx(0.0005), 1e-4)
+    assert rest == (0.005, 1e-4)
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "dmu"])
+def test_other_models_have_one_plain_group(model: str) -> None:
+    assert groups_of(model, 2, "released") == [(0.005, 1e-4)]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_weight_is_in_one_group(model: str) -> None:
+    network = PolyMusic.network(NetworkSettings(model, (4, 4, 4)))
+    groups = parameter_groups(network, TrainingSettings(0.005))
+    names = [name for group in groups for name in group.names]
+    assert sorted(names) == sorted(network.shapes)
+
+
+def test_first_dense_layer_is_both_its_matrices() -> None:
+    network = PolyMusic.network(NetworkSettings("dmu", (4, 4)))
+    first, second, rest = parameter_groups(network, TrainingSettings(0.005))
+    assert first.names == ("cell_1.dense_1.input", "cell_1.dense_1.state", "cell_1.dense_1.bias")
+    assert second.names == ("cell_1.dense_2.weight", "cell_1.dense_2.bias")
+    assert rest.names == ("readout_1.weight", "readout_1.bias")
+
+
+def test_gamma_scales_every_learning_rate() -> None:
+    network = PolyMusic.network(NetworkSettings("dmu", (4, 4)))
+    weights = network.initialise([torch.Generator()])
+    optimiser = adam(weights, network, TrainingSettings(0.4))
+    decay_learning_rates(optimiser, 0.5)
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1, 0.2, 0.2])
+
+
+def random_gradients(replicas: int) -> dict[str, torch.Tensor]:
+    """Weights of a small network, with gradients of norms from a tenth of 1 to thousands."""
+    network = PolyMusic.network(NetworkSettings("dmu", (4, 3)))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(replicas)]
+    weights = network.initialise(generators, torch.float64)
+    for weight in weights.values():
+        scales = torch.tensor([0.001, 1.0, 100.0])[:replicas].reshape(-1, 1, 1)
+        weight.grad = torch.randn_like(weight) * scales
+    return weights
+
+
+@pytest.mark.parametrize("largest_norm", [0.01, 0.5, 30.0, 1e6])
+def test_clips_each_replica_as_torch_clips_a_network(largest_norm: float) -> None:
+    weights = random_gradients(3)
+    before = {name: weight.grad.clone() for name, weight in weights.items()}
+    clip_gradients(weights, largest_norm)
+    for replica in range(3):
+        solo = [torch.nn.Parameter(weight[replica]) for weight in weights.values()]
+        for parameter, gradient in zip(solo, before.values(), strict=True):
+            parameter.grad = gradient[replica].clone()
+        norm = torch.nn.utils.clip_grad_norm_(solo, largest_norm)
+        for (name, weight), parameter in zip(weights.items(), solo, strict=True):
+            # The same sums of squares, in another order.
+            torch.testing.assert_close(weight.grad[replica], parameter.grad, rtol=1e-12, atol=0)
+            if norm < largest_norm:
+                assert torch.equal(weight.grad[replica], before[name][replica])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bad_gradient_spoils_no_other_replica(bad: float) -> None:
+    weights, expected = random_gradients(3), random_gradients(3)
+    for name, weight in weights.items():
+        expected[name].grad = weight.grad.clone()
+    weights["readout_1.bias"].grad[1, 0, 3] = bad
+    clip_gradients(weights, 0.5)
+    clip_gradients(expected, 0.5)
+    for name, weight in weights.items():
+        assert torch.equal(weight.grad[[0, 2]], expected[name].grad[[0, 2]])
+
+
+def test_a_recorded_step_sees_learning_rates_change() -> None:
+    """They stay the same tensors, whatever happens to them."""
+    network = PolyMusic.network(NetworkSettings("dmu", (4,)))
+    weights = network.initialise([torch.Generator()])
+    optimiser, plain = (
+        adam(weights, network, TrainingSettings(0.5), recordable=recordable)
+        for recordable in (True, False)
+    )
+    rates = [group["lr"] for group in optimiser.param_groups]
+    decay_learning_rates(optimiser, 0.5)
+    assert [float(rate) for rate in rates] == [0.25, 0.25]
+    for saved in (plain.state_dict(), optimiser.state_dict()):
+        restore(optimiser, saved)
+        assert all(g["lr"] is r for g, r in zip(optimiser.param_groups, rates, strict=True))
+        assert [float(rate) for rate in rates] == [group["lr"] for group in saved["param_groups"]]
+        assert all(group["capturable"] for group in optimiser.param_groups)
+        restore(plain, saved)
+        assert all(type(group["lr"]) is float for group in plain.param_groups)
+        assert not any(group["capturable"] for group in plain.param_groups)
+        decay_learning_rates(optimiser, 0.5)
+
+
+def test_unknown_rule() -> None:
+    with pytest.raises(ConfigError, match="paper, released, ratio, got 'half'"):
+        groups_of("dmu", 1, "half")

@@ -1,0 +1,79 @@
+import pytest
+
+from dmu_search.errors import ConfigError, StorageError
+from dmu_search.names import ON_FILES, TASKS
+from dmu_search.study.files import create_studies, find_studies
+from tests.studies import plan_studies
+
+
+def create(tmp_path, *words):
+    return create_studies(plan_studies([*words, f"output_dir={tmp_path}"]))
+
+
+def test_a_study_comes_back_as_it_was_started(tmp_path):
+    (study,) = create(
+        tmp_path,
+        "depth=2",
+        "training.learning_rate=tag(log,interval(1e-3,1e-2))",
+        "training.batch_size=range(16,64,16)",
+        "search.trials=7",
+        "resources.gpus_per_trial=0.25",
+        "data.limit=3",
+    )
+    (found,) = find_studies(tmp_path, "latest", {})
+    assert (found.name, found.group) == (study.name, study.group)
+    for part in ("task", "model", "depth", "fixed", "space", "warm_starts", "search", "resources"):
+        assert getattr(found.settings, part) == getattr(study.settings, part), part
+
+
+@pytest.mark.slow
+def test_studies_of_all_tasks_come_back_as_they_were_started(tmp_path):
+    studies = create(tmp_path, f"task={','.join(TASKS)}", "model=dmu,rhn", "data.noise=fixed")
+    # A folder of data concerns the tasks that have files only.
+    found = find_studies(tmp_path, "latest", {"data.mirror": "elsewhere"})
+    assert len(found) == len(studies) == len(TASKS) * 2
+    own = {study.name: study.settings for study in studies}
+    for study in found:
+        assert study.settings.data.length == own[study.name].data.length
+        for part in ("space", "warm_starts", "search"):
+            assert getattr(study.settings, part) == getattr(own[study.name], part), part
+        assert ("data.mirror" in study.settings.fixed) == (study.settings.task in ON_FILES)
+
+
+def test_latest_is_every_study_of_the_last_command(tmp_path):
+    create(tmp_path, "model=gru")
+    last = create(tmp_path, "model=dmu,rhn")
+    names = {study.name for study in find_studies(tmp_path, "latest", {})}
+    assert names == {study.name for study in last}
+    (one,) = find_studies(tmp_path, last[0].name, {})
+    assert one.name == last[0].name
+
+
+def test_names_are_unique_within_a_second(tmp_path):
+    names = [create(tmp_path)[0].name for _ in range(3)]
+    assert len(set(names)) == 3
+
+
+def test_more_trials_may_be_asked_for(tmp_path):
+    create(tmp_path, "search.trials=2")
+    (found,) = find_studies(tmp_path, "latest", {"search.trials": 5})
+    assert found.settings.search.trials == 5
+
+
+def test_what_a_resume_refuses(tmp_path):
+    with pytest.raises(ConfigError, match="no studies; start one with"):
+        find_studies(tmp_path, "latest", {})
+    (study,) = create(tmp_path)
+    with pytest.raises(ConfigError, match=r"resume=polymusc: no such study"):
+        find_studies(tmp_path, "polymusc", {})
+    with pytest.raises(ConfigError, match=r"training.gamma: a study is gone on with as it was"):
+        find_studies(tmp_path, "latest", {"training.gamma": 1.0})
+    (study.folder / "study.yaml").write_text("name: x\n")
+    with pytest.raises(ConfigError, match="not the settings of a study"):
+        find_studies(tmp_path, "latest", {})
+
+
+def test_an_output_folder_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written"):
+        create(tmp_path / "file")
