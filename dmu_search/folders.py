@@ -1,13 +1,57 @@
-"""Folders of results: whether they can be written, and making them."""
+"""Folders of results: what lies where, whether they can be written, and making them."""
 
+import errno
 import fcntl
 import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from dmu_search.errors import ConfigError, StorageError
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """What lies where under ``output_dir``.
+
+    Attributes:
+        root: the folder itself.
+    """
+
+    root: Path
+
+    @property
+    def records(self) -> Path:
+        """A record of every run."""
+        return self.root / "records"
+
+    @property
+    def retrained(self) -> Path:
+        """A folder for each training of ``train`` and ``reproduce``."""
+        return self.root / "retrained"
+
+    @property
+    def best(self) -> Path:
+        """The best settings found, by task and data."""
+        return self.root / "best"
+
+    @property
+    def studies(self) -> Path:
+        """A folder for each study."""
+        return self.root / "studies"
+
+    @property
+    def plans(self) -> Path:
+        """Plans that are carried to other machines."""
+        return self.root / "plans"
+
+    @property
+    def report(self) -> Path:
+        """Tables and figures."""
+        return self.root / "report"
 
 
 def check_there(name: str, folder: Path) -> None:
@@ -80,8 +124,12 @@ def not_writable(path: Path, reason: str) -> StorageError:
     )
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file and its folder; a reader never meets half of it.
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, and its folder, to be written in a ``with`` block.
+
+    The block writes beside ``path``, and what it wrote is on the disk before it takes the name. So
+    a reader never meets half of it, and a block that raises leaves ``path`` as it was.
 
     Raises:
         StorageError: it cannot be written.
@@ -89,10 +137,39 @@ def write_whole(path: Path, content: bytes) -> None:
     make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
+        _sync_folder(path.parent)
     except OSError as fault:
         raise not_writable(path, str(fault.strerror)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write ``content`` as ``written_whole`` does.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with written_whole(path) as file:
+        file.write(content)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as fault:
+        # Some network file systems cannot do this for a folder, and need not.
+        if fault.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def make_unique_folder(parent: Path, name: str) -> Path:

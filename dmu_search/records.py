@@ -7,7 +7,6 @@ lost, the records are what ``sync`` brings in later.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dmu_search.errors import StorageError
-from dmu_search.folders import not_writable
+from dmu_search.folders import not_writable, write_whole
 
 Param = bool | int | float | str | None
 
@@ -193,13 +192,7 @@ def collect_records(source: Path, own: Path) -> None:
                 f"{path}: {target} is another run of the same name, or went on by itself; rename "
                 "one of them"
             )
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            own.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(brought)
-            partial.replace(target)
-        except OSError as fault:
-            raise not_writable(target, str(fault.strerror)) from None
+        write_whole(target, brought)
 
 
 def last_step(path: Path) -> int:

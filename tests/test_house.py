@@ -32,6 +32,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     "",
     "errors",
+    "exit_codes",
     "names",
     "folders",
     "records",
@@ -126,7 +127,8 @@ def test_layers_import_only_earlier_ones() -> None:
 
 def test_the_engine_needs_torch_and_numpy_only() -> None:
     ours = tuple(
-        f"dmu_search.{part}." for part in ("engine", "errors", "folders", "names", "records")
+        f"dmu_search.{part}."
+        for part in ("engine", "errors", "exit_codes", "folders", "names", "records")
     )
     faults = [
         f"{name_of(path)} imports {module}"
@@ -146,6 +148,33 @@ def test_each_outside_system_is_imported_in_one_place() -> None:
         if (places := PLACES.get(module.split(".")[0])) and not name_of(path).startswith(places)
     ]
     assert not faults, "\n".join(faults)
+
+
+def test_exit_codes_are_named() -> None:
+    programs = [*sorted((PACKAGE / "cli").rglob("*.py")), *sorted(PACKAGE.rglob("__main__.py"))]
+    faults = [
+        f"{name_of(path)}:{line}: name it as exit_codes.py does"
+        for path in programs
+        for line in numbers_returned(path.read_text(encoding="utf-8"))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("def run():\n    return 0\n", [2]),
+        ("def run():\n    return 1 if failed else 2\n", [2]),
+        ("def run():\n    return int(bool(faults))\n", [2]),
+        ("sys.exit(130)\n", [1]),
+        ("raise SystemExit(2)\n", [1]),
+        ("def run():\n    return DONE\n", []),
+        ("def run():\n    return SOME_FAILED if failed else DONE\n", []),
+        ("def name():\n    return values[0]\n", []),
+    ],
+)
+def test_numbers_returned_are_found(source: str, lines: list[int]) -> None:
+    assert numbers_returned(source) == lines
 
 
 def test_everything_imported_is_declared() -> None:
@@ -363,6 +392,29 @@ def stubs(source: str) -> list[int]:
         elif isinstance(node, ast.Raise) and "NotImplementedError" in ast.unparse(node):
             lines.append(node.lineno)
     return sorted(lines)
+
+
+def numbers_returned(source: str) -> list[int]:
+    """Lines where a program ends with a number, or with a truth value turned into one."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Return):
+            ends: list[ast.expr | None] = [node.value]
+        elif isinstance(node, ast.Call) and re.search(
+            r"\bexit$|SystemExit$", ast.unparse(node.func)
+        ):
+            ends = list(node.args)
+        else:
+            continue
+        for end in ends:
+            cases = [end.body, end.orelse] if isinstance(end, ast.IfExp) else [end]
+            lines += [
+                node.lineno
+                for case in cases
+                if (isinstance(case, ast.Constant) and type(case.value) is int)
+                or (isinstance(case, ast.Call) and ast.unparse(case.func) == "int")
+            ]
+    return sorted(set(lines))
 
 
 def write(path: Path, text: str) -> None:

@@ -25,6 +25,7 @@ from dmu_search.data.settings import DataSettings
 from dmu_search.engine.tasks import GENERATED
 from dmu_search.engine.tasks.polymusic import SPLITS
 from dmu_search.errors import DataError
+from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.study.settings import alternatives
 
 
@@ -45,13 +46,13 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
             console.print(f"{task}: generated while training, needs no file", highlight=False)
     files = [DATA_FILES[name] for task in tasks for name in FILES_OF_TASKS.get(task, ())]
     if not files:
-        return 0
+        return DONE
     settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
     if "data.corpus" in given and "polymusic" in tasks and not dry_run:
         corpus = load_data("polymusic", settings)
         assert isinstance(corpus, Corpus), "polymusic has a corpus"
         print_corpus(console, corpus)
-        return 0
+        return DONE
     store = DataStore.from_settings(root=settings.root, mirror=settings.mirror)
     faults = []
     if not dry_run:
@@ -65,7 +66,7 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
     console.print(status_table(files, store))
     for fault in faults:
         console.print(f"[red]error:[/] {fault}", highlight=False, soft_wrap=True)
-    return int(bool(faults))
+    return SOME_FAILED if faults else DONE
 
 
 def print_corpus(console: Console, corpus: Corpus) -> None:

@@ -13,6 +13,7 @@ import dmu_search
 from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import Value
+from dmu_search.config.roots import default_of
 from dmu_search.config.settings import TrackingSettings, build
 from dmu_search.data.files import DATA_FILES, DataStore, file_status
 from dmu_search.data.loading import load_data
@@ -21,6 +22,7 @@ from dmu_search.engine.kernels.backend import choose_backend
 from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import DmuSearchError
+from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.folders import check_writable
 from dmu_search.retraining.provenance import package_versions
 from dmu_search.tracking import check_tracking
@@ -54,8 +56,8 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
     """Look at everything a study needs; returns 1 where something is wrong."""
     given = parse_overrides("doctor", words)
     text = {name: str(value) for name, value in given.items() if value is not None}
-    output_dir = Path(text.get("output_dir", "runs"))
-    tracking = TrackingSettings(text.get("tracking.uri"), "dmu_search")
+    output_dir = Path(text.get("output_dir", str(default_of("output_dir"))))
+    tracking = TrackingSettings(text.get("tracking.uri"), str(default_of("tracking.experiment")))
     settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
     store = DataStore.from_settings(root=settings.root, mirror=settings.mirror)
     checks: tuple[Callable[[], list[Finding]], ...] = (
@@ -77,7 +79,8 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
         )
         if finding.mend is not None:
             console.print(f"     {'':<12} {escape(finding.mend)}", highlight=False, soft_wrap=True)
-    return int(any(finding.mend is not None and finding.wrong for finding in findings))
+    wrong = any(finding.mend is not None and finding.wrong for finding in findings)
+    return SOME_FAILED if wrong else DONE
 
 
 def _versions() -> list[Finding]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import dmu_search
 from dmu_search.cli.commands import COMMANDS
-from dmu_search.cli.exit_codes import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.cli.help import print_help
 from dmu_search.config.keys import did_you_mean
 from dmu_search.errors import ConfigError, DmuSearchError, TrialError
+from dmu_search.exit_codes import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED
 
 _FLAGS = ("--help", "--dry-run", "--version")
 

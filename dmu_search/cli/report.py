@@ -13,7 +13,8 @@ from dmu_search.cli.screen import open_console, print_rows
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import SOURCES
 from dmu_search.config.roots import default_of
-from dmu_search.folders import check_there, check_writable
+from dmu_search.exit_codes import DONE
+from dmu_search.folders import OutputFolder, check_there, check_writable
 from dmu_search.report.build import FIGURES, TABLES, build_report
 from dmu_search.report.document import Section, Table
 from dmu_search.report.files import MARKDOWN, PAGE, write_report
@@ -49,7 +50,7 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
     if dry_run:
         shown = [*(f"Table {each}" for each in tables), *(f"Figure {each}" for each in figures)]
         console.print(f"would make {', '.join(shown)}", highlight=False, soft_wrap=True)
-        return 0
+        return DONE
     made = build_report(
         runs,
         tables=tables,
@@ -65,7 +66,7 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
         count = add_to_compact(runs, paths.compact)
         console.print(f"{paths.compact} has {count} trainings now", highlight=False)
     console.print(f"{paths.folder / PAGE}", highlight=False, soft_wrap=True)
-    return 0
+    return DONE
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class _Paths:
 
     @property
     def records(self) -> Path:
-        return self.elsewhere or self.output_dir / "records"
+        return self.elsewhere or OutputFolder(self.output_dir).records
 
 
 def _paths(given: Mapping[str, object]) -> _Paths:
@@ -90,7 +91,7 @@ def _paths(given: Mapping[str, object]) -> _Paths:
     return _Paths(
         output_dir,
         None if records is None else Path(str(records)),
-        output_dir / "report" if folder is None else Path(str(folder)),
+        OutputFolder(output_dir).report if folder is None else Path(str(folder)),
         None if compact is None else Path(str(compact)),
     )
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dmu_search.cli.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.cli.invocation import command, where_to_look
 from dmu_search.cli.screen import duration, open_console
 from dmu_search.config.distributions import Choice, Interval
@@ -27,7 +26,14 @@ from dmu_search.engine.plans.plan_file import write_plan
 from dmu_search.engine.plans.runs import PlannedRun
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import ConfigError
-from dmu_search.folders import check_there, check_writable, claimed, make_unique_folder
+from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
+from dmu_search.folders import (
+    OutputFolder,
+    check_there,
+    check_writable,
+    claimed,
+    make_unique_folder,
+)
 from dmu_search.names import MODELS, TASKS
 from dmu_search.paper.published import published
 from dmu_search.records import Recorder, RecordTail
@@ -112,7 +118,7 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
         _write_plan(console, _print_plan(console, needs, recorded, data, 1), data, output_dir)
         return done
     check_tracking(tracking, output_dir)
-    with claimed(output_dir / "retrained"), ray_session(resources) as cluster:
+    with claimed(OutputFolder(output_dir).retrained), ray_session(resources) as cluster:
         share = trial_share(
             resources,
             cpus=cluster.cpus,
@@ -171,7 +177,7 @@ def _load(
 
 def _recorded(output_dir: Path, records: Value) -> tuple[RecordedRun, ...]:
     """The runs of ``output_dir``, and the ended ones of ``records``: others have no checkpoint."""
-    own = {run.run_id: run for run in read_runs(output_dir / "records")}
+    own = {run.run_id: run for run in read_runs(OutputFolder(output_dir).records)}
     if records is None:
         return tuple(own.values())
     folder = Path(str(records))
@@ -269,7 +275,7 @@ def _write_plan(
         )
     if not new:
         return
-    folder = make_unique_folder(output_dir / "plans", time.strftime("plan-%Y%m%d-%H%M%S"))
+    folder = make_unique_folder(OutputFolder(output_dir).plans, time.strftime("plan-%Y%m%d-%H%M%S"))
     names: dict[str, str] = {}
     runs = []
     for number, job in enumerate(new):
@@ -287,7 +293,7 @@ def _write_plan(
         "package, and there, again after a cut-off:",
         f"  python -m dmu_search.engine {folder.name} OUT",
         "then copy OUT back, and here:",
-        "  " + command("sync", "OUT/records", f"output_dir={output_dir}"),
+        "  " + command("sync", str(OutputFolder(Path("OUT")).records), f"output_dir={output_dir}"),
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -300,7 +306,7 @@ def _train(
     share: TrialShare,
     output_dir: Path,
 ) -> int:
-    records, folders = tracking.recorder.folder, output_dir / "retrained"
+    records, folders = tracking.recorder.folder, OutputFolder(output_dir).retrained
     plans = [
         planned(each.job, data[each.job.run.task, each.job.run.data], folders) for each in jobs
     ]

@@ -10,6 +10,7 @@ from rich.table import Table
 from dmu_search.cli.invocation import command, where_to_look
 from dmu_search.cli.published_values import published_in_words, published_result
 from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
+from dmu_search.config.roots import default_of
 from dmu_search.data import Data
 from dmu_search.data.loading import network_of
 from dmu_search.engine.kernels.backend import BackendChoice
@@ -246,7 +247,11 @@ def print_end(
     for line in where_to_look(tracking, [study.name for study in studies]):
         console.print(line, highlight=False, soft_wrap=True)
     first = studies[0].settings
-    folder = [] if str(first.output_dir) == "runs" else [f"output_dir={first.output_dir}"]
+    folder = (
+        []
+        if str(first.output_dir) == default_of("output_dir")
+        else [f"output_dir={first.output_dir}"]
+    )
     if stopped is not None:
         why = "interrupted" if stopped == "interrupted" else "the time budget is used up"
         say = f"{why}; what finished is kept. To go on:"

@@ -20,6 +20,7 @@ from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.grammar import Alternatives, parse_overrides
 from dmu_search.config.keys import Value
+from dmu_search.config.roots import default_of
 from dmu_search.config.settings import PLACES, RunSettings, TrackingSettings, build
 from dmu_search.data import Data
 from dmu_search.data.loading import load_data
@@ -27,7 +28,8 @@ from dmu_search.engine.plans.runs import Trained
 from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training.trainer import EpochResult
 from dmu_search.errors import ConfigError
-from dmu_search.folders import check_writable, make_folder, make_unique_folder
+from dmu_search.exit_codes import DONE
+from dmu_search.folders import OutputFolder, check_writable, make_folder, make_unique_folder
 from dmu_search.paper.published import published
 from dmu_search.results.trainings import cut_off, read_runs
 from dmu_search.retraining.exported import RunFile, read_run_file
@@ -47,9 +49,9 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     given = _fixed(parse_overrides("train", words))
     file = given.pop("config", None)
     if file is None:
+        example = OutputFolder(Path(str(default_of("output_dir")))).best / "polymusic/dmu-d1.yaml"
         raise ConfigError(
-            "config: train needs a file, as in train config=runs/best/polymusic/dmu-d1.yaml; "
-            "tune writes one"
+            f"config: train needs a file, as in train config={example}; tune writes one"
         )
     run_file = read_run_file(Path(str(file)))
     composed = compose_study(run_file.task, run_file.model, given).settings
@@ -61,7 +63,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     _print_header(console, run, data, run_file, str(file))
     if dry_run:
-        return 0
+        return DONE
     output_dir = Path(str(defaults["output_dir"]))
     check_writable(output_dir)
     make_folder(output_dir)
@@ -79,22 +81,22 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
     for line in where_to_look(tracking, [folder.name]):
         console.print(line, highlight=False, soft_wrap=True)
-    return 0
+    return DONE
 
 
 def _folder(console: Console, output_dir: Path, run: RunSettings, data: Data) -> Path:
     """That of a training which was cut off, to go on with it; else a new one."""
-    retrained = output_dir / "retrained"
-    begun = cut_off(read_runs(output_dir / "records"), run, data.sha256)
-    if begun is not None and (retrained / begun.run_id).is_dir():
+    places = OutputFolder(output_dir)
+    begun = cut_off(read_runs(places.records), run, data.sha256)
+    if begun is not None and (places.retrained / begun.run_id).is_dir():
         console.print(
             f"goes on with {begun.run_id}, which was cut off in epoch {begun.epochs + 1}",
             highlight=False,
             soft_wrap=True,
         )
-        return retrained / begun.run_id
+        return places.retrained / begun.run_id
     title = f"train-{run.task}-{run.model}-d{run.depth}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return make_unique_folder(retrained, title)
+    return make_unique_folder(places.retrained, title)
 
 
 def _fixed(given: Mapping[str, object]) -> dict[str, Value]:

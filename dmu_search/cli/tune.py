@@ -9,18 +9,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from dmu_search.cli import study_pages
-from dmu_search.cli.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.cli.published_values import published_in_words
 from dmu_search.cli.screen import SearchScreen, open_console
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
+from dmu_search.config.roots import default_of
 from dmu_search.data import Data
 from dmu_search.data.loading import LoadedData, load_all
 from dmu_search.engine.kernels.backend import BackendChoice
+from dmu_search.engine.plans.runs import WEIGHTS_FILE, save_state
 from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import ConfigError
-from dmu_search.folders import check_writable, make_folder
+from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
+from dmu_search.folders import OutputFolder, check_writable, make_folder
 from dmu_search.records import RunStart, first_tags
 from dmu_search.retraining.best import Kept, keep_best
 from dmu_search.retraining.provenance import provenance
@@ -72,7 +74,7 @@ def _studies_to_resume(name: str, given: Mapping[str, Setting | Alternatives]) -
     if lists:
         raise ConfigError(f"{lists[0]}: a study is gone on with as it was started; leave it out")
     own = {key: setting for key, setting in given.items() if not isinstance(setting, Alternatives)}
-    return find_studies(Path(str(own.get("output_dir", "runs"))), name, own)
+    return find_studies(Path(str(own.get("output_dir", default_of("output_dir")))), name, own)
 
 
 def _check_unchanged(studies: Sequence[Study], data: LoadedData) -> None:
@@ -80,7 +82,7 @@ def _check_unchanged(studies: Sequence[Study], data: LoadedData) -> None:
     faults = []
     for study in studies:
         own = data[study.settings.task, study.settings.data]
-        record = study.settings.output_dir / "records" / f"{study.name}.jsonl"
+        record = OutputFolder(study.settings.output_dir).records / f"{study.name}.jsonl"
         if first_tags(record).get("data.sha256", own.sha256) != own.sha256:
             faults.append(
                 f"{study.name}: its data has changed since it began ({own.describe()}); bring the "
@@ -219,7 +221,7 @@ def _keep(tracking: Tracking, study: Study, data: Data, best: BestTrial, backend
     recorder.attach(study.name, kept.own)
     weights = best.weights()
     if weights is not None:
-        path = study.folder / "best_weights.pt"
-        torch.save(weights, path)
+        path = study.folder / WEIGHTS_FILE
+        save_state(path, weights)
         recorder.attach(study.name, path)
     return kept

@@ -11,6 +11,8 @@ from dmu_search.engine.plans.plan_file import carry_out_plan
 from dmu_search.engine.plans.runs import PlannedRun
 from dmu_search.engine.training.trainer import EpochResult
 from dmu_search.errors import DmuSearchError, TrialError
+from dmu_search.exit_codes import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED
+from dmu_search.folders import OutputFolder
 
 _SPEAK_EVERY_S = 10.0
 
@@ -52,12 +54,14 @@ def main() -> int:
         )
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except DmuSearchError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, TrialError) else 2
-    print(f"all done; bring it in with `python -m dmu_search sync {words.out / 'records'}`")
-    return 0
+        return SOME_FAILED if isinstance(error, TrialError) else BAD_INPUT
+    print(
+        f"all done; bring it in with `python -m dmu_search sync {OutputFolder(words.out).records}`"
+    )
+    return DONE
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 from dmu_search.config.settings import RunSettings
 from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import ConfigError
+from dmu_search.folders import OutputFolder
 from dmu_search.names import signed_loss
 from dmu_search.retraining.exported import read_run_file, write_run_file
 from dmu_search.study.settings import StudySettings
@@ -32,7 +33,7 @@ class Kept:
 
 def best_path(output_dir: Path, run: RunSettings | StudySettings) -> Path:
     """Where the best configuration of a task, model and depth is kept."""
-    return output_dir / "best" / run.task / f"{run.model}-d{run.depth}.yaml"
+    return OutputFolder(output_dir).best / run.task / f"{run.model}-d{run.depth}.yaml"
 
 
 def keep_best(

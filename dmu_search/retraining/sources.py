@@ -11,6 +11,7 @@ from dmu_search.config.keys import KEYS, PUBLISHED, Value
 from dmu_search.config.roots import configuration_root
 from dmu_search.config.settings import RunSettings
 from dmu_search.engine.tasks import TASKS
+from dmu_search.folders import OutputFolder
 from dmu_search.names import signed_loss
 from dmu_search.paper.published import published
 from dmu_search.paper.widths import resolve_widths
@@ -107,7 +108,7 @@ def best_file(task: str, model: str, depth: int, output_dir: Path) -> tuple[Path
     name = Path(task, f"{model}-d{depth}.yaml")
     own, shipped = (
         (path, read_run_file(path)) if path.exists() else None
-        for path in (output_dir / "best" / name, configuration_root() / "best" / name)
+        for path in (OutputFolder(root).best / name for root in (output_dir, configuration_root()))
     )
     if own and shipped and _is_worse(own[1], shipped[1]):
         return shipped

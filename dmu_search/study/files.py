@@ -18,7 +18,7 @@ from dmu_search.config.grammar import Setting
 from dmu_search.config.keys import KEYS, did_you_mean
 from dmu_search.config.settings import ResourceSettings, SearchSettings, TrackingSettings
 from dmu_search.errors import ConfigError
-from dmu_search.folders import make_unique_folder
+from dmu_search.folders import OutputFolder, make_unique_folder
 from dmu_search.study.settings import StudySettings, studies_of
 
 STUDY_FILE = "study.yaml"
@@ -55,7 +55,7 @@ class Study:
 
 def studies_folder(output_dir: Path) -> Path:
     """Where all studies lie."""
-    return output_dir / "studies"
+    return OutputFolder(output_dir).studies
 
 
 def create_studies(settings: Sequence[StudySettings]) -> tuple[Study, ...]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmu_search.config.settings import TrackingSettings
-from dmu_search.folders import check_writable
+from dmu_search.folders import OutputFolder, check_writable
 from dmu_search.records import Event, Recorder, collect_records, read_events
 from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
 
@@ -45,8 +45,9 @@ def open_tracking(settings: TrackingSettings, output_dir: Path) -> Tracking:
         TrackingError: the store cannot be reached.
     """
     runs = _open_runs(settings, output_dir)
-    tracking = Tracking(Recorder(output_dir / "records"), runs)
-    tracking.recorder = Recorder(output_dir / "records", tracking.forward)
+    records = OutputFolder(output_dir).records
+    tracking = Tracking(Recorder(records), runs)
+    tracking.recorder = Recorder(records, tracking.forward)
     return tracking
 
 
@@ -63,7 +64,7 @@ def check_tracking(settings: TrackingSettings, output_dir: Path) -> str:
         StorageError: its file cannot be made.
     """
     if settings.uri == "none":
-        return f"records only, in {output_dir / 'records'}"
+        return f"records only, in {OutputFolder(output_dir).records}"
     uri = settings.uri or default_uri(output_dir)
     file = uri.removeprefix("sqlite:///")
     if file != uri and not Path(file).exists():
@@ -89,7 +90,7 @@ def sync_records(folder: Path, settings: TrackingSettings, output_dir: Path) -> 
     runs = _open_runs(settings, output_dir)
     if runs is None:
         return 0
-    collect_records(folder, output_dir / "records")
+    collect_records(folder, OutputFolder(output_dir).records)
     records = {path.stem: list(read_events(path)) for path in sorted(folder.glob("*.jsonl"))}
     # Parents first: a trial's run names its study's.
     for run_id, events in sorted(records.items(), key=lambda item: _is_child(item[1])):

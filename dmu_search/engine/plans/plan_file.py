@@ -18,7 +18,7 @@ from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks import TASKS, Task, TaskData
 from dmu_search.engine.training.trainer import EpochResult
 from dmu_search.errors import StorageError
-from dmu_search.folders import make_folder, not_writable
+from dmu_search.folders import OutputFolder, make_folder, not_writable
 from dmu_search.records import Recorder, RunStart, read_events
 
 PLAN_FILE = "plan.json"
@@ -79,7 +79,7 @@ def carry_out_plan(
         StorageError: the plan cannot be read, or ``out`` not written.
         TrialError: all replicas of a training diverged.
     """
-    recorder = Recorder(out / "records")
+    recorder = Recorder(OutputFolder(out).records)
     tasks: dict[tuple[str, str], Task[Any, Any]] = {}
     for run, name in read_plan(folder):
         record = recorder.folder / f"{run.name}.jsonl"
@@ -149,5 +149,5 @@ def _carry_out(
     recorder: Recorder,
     on_epoch: Callable[[EpochResult], None],
 ) -> Trained:
-    folder = out / "retrained" / run.name
+    folder = OutputFolder(out).retrained / run.name
     return carry_out(run, task, folder=folder, recorder=recorder, on_epoch=on_epoch)

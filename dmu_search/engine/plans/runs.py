@@ -1,6 +1,5 @@
 """Carrying out a training that was planned: recorded, and gone on with after a kill."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from dmu_search.engine.tasks.base import Task
 from dmu_search.engine.training.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training.trainer import EpochResult, Trainer
 from dmu_search.errors import TrialError
-from dmu_search.folders import claimed, not_writable
+from dmu_search.folders import claimed, written_whole
 from dmu_search.records import Recorder, RunStart
 
 WEIGHTS_FILE = "best_weights.pt"
@@ -112,7 +111,7 @@ def carry_out(
             recorder.summarise(
                 run.name, summary_metrics(trained.metrics) | _standing_metrics(state)
             )
-            _save(folder / WEIGHTS_FILE, trainer.best_state)
+            save_state(folder / WEIGHTS_FILE, trainer.best_state)
             recorder.attach(run.name, folder / WEIGHTS_FILE)
             finish(trainer, trained)
             status = "FINISHED"
@@ -140,7 +139,7 @@ def _train(
         on_epoch(result)
         began = time.monotonic()
         if trainer.finished or began >= due_at:
-            _save(checkpoint, trainer.state_dict())
+            save_state(checkpoint, trainer.state_dict())
             saved = time.monotonic()
             due_at = saved + max(checkpoint_every_s, _SAVING_SHARE * (saved - began))
 
@@ -154,12 +153,19 @@ def _standing_metrics(state: EpochResult) -> dict[str, float]:
     )
 
 
-def _save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a file whole, or leave the one that was there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save(dict(state), partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as fault:
-        partial.unlink(missing_ok=True)
-        raise not_writable(path, " ".join(str(fault).split())[:200]) from None
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write weights or a checkpoint whole, or leave the file that was there.
+
+    Args:
+        path: of the file.
+        state: tensors and plain values.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with written_whole(path) as file:
+        try:
+            torch.save(dict(state), file)
+        except RuntimeError as fault:
+            # Torch hides the disk's own error behind one about its archive.
+            raise fault.__context__ or fault from None
