@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -175,22 +175,3 @@ def planned(job: Job, data: Data, folders: Path) -> PlannedRun:
         return plan_run(job.continues.run_id, job.run, data, tags)
     title = f"{job.need.title}-{time.strftime('%Y%m%d-%H%M%S')}"
     return plan_run(make_unique_folder(folders, title).name, job.run, data, tags)
-
-
-def seconds_of(
-    job: Job, recorded: Sequence[RecordedRun], probe: Callable[[RunSettings], float]
-) -> float:
-    """What a job will cost on one worker: from like trainings, else from a probe.
-
-    Args:
-        job: the training.
-        recorded: trainings of the past.
-        probe: measures the seconds of an epoch of a run.
-    """
-    like = [each for each in recorded if each.run.setting == job.run.setting and each.epochs]
-    if like:
-        epochs = sum(each.epochs * each.run.training.replicas for each in like)
-        per_epoch = sum(each.seconds for each in like) / epochs * job.run.training.replicas
-    else:
-        per_epoch = probe(job.run)
-    return per_epoch * job.epochs_left

@@ -13,8 +13,9 @@ from dmu_search.records import Recorder
 from dmu_search.results.compact import add_to_compact
 from dmu_search.results.trainings import read_runs
 from dmu_search.retraining import sources
+from dmu_search.retraining.costs import seconds_of
 from dmu_search.retraining.exported import write_run_file
-from dmu_search.retraining.needs import Job, jobs_of, needs_of, planned, seconds_of, settings_for
+from dmu_search.retraining.needs import Job, jobs_of, needs_of, planned, settings_for
 from dmu_search.retraining.run import plan_run, retrain
 from dmu_search.retraining.sources import sourced
 

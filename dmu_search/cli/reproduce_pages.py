@@ -1,0 +1,115 @@
+"""The pages of ``reproduce``: what is needed and its cost, a plan's way, trainings that go on."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dmu_search.cli.invocation import command
+from dmu_search.cli.screen import duration
+from dmu_search.data import MissingFileError
+from dmu_search.data.loading import LoadedData
+from dmu_search.folders import OutputFolder
+from dmu_search.retraining.costs import Estimate
+from dmu_search.retraining.needs import Need
+from dmu_search.retraining.on_workers import Going, Progress
+
+_SPEAK_EVERY_S = 30.0
+
+
+def print_data(console: Console, data: LoadedData, absent: Mapping[str, MissingFileError]) -> None:
+    """Say which tasks are left out for lack of data, and what is odd about the data of others."""
+    for task, error in absent.items():
+        console.print(f"[bold yellow]left out:[/] {task}: {escape(str(error))}", soft_wrap=True)
+    for warning in {one.warning for one in data.values() if one.warning}:
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+
+
+def print_needs(
+    console: Console, needs: Sequence[Need], estimates: Sequence[Estimate], workers: int
+) -> None:
+    """Say what is there, what is to be trained and what that costs."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("setting")
+    for heading in ("runs", "epochs", "recorded", "cut off", "missing", "one core, at most"):
+        table.add_column(heading, justify="right")
+    for need in needs:
+        seconds = sum(each.seconds for each in estimates if each.job.need is need)
+        cut_off = sum(len(run.replicas) for run in need.unfinished)
+        table.add_row(
+            need.title,
+            str(need.run.training.replicas),
+            str(need.run.training.max_epochs),
+            str(len(need.recorded)),
+            str(cut_off or ""),
+            str(len(need.missing) or ""),
+            f"{duration(seconds)}" if seconds else "done",
+        )
+    console.print(table)
+    console.print(_cost(estimates, workers), highlight=False)
+
+
+def _cost(estimates: Sequence[Estimate], workers: int) -> str:
+    if not estimates:
+        return "everything is recorded; nothing to train"
+    whole = sum(each.seconds for each in estimates)
+    return (
+        f"{len(estimates)} trainings, about {duration(whole)} of one core at most, "
+        f"{duration(whole / min(workers, len(estimates)))} with {workers} at a time"
+    )
+
+
+def print_left_here(console: Console, count: int) -> None:
+    """Say that trainings cannot be carried to another machine."""
+    console.print(
+        f"{count} trainings were cut off here and are left out: their checkpoints are on this "
+        "machine; reproduce without plan_only goes on with them"
+    )
+
+
+def print_way_there(console: Console, folder: Path, count: int, output_dir: Path) -> None:
+    """Say what to call where ``count`` trainings of a plan's folder are carried, and here."""
+    records = str(OutputFolder(Path("OUT")).records)
+    for line in (
+        f"{folder} holds {count} trainings. Copy it to a machine with torch, numpy and this "
+        "package, and there, again after a cut-off:",
+        f"  python -m dmu_search.engine {folder.name} OUT",
+        "then copy OUT back, and here:",
+        "  " + command("sync", records, f"output_dir={output_dir}"),
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+@dataclass
+class ProgressLines:
+    """Prints each training that ends and, every so often, how far the others are.
+
+    Args:
+        console: to print on.
+        count: of all trainings.
+    """
+
+    console: Console
+    count: int
+    over: int = 0
+    spoke_at: float = field(default_factory=time.monotonic)
+
+    def show(self, progress: Progress) -> None:
+        """Print what happened."""
+        for name, error in progress.ended:
+            self.over += 1
+            what = "done" if error is None else f"[bold red]failed:[/] {escape(error)}"
+            count = escape(f"[{self.over}/{self.count}]")
+            self.console.print(f"{count} {name} {what}", highlight=False, soft_wrap=True)
+        if progress.going and time.monotonic() - self.spoke_at > _SPEAK_EVERY_S:
+            self.spoke_at = time.monotonic()
+            going = "  ".join(map(_epochs, progress.going))
+            self.console.print(f"epochs: {going}", highlight=False, soft_wrap=True)
+
+
+def _epochs(going: Going) -> str:
+    return f"{going.name} {going.epoch}/{going.max_epochs}"

@@ -1,0 +1,125 @@
+"""Trainings on Ray workers, followed by their records."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmu_search.config.settings import RunSettings
+from dmu_search.data import Data
+from dmu_search.data.loading import LoadedData
+from dmu_search.engine.plans.runs import PlannedRun
+from dmu_search.folders import OutputFolder
+from dmu_search.records import Recorder, RecordTail
+from dmu_search.retraining.run import retrain
+from dmu_search.tracking import Tracking
+from dmu_search.tune.resources import TrialShare
+from dmu_search.tune.workers import on_workers, shared
+
+
+@dataclass(frozen=True)
+class Going:
+    """A training that goes on.
+
+    Attributes:
+        name: of its run.
+        epoch: epochs recorded.
+        max_epochs: epochs in all, at most.
+    """
+
+    name: str
+    epoch: int
+    max_epochs: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the trainings did in the last seconds.
+
+    Attributes:
+        ended: name and error of each that ended since the last time; the error None if it is done.
+        going: those that go on.
+    """
+
+    ended: tuple[tuple[str, str | None], ...]
+    going: tuple[Going, ...]
+
+
+def train_on_workers(
+    trainings: Sequence[tuple[PlannedRun, RunSettings]],
+    data: LoadedData,
+    *,
+    share: TrialShare,
+    tracking: Tracking,
+    output_dir: Path,
+    stopped: Callable[[], bool],
+) -> Iterator[Progress]:
+    """Train side by side; workers write files only, and this process brings them into MLflow.
+
+    Args:
+        trainings: as their records describe them, with their settings.
+        data: of all of them.
+        share: what each gets.
+        tracking: where runs go.
+        output_dir: gets weights and checkpoints.
+        stopped: asked every few seconds; if true, those that go on are ended and closed as KILLED.
+
+    Yields:
+        What happened, every few seconds.
+    """
+    records = tracking.recorder.folder
+    stored = {key: shared(one) for key, one in data.items()}
+    arguments = [
+        (
+            plan,
+            run,
+            stored[run.task, run.data],
+            (OutputFolder(output_dir).retrained / plan.name).resolve(),
+            records.resolve(),
+        )
+        for plan, run in trainings
+    ]
+    followed = [
+        _Followed(plan, RecordTail(records / f"{plan.name}.jsonl")) for plan, _ in trainings
+    ]
+    for ended in on_workers(
+        _carry_out, arguments, cpus=share.cpus, gpus=share.gpus, stopped=stopped
+    ):
+        for each in followed:
+            each.catch_up(tracking)
+        yield Progress(
+            tuple((followed[one.index].plan.name, one.error) for one in ended),
+            tuple(each.going for each in followed if each.is_open),
+        )
+    for each in followed:
+        if each.is_open:
+            tracking.recorder.close_for(each.plan.name, "KILLED")
+
+
+def _carry_out(plan: PlannedRun, run: RunSettings, data: Data, folder: Path, records: Path) -> None:
+    retrain(plan, run, data, folder=folder, recorder=Recorder(records), on_epoch=lambda _: None)
+
+
+@dataclass
+class _Followed:
+    """A training as its record tells it so far."""
+
+    plan: PlannedRun
+    tail: RecordTail
+    epoch: int = 0
+    is_open: bool = False
+
+    @property
+    def going(self) -> Going:
+        return Going(self.plan.name, self.epoch, self.plan.training.max_epochs)
+
+    def catch_up(self, tracking: Tracking) -> None:
+        """Pass new events on to MLflow, and count epochs."""
+        for event in self.tail.new_events():
+            tracking.forward(self.plan.name, event)
+            match event["event"]:
+                case "start":
+                    self.is_open = True
+                case "metrics":
+                    self.epoch = event["step"]
+                case "end":
+                    self.is_open = False
