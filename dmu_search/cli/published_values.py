@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
+from dmu_search.paper.data import is_published_data
 from dmu_search.paper.published import Aggregate, published
 from dmu_search.study.settings import StudySettings
 
@@ -12,10 +13,9 @@ def published_result(
     settings: StudySettings | RunSettings, data: Data
 ) -> Mapping[str, Aggregate] | None:
     """The paper's row of task, model and depth; None where it has none, or for other data."""
-    record = published(settings.task)
-    if data.name != record.data or settings.data.limit is not None:
+    if not is_published_data(settings.task, settings.data, data.name):
         return None
-    return record.results.get(settings.model, {}).get(settings.depth)
+    return published(settings.task).results.get(settings.model, {}).get(settings.depth)
 
 
 def published_in_words(settings: StudySettings | RunSettings, data: Data) -> str | None:

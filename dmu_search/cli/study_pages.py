@@ -1,6 +1,7 @@
 """The pages of ``tune``: header, plan, result and end, and the note on the MLflow run."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -17,7 +18,7 @@ from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import TASKS
 from dmu_search.paper.published import published
-from dmu_search.retraining.best import Kept, best_path
+from dmu_search.retraining.best import Kept
 from dmu_search.study.files import Study
 from dmu_search.study.settings import StudySettings
 from dmu_search.tracking import Tracking
@@ -160,7 +161,7 @@ def print_result(
         return
     console.print(_comparison(study.settings, outcome, data))
     console.print(f"exported   {kept.own}", highlight=False, soft_wrap=True)
-    console.print(f"           {kept.best} ({kept.reason})", highlight=False, soft_wrap=True)
+    console.print(f"           {kept.slot} ({kept.reason})", highlight=False, soft_wrap=True)
 
 
 def _comparison(settings: StudySettings, outcome: Outcome, data: Data) -> Table:
@@ -240,9 +241,21 @@ def note(study: Study, outcome: Outcome, data: Data, trials: Sequence[TrialView]
 
 
 def print_end(
-    console: Console, studies: Sequence[Study], tracking: Tracking, stopped: str | None
+    console: Console,
+    studies: Sequence[Study],
+    best: Sequence[Path],
+    tracking: Tracking,
+    stopped: str | None,
 ) -> None:
-    """Say where to look and what to type next."""
+    """Say where to look and what to type next.
+
+    Args:
+        console: to print on.
+        studies: of the command.
+        best: a file with the best setting of each that has one.
+        tracking: where the runs are.
+        stopped: why the studies stopped before their end; None if they did not.
+    """
     console.rule(align="left")
     for line in where_to_look(tracking, [study.name for study in studies]):
         console.print(line, highlight=False, soft_wrap=True)
@@ -258,7 +271,6 @@ def print_end(
         lines = [command("tune", "resume=latest", *folder)]
     else:
         say = f"To train the best setting over {published(first.task).runs} fresh seeds:"
-        found = [best_path(first.output_dir, study.settings) for study in studies]
-        lines = [command("train", f"config={best}", *folder) for best in found if best.exists()]
+        lines = [command("train", f"config={file}", *folder) for file in best]
     if lines:
         console.print("\n  ".join([say, *lines]), highlight=False, soft_wrap=True)

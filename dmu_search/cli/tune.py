@@ -106,6 +106,7 @@ def _search(
         make_folder(first.output_dir)
         tracking = open_tracking(first.tracking, first.output_dir)
         studies = create_studies(settings) if existing is None else existing
+        best: list[Path] = []
         with stop_on_signals(first.search.time_budget_s) as stop:
             command = _Command(console, tracking, stop)
             for study, share in zip(studies, shares, strict=True):
@@ -114,8 +115,10 @@ def _search(
                     study_pages.print_header(
                         console, study, own, cluster, share, _backend(study, share), tracking
                     )
-                    failed |= not _run_one(command, study, own, share)
-    study_pages.print_end(console, studies, tracking, stop.reason)
+                    kept, ok = _run_one(command, study, own, share)
+                    best += [kept.file] if kept is not None else []
+                    failed |= not ok
+    study_pages.print_end(console, studies, best, tracking, stop.reason)
     if stop.reason == "interrupted":
         return INTERRUPTED
     return SOME_FAILED if failed else DONE
@@ -130,8 +133,14 @@ def _backend(study: Study, share: TrialShare) -> BackendChoice:
     )
 
 
-def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> bool:
-    """Run one study to its end or the stop; returns whether it went without failures."""
+def _run_one(
+    command: _Command, study: Study, data: Data, share: TrialShare
+) -> tuple[Kept | None, bool]:
+    """Run one study to its end or the stop.
+
+    Returns:
+        Where its best setting went, None if it has none yet; whether it went without failures.
+    """
     settings = study.settings
     recorder = command.tracking.recorder
     recorder.start(_study_run(study, data, share))
@@ -159,7 +168,7 @@ def _run_one(command: _Command, study: Study, data: Data, share: TrialShare) -> 
     finally:
         recorder.end(study.name, status)
     study_pages.print_result(command.console, study, outcome, data, kept, screen.failures)
-    return not screen.failures and (outcome.best is not None or status == "KILLED")
+    return kept, not screen.failures and (outcome.best is not None or status == "KILLED")
 
 
 def _study_run(study: Study, data: Data, share: TrialShare) -> RunStart:

@@ -34,7 +34,7 @@ def build_report(
         tables: of the paper, by number.
         figures: likewise.
         sources: whose settings are shown: ``paper``, ``released``, ``best``.
-        output_dir: whose ``best/`` comes before the settings shipped, unless worse.
+        output_dir: whose best settings come before those shipped, unless worse.
         records: where the runs were read; None for those of ``output_dir``.
 
     Raises:

@@ -1,5 +1,6 @@
-"""Keeping the best configuration of a study, and of all studies of a task, model and depth."""
+"""Keeping the best setting of a study, and of all studies of a task, model, depth and data."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 from dmu_search.config.settings import RunSettings
 from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import ConfigError
-from dmu_search.folders import OutputFolder
-from dmu_search.names import signed_loss
-from dmu_search.retraining.exported import read_run_file, write_run_file
-from dmu_search.study.settings import StudySettings
+from dmu_search.folders import OutputFolder, make_folder, not_writable
+from dmu_search.retraining.comparison import Result, why_not_better
+from dmu_search.retraining.exported import RunFile, read_run_file, write_run_file
+from dmu_search.retraining.slots import paper_slot, slot_of
+
+BEST_FILE = "best.yaml"
 
 
 @dataclass(frozen=True)
@@ -20,63 +23,92 @@ class Kept:
 
     Attributes:
         own: the study's own file.
-        best: the file of the task, model and depth.
-        replaced: whether ``best`` now holds this study's.
+        slot: the file of the task, model, depth and data.
+        replaced: whether ``slot`` now holds this study's.
         reason: why it does or does not, in words.
     """
 
     own: Path
-    best: Path
+    slot: Path
     replaced: bool
     reason: str
 
-
-def best_path(output_dir: Path, run: RunSettings | StudySettings) -> Path:
-    """Where the best configuration of a task, model and depth is kept."""
-    return OutputFolder(output_dir).best / run.task / f"{run.model}-d{run.depth}.yaml"
+    @property
+    def file(self) -> Path:
+        """A file that holds this study's best: the slot, or the study's own."""
+        return self.slot if self.replaced else self.own
 
 
 def keep_best(
     study_folder: Path, output_dir: Path, run: RunSettings, source: Mapping[str, Any]
 ) -> Kept:
-    """Write the study's own file, and replace the common one if this is better.
+    """Write the study's own file, and that of the task, model, depth and data if this is better.
 
-    A better result is a better objective on the same data after at least as many epochs, both being
-    the mean, or whatever ``search.objective`` names, over replicas; a result on the real corpus
-    replaces one on the demo corpus, never the other way round.
+    Args:
+        study_folder: gets the study's own file.
+        output_dir: whose best settings it competes with, by ``why_not_better``.
+        run: the best setting.
+        source: its provenance, with the result.
 
     Raises:
         StorageError: a folder cannot be written.
     """
-    own, best = study_folder / "best.yaml", best_path(output_dir, run)
+    own, best = study_folder / BEST_FILE, OutputFolder(output_dir).best
     write_run_file(own, run, source)
-    replaces, reason = _compare(best, run, source)
+    file = read_run_file(own)
+    assert file.result is not None, "a study has a result"
+    moved = _move_other_data(best, paper_slot(best, run.task, run.model, run.depth))
+    slot = slot_of(best, file, file.result)
+    replaces, reason = _decide(slot, file, file.result)
     if replaces:
-        write_run_file(best, run, source)
-    return Kept(own, best, replaces, reason)
+        write_run_file(slot, run, source)
+    if moved is not None:
+        reason += f"; what was found on other data is now {moved}"
+    return Kept(own, slot, replaces, reason)
 
 
-def _compare(best: Path, run: RunSettings, source: Mapping[str, Any]) -> tuple[bool, str]:
-    if not best.exists():
-        return True, "the first of its task, model and depth"
+def _decide(slot: Path, new: RunFile, result: Result) -> tuple[bool, str]:
+    """Whether ``new``, with its result, goes to ``slot``, and why."""
+    if not slot.exists():
+        return True, f"the first of its task, model and depth on {result.data}"
+    found = _of_a_study(slot)
+    if found is None:
+        return False, f"kept as it is: {slot} was not written by a study; move it away first"
+    old, old_result = found
+    if old.provenance.get("study") == new.provenance["study"]:
+        return True, "was this study's already"
+    against = why_not_better(result, old_result, TASKS[new.task].direction)
+    if against is None:
+        return True, f"replaces {old_result.objective:.4g}"
+    return False, f"kept as it is: {slot} {against}"
+
+
+def _of_a_study(path: Path) -> tuple[RunFile, Result] | None:
+    """A file and the result in it; None where no study wrote it."""
     try:
-        kept = read_run_file(best)
-        old_epochs = int(str(kept.values["training.max_epochs"]))
-        single = kept.values["training.replicas"] == run.training.replicas == 1
-        old = kept.result
-    except (ConfigError, KeyError):
-        old = None
-    if old is None:
-        return False, f"kept as it is: {best} was not written by a study; move it away first"
-    if old.data_sha256 != source["data"]["sha256"]:
-        if old.data == "demo" and source["data"]["name"] != "demo":
-            return True, "replaces one found on the demo corpus"
-        return False, f"kept as it is: {best} was found on other data ({old.data})"
-    if run.training.max_epochs < old_epochs:
-        return False, f"kept as it is: {best} had {old_epochs} epochs, more than this study's"
-    if not single and old.rule != source["search_objective"]:
-        return False, f"kept as it is: {best} was chosen by {old.rule}; move it away first"
-    direction = TASKS[run.task].direction
-    if signed_loss(source["objective"], direction) >= signed_loss(old.objective, direction):
-        return False, f"kept as it is: {best} has {old.objective:.4g}, at least as good"
-    return True, f"replaces {old.objective:.4g}"
+        file = read_run_file(path)
+    except ConfigError:
+        return None
+    return None if file.result is None else (file, file.result)
+
+
+def _move_other_data(best: Path, paper: Path) -> Path | None:
+    """Earlier versions kept settings found on any data in the paper's slot: give them their own.
+
+    Returns:
+        Where the file went; None where there was nothing to move.
+    """
+    found = _of_a_study(paper) if paper.exists() else None
+    if found is None:
+        return None
+    own = slot_of(best, *found)
+    if own == paper:
+        return None
+    names = itertools.chain([own], (own.with_stem(f"{own.stem}-{n}") for n in itertools.count(2)))
+    free = next(path for path in names if not path.exists())
+    make_folder(free.parent)
+    try:
+        paper.rename(free)
+    except OSError as fault:
+        raise not_writable(free, str(fault.strerror)) from None
+    return free

@@ -7,30 +7,16 @@ from typing import Any, cast
 
 from dmu_search.config.compose import as_yaml_value, flatten, nest, plain_tree, read_yaml, yaml_text
 from dmu_search.config.keys import KEYS, Key, Value, did_you_mean, keys_of
-from dmu_search.config.settings import RunSettings
+from dmu_search.config.settings import RunSettings, build
+from dmu_search.data.settings import DataSettings
 from dmu_search.errors import ConfigError
 from dmu_search.folders import write_whole
 from dmu_search.names import MODELS, TASKS
+from dmu_search.paper.data import default_data
 from dmu_search.paper.widths import resolve_widths
+from dmu_search.retraining.comparison import Result
 
 _IDENTITY = ("task", "model", "depth")
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result by which a study chose a setting.
-
-    Attributes:
-        objective: its value.
-        rule: ``search.objective``, over the replicas of a trial.
-        data: name of the data.
-        data_sha256: hash of it.
-    """
-
-    objective: float
-    rule: str
-    data: str
-    data_sha256: str
 
 
 @dataclass(frozen=True)
@@ -64,15 +50,23 @@ class RunFile:
         return range(cast(int, first), cast(int, first) + cast(int, count))
 
     @property
+    def data(self) -> DataSettings:
+        """Which data the settings are for; the task's default where the file names none."""
+        return build(DataSettings, "data", {**default_data(self.task), **self.values})
+
+    @property
     def result(self) -> Result | None:
         """What the search found with the setting; None in a file that no study wrote."""
         try:
             data = self.provenance["data"]
             return Result(
-                float(self.provenance["objective"]),
-                str(self.provenance.get("search_objective", "mean_over_replicas")),
-                str(data["name"]),
-                str(data["sha256"]),
+                objective=float(self.provenance["objective"]),
+                # Files of the first version do not name the rule; there was only this one.
+                rule=str(self.provenance.get("search_objective", "mean_over_replicas")),
+                replicas=cast(int, self.values["training.replicas"]),
+                epochs=cast(int, self.values["training.max_epochs"]),
+                data=str(data["name"]),
+                data_sha256=str(data["sha256"]),
             )
         except (KeyError, TypeError, ValueError):
             return None

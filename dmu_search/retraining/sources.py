@@ -12,10 +12,11 @@ from dmu_search.config.roots import configuration_root
 from dmu_search.config.settings import RunSettings
 from dmu_search.engine.tasks import TASKS
 from dmu_search.folders import OutputFolder
-from dmu_search.names import signed_loss
 from dmu_search.paper.published import published
 from dmu_search.paper.widths import resolve_widths
+from dmu_search.retraining.comparison import why_not_better
 from dmu_search.retraining.exported import RunFile, read_run_file
+from dmu_search.retraining.slots import paper_slot, slot_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def sourced(
         task: what is learned.
         model: the recurrent network.
         depth: its layers.
-        output_dir: whose ``best/`` comes before the settings shipped, unless worse.
+        output_dir: whose best settings come before those shipped, unless worse.
         given: values that replace the source's own, where the task and model have them.
 
     Raises:
@@ -97,29 +98,37 @@ def _defaults(task: str, model: str) -> Mapping[str, Value]:
 
 
 def best_file(task: str, model: str, depth: int, output_dir: Path) -> tuple[Path, RunFile] | None:
-    """The best setting found: that of ``output_dir``, or the one shipped with the package.
+    """The best setting found on the paper's data: that of ``output_dir``, or the shipped one.
 
-    That of ``output_dir`` comes first, unless it was found on the demo corpus, or has a result on
-    the shipped one's data that is worse.
+    That of ``output_dir`` comes first, unless the shipped one is better by ``why_not_better``. A
+    file of an earlier version there, found on other data, does not count.
 
     Raises:
         ConfigError: a file of the best settings is damaged.
     """
-    name = Path(task, f"{model}-d{depth}.yaml")
+    # The settings shipped lie as those of an output folder do.
     own, shipped = (
-        (path, read_run_file(path)) if path.exists() else None
-        for path in (OutputFolder(root).best / name for root in (output_dir, configuration_root()))
+        _on_published_data(OutputFolder(root).best, task, model, depth)
+        for root in (output_dir, configuration_root())
     )
-    if own and shipped and _is_worse(own[1], shipped[1]):
+    if own and shipped and _is_better(shipped[1], own[1]):
         return shipped
     return own or shipped
 
 
-def _is_worse(own: RunFile, shipped: RunFile) -> bool:
-    found, other = own.result, shipped.result
-    if found is None or other is None or found.rule != other.rule:
+def _on_published_data(
+    best: Path, task: str, model: str, depth: int
+) -> tuple[Path, RunFile] | None:
+    path = paper_slot(best, task, model, depth)
+    if not path.exists():
+        return None
+    file = read_run_file(path)
+    if file.result is not None and slot_of(best, file, file.result) != path:
+        return None
+    return path, file
+
+
+def _is_better(new: RunFile, old: RunFile) -> bool:
+    if new.result is None or old.result is None:
         return False
-    if found.data_sha256 != other.data_sha256:
-        return found.data == "demo"
-    direction = TASKS[own.task].direction
-    return signed_loss(found.objective, direction) > signed_loss(other.objective, direction)
+    return why_not_better(new.result, old.result, TASKS[new.task].direction) is None

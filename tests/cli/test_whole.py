@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -39,12 +40,14 @@ def test_tune_then_train(tmp_path, place, capsys):
         "2 CPU cores",
         "[3/3]",
         "best (trial",
-        "the first of its task, model and depth",
+        "the first of its task, model and depth on demo",
         "workflowType=machine_learning",
         "train config=",
     ):
         assert part in shown
-    exported = tmp_path / "runs" / "best" / "polymusic" / "dmu-d1.yaml"
+    # The file that the screen names to train next.
+    exported = Path(re.search(r"train config=(\S+)", shown)[1])
+    assert exported.match("runs/best/polymusic/demo-????????/dmu-d1.yaml")
     file = read_run_file(exported)
     for name in ("objective", "trial", "mlflow_run", "data", "code", "packages", "sampler_seed"):
         assert name in file.provenance
@@ -142,7 +145,8 @@ def test_ctrl_c_keeps_what_finished_and_resume_completes_both_studies(tmp_path, 
     assert (kinds.count("study"), kinds.count("trial")) == (2, 6)
     assert all(run.info.status == "FINISHED" for run in runs)
     for model in ("dmu", "rhn"):
-        assert (tmp_path / "runs" / "best" / "polymusic" / f"{model}-d1.yaml").exists()
+        (best,) = (tmp_path / "runs" / "best" / "polymusic").glob(f"*/{model}-d1.yaml")
+        assert f"train config={best} " in shown
 
 
 @pytest.mark.slow

@@ -191,17 +191,24 @@ def test_runs_recorded_elsewhere_are_not_trained_again(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("changed", "comes_first"),
+    ("changed", "epochs", "comes_first"),
     [
-        ({"objective": 0.4}, True),
-        ({"objective": 0.6}, False),
-        ({"objective": 0.6, "search_objective": "worst_replica"}, True),
-        ({"objective": 0.6, "data": {"name": "mine", "sha256": "0"}}, True),
-        ({"objective": 0.4, "data": {"name": "demo", "sha256": "0"}}, False),
+        ({"objective": 0.4}, 100, True),
+        ({"objective": 0.5}, 100, True),
+        ({"objective": 0.6}, 100, False),
+        # By the rule that also decides which study's file stays: more epochs first.
+        ({"objective": 0.6}, 101, True),
+        ({"objective": 0.6}, 99, False),
+        ({"objective": 0.6, "search_objective": "worst_replica"}, 100, True),
+        ({"objective": 0.6, "data": {"name": "adding", "sha256": "0"}}, 100, True),
+        # A file of an earlier version, found on other data.
+        ({"objective": 0.4, "data": {"name": "mine", "sha256": "0"}}, 100, False),
+        # One of the user's own, that no study wrote.
+        ({"objective": None}, 100, True),
     ],
 )
 def test_the_own_best_setting_comes_before_the_shipped_one_unless_worse(
-    tmp_path, monkeypatch, changed, comes_first
+    tmp_path, monkeypatch, changed, epochs, comes_first
 ):
     run = sourced("paper", "adding", "gru", 2, output_dir=tmp_path).run
     found = {
@@ -215,7 +222,8 @@ def test_the_own_best_setting_comes_before_the_shipped_one_unless_worse(
     monkeypatch.setattr(sources, "configuration_root", lambda: tmp_path / "shipped")
     write_run_file(shipped, run, found)
     assert sourced("best", "adding", "gru", 2, output_dir=tmp_path / "own").file == shipped
-    write_run_file(own, run, {**found, **changed})
+    training = replace(run.training, max_epochs=epochs)
+    write_run_file(own, replace(run, training=training), {**found, **changed})
     best = sourced("best", "adding", "gru", 2, output_dir=tmp_path / "own")
     assert best.file == (own if comes_first else shipped)
 
