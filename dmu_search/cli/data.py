@@ -64,6 +64,10 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
             except DataError as error:
                 faults.append(str(error))
     console.print(status_table(files, store))
+    for citation, names in citations(files).items():
+        console.print(
+            f"{', '.join(names)}: {escape(citation)}", style="dim", highlight=False, soft_wrap=True
+        )
     for fault in faults:
         console.print(f"[red]error:[/] {fault}", highlight=False, soft_wrap=True)
     return SOME_FAILED if faults else DONE
@@ -97,6 +101,14 @@ def print_corpus(console: Console, corpus: Corpus) -> None:
         lines = [f"[yellow]skipped[/]    {escape(one)}" for one in skipped]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def citations(files: Sequence[DataFile]) -> dict[str, list[str]]:
+    """Where the files come from and under which terms, each said once: citation -> names."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        names.setdefault(file.citation, []).append(file.name)
+    return names
 
 
 def status_table(files: Sequence[DataFile], store: DataStore) -> Table:

@@ -143,23 +143,6 @@ def write_midi(path: Path, voices: Sequence[Sequence[Note]]) -> None:
     midi.write(str(path))
 
 
-def roll_to_notes(roll: Roll) -> tuple[Note, ...]:
-    """The notes of a piano roll; neighbouring steps of one pitch are one held note.
-
-    Args:
-        roll: ``(time, 88)``.
-    """
-    silence = np.zeros((1, NOTES), np.int8)
-    changes = np.diff(np.concatenate([silence, roll.astype(np.int8), silence]), axis=0).T
-    # Row by row of the transpose, onsets and ends of one pitch alternate, so they pair up in order.
-    pitches, starts = np.nonzero(changes == 1)
-    ends = np.nonzero(changes == -1)[1]
-    return tuple(
-        Note(int(pitch) + LOWEST_NOTE, int(start), int(end - start))
-        for pitch, start, end in zip(pitches, starts, ends, strict=True)
-    )
-
-
 def _to_roll(
     pitches: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> Roll:

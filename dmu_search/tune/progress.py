@@ -10,7 +10,7 @@ class TrialView:
 
     Attributes:
         number: in the study, from 0.
-        status: ``waiting``, ``running``, ``finished``, ``stopped early``, ``diverged``, ``failed``.
+        status: ``running``, ``finished``, ``stopped early``, ``diverged``, ``failed``.
         epoch: epochs done.
         objective: best validation result so far, all replicas as one; None before the first epoch.
         values: its searched settings.

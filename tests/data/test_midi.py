@@ -12,13 +12,26 @@ from dmu_search.data.midi import (
     Reading,
     read_midi,
     read_tune,
-    roll_to_notes,
     write_midi,
 )
+from dmu_search.data.piano_rolls import LOWEST_NOTE
 from dmu_search.errors import DataError
 
 QUARTER = 480
 DRUMS = 9
+
+
+def roll_to_notes(roll):
+    """The notes of a piano roll; neighbouring steps of one pitch are one held note."""
+    padded = np.pad(roll.astype(np.int8), ((1, 1), (0, 0)))
+    # Row by row of the transpose, onsets and ends of one pitch alternate, so they pair up in order.
+    changes = np.diff(padded, axis=0).T
+    pitches, starts = np.nonzero(changes == 1)
+    ends = np.nonzero(changes == -1)[1]
+    return [
+        Note(int(pitch) + LOWEST_NOTE, int(start), int(end - start))
+        for pitch, start, end in zip(pitches, starts, ends, strict=True)
+    ]
 
 
 @pytest.fixture

@@ -106,24 +106,6 @@ def word_nll(states: Tensor, weight: Tensor, bias: Tensor, *, targets: Tensor) -
 
 
 @torch.no_grad()
-def word_nll_and_best(
-    states: Tensor, weight: Tensor, bias: Tensor, *, targets: Tensor
-) -> tuple[Tensor, Tensor]:
-    """As ``word_nll``, with the likeliest word of each row.
-
-    Finding it takes PyTorch on a CPU as long as the logits themselves.
-
-    Returns:
-        ``(replica, row)`` each; of equally likely words the first, and of nan some word.
-    """
-    nll, best = states.new_empty(targets.shape), torch.empty_like(targets)
-    for part, logits in _logits(states, weight, bias):
-        best[part] = logits.argmax(dim=2)
-        nll[part], _ = _nll_and_probabilities(logits, targets[part])
-    return nll, best
-
-
-@torch.no_grad()
 def likeliest_words(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The word with the largest logit of each row, without gradients.
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from dmu_search.engine.kernels import words
 from dmu_search.engine.kernels.backend import BACKEND_VARIABLE
-from dmu_search.engine.kernels.words import embed, softmax_nll, word_nll, word_nll_and_best
+from dmu_search.engine.kernels.words import embed, likeliest_words, softmax_nll, word_nll
 
 REPLICAS, ROWS, INPUTS, VOCABULARY = 2, 7, 3, 11
 
@@ -84,15 +84,13 @@ def test_gradcheck(use: Callable[[str, int], None], backend: str) -> None:
     assert torch.autograd.gradcheck(total, (*parameters, table))
 
 
-def test_best_is_the_likeliest_word_and_the_first_of_equals() -> None:
-    *parameters, targets, _ = readout()
-    nll, best = word_nll_and_best(*parameters, targets=targets)
-    states, weight, bias = parameters
+def test_the_likeliest_word_is_the_first_of_equals() -> None:
+    states, weight, bias, targets, _ = readout()
+    best = likeliest_words(states, weight, bias)
     assert torch.equal(best, torch.baddbmm(bias, states, weight).argmax(dim=2))
-    assert torch.equal(nll, word_nll(*parameters, targets=targets))
     ties = torch.zeros_like(weight), torch.zeros_like(bias)
-    nll, best = word_nll_and_best(states, *ties, targets=targets)
-    assert best.eq(0).all()
+    assert likeliest_words(states, *ties).eq(0).all()
+    nll = word_nll(states, *ties, targets=targets)
     assert nll.allclose(torch.tensor(math.log(VOCABULARY), dtype=nll.dtype))
 
 
@@ -116,7 +114,7 @@ def test_nan_stays_in_its_replica() -> None:
     assert hurt[1].isnan()
     for own, other in zip(torch.autograd.grad(hurt.sum(), parameters), expected, strict=True):
         assert torch.equal(own[0], other[0])
-    assert word_nll_and_best(*parameters, targets=targets)[1].max() < VOCABULARY
+    assert likeliest_words(*parameters).max() < VOCABULARY
 
 
 @pytest.mark.parametrize("accumulates", [False, True])
