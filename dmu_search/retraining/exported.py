@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from dmu_search.config.compose import as_yaml_value, flatten, nest, plain_tree, read_yaml, yaml_text
 from dmu_search.config.keys import KEYS, Key, Value, did_you_mean, keys_of
+from dmu_search.config.roots import default_of
 from dmu_search.config.settings import RunSettings, build
 from dmu_search.data.settings import DataSettings
 from dmu_search.errors import ConfigError
@@ -46,8 +47,11 @@ class RunFile:
         """
         if not self.provenance:
             return range(0)
-        first, count = self.values.get("training.seed", 0), self.values.get("training.replicas", 1)
-        return range(cast(int, first), cast(int, first) + cast(int, count))
+        first, count = (
+            cast(int, self.values.get(name, default_of(name)))
+            for name in ("training.seed", "training.replicas")
+        )
+        return range(first, first + count)
 
     @property
     def data(self) -> DataSettings:

@@ -1,0 +1,74 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from dmu_search.cli.main import main
+from dmu_search.cli.reproduce_pages import ProgressLines
+from dmu_search.cli.screen import open_console
+from dmu_search.engine.plans.plan_file import carry_out_plan, read_plan
+from dmu_search.retraining.on_workers import Going, Progress
+
+SMALL = [
+    "training.replicas=2",
+    "training.max_epochs=2",
+    "data.batches_per_epoch=1",
+    "data.length=12",
+    "source=paper",
+    "task=adding",
+]
+
+
+def test_a_plan_goes_to_another_machine_and_comes_back(tmp_path, capsys):
+    output_dir = tmp_path / "runs"
+    words = ["reproduce", *SMALL, "model=gru,rnn", f"output_dir={output_dir}"]
+    assert main([*words, "plan_only=true"]) == 0
+    shown = capsys.readouterr().out
+    folder = Path(re.search(r"^(\S+) holds 2 trainings\.", shown, re.MULTILINE)[1])
+    assert folder.parent == output_dir / "plans"
+    assert f"python -m dmu_search.engine {folder.name} OUT" in shown
+    assert f"sync OUT/records output_dir={output_dir}" in shown
+    # Both trainings are on the same data, which is written once.
+    assert {data for _, data in read_plan(folder)} == {"data-0-adding"}
+    assert sorted(path.name for path in folder.iterdir()) == ["data-0-adding.npz", "plan.json"]
+
+    out = tmp_path / "out"
+    carry_out_plan(
+        folder, out, device="cpu", on_begin=lambda run: None, on_epoch=lambda result: None
+    )
+    assert main(["sync", str(out / "records"), f"output_dir={output_dir}"]) == 0
+    capsys.readouterr()
+    for again in ("--dry-run", "plan_only=true"):
+        assert main([*words, again]) == 0
+        assert "everything is recorded; nothing to train" in capsys.readouterr().out
+    assert list((output_dir / "plans").iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table=6"], "table=6: needs no training; `python -m dmu_search report` prints it"),
+        (["table=3", "task=adding"], "task=adding: is in none of the named tables and figures"),
+        (["task=polymusic", "model=gru"], "source: there is no setting of this source"),
+        (
+            ["training.learning_rate=interval(0.1,0.2)"],
+            "training.learning_rate: reproduce takes one value, no distribution",
+        ),
+        (["task=adding", "data.corpus=demo"], "data.corpus: "),
+    ],
+)
+def test_what_cannot_be_reproduced_is_told(words, message, capsys):
+    assert main(["reproduce", *words, "--dry-run"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_trainings_are_told_when_they_end_and_now_and_then(capsys):
+    lines = ProgressLines(open_console(), count=2)
+    going = (Going("b", 3, 10),)
+    lines.show(Progress((("a", None),), going))
+    assert capsys.readouterr().out == "[1/2] a done\n"
+    lines.spoke_at -= 60
+    lines.show(Progress((), going))
+    assert capsys.readouterr().out == "epochs: b 3/10\n"
+    lines.show(Progress((("b", "[it] broke"),), ()))
+    assert capsys.readouterr().out == "[2/2] b failed: [it] broke\n"
