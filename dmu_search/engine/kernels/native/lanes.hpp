@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "sums.hpp"
 #include "task.hpp"
 
 namespace {
@@ -25,6 +26,11 @@ struct Lanes {
         Index filled;
     };
     Share *shares;
+    // The gradients of all weights and biases, each lane its own, and of the table. A term is what
+    // STEPS steps add.
+    using Upper = UpperSums<Real, 16>;
+    Real *sums;
+    Upper upper;
     std::vector<Real *> biases, weight_sums, bias_sums;
     Real *initial[MAX_COMPONENTS], *states[MAX_COMPONENTS][2];
     Real *scratch_inner, *scratch_gates, *table, *table_sums;
@@ -32,15 +38,21 @@ struct Lanes {
     Index now = 0, sequences = 0, filled = 0, step = 0;
 
     Lanes(const Task<Real> &task, Arena &arena, bool backward)
-        : task(task), problem(task.problem), backward(backward) {
+        : task(task),
+          problem(task.problem),
+          backward(backward),
+          sums(arena.take<Real>(sums_size())),
+          upper(arena.take<Real>(Upper::numbers(1, sums_size())), 1, sums_size()) {
         for (Index l = 0; l < problem.layers; ++l)
             biases.push_back(arena.take<Real>(problem.outputs[l] * LANES));
+        table_sums = sums;
         for (Index l = 0; l < problem.products && backward; ++l) {
-            weight_sums.push_back(arena.take<Real>(looks_up(l) ? 0 : size(l) * width));
-            bias_sums.push_back(arena.take<Real>(problem.outputs[l] * width));
+            weight_sums.push_back(table_sums);
+            table_sums += looks_up(l) ? 0 : size(l) * width;
+            bias_sums.push_back(table_sums);
+            table_sums += problem.outputs[l] * width;
         }
-        for (Real **buffer : {&table, &table_sums})
-            *buffer = arena.take<Real>(problem.symbols ? size(problem.layers) : 0);
+        table = arena.take<Real>(table_size());
         for (Index c = 0; c < problem.components; ++c) {
             initial[c] = arena.take<Real>(problem.hidden * LANES);
             for (Real *&state : states[c]) state = arena.take<Real>(problem.hidden * LANES);
@@ -76,6 +88,13 @@ struct Lanes {
         return l < problem.products ? problem.inputs[l] * problem.outputs[l] : 0;
     }
     bool looks_up(Index l) const { return problem.symbols && l == problem.layers; }
+    Index table_size() const { return problem.symbols ? size(problem.layers) : 0; }
+    Index sums_size() const {
+        Index numbers = table_size();
+        for (Index l = 0; l < problem.products; ++l)
+            numbers += ((looks_up(l) ? 0 : size(l)) + problem.outputs[l]) * width;
+        return backward ? numbers : 0;
+    }
     Index buffer_size() const { return task.widest() * LANES; }
     Index lines(Index units) const { return units; }
     Index length(Index) const { return filled; }
@@ -343,15 +362,11 @@ struct Lanes {
             for (Index p = 0; p < out && problem.grad_biases[l]; ++p) add_outputs(steps, l, p);
         }
         step = 0;
+        upper.next(0, sums);
     }
     template <int ROWS, int COLUMNS>
-    INLINE void add_products(const Share *steps, Index row, Index column, Real *sums, Index line) const {
-        Vec<Real> sum[ROWS][COLUMNS];
-        UNROLL
-        for (int r = 0; r < ROWS; ++r) {
-            UNROLL
-            for (int c = 0; c < COLUMNS; ++c) sum[r][c] = load(sums + r * line + c * width);
-        }
+    INLINE void add_products(const Share *steps, Index row, Index column, Real *to, Index line) const {
+        Vec<Real> sum[ROWS][COLUMNS] = {};
         for (const Share *share = steps; share < steps + step; ++share) {
             const Real *inputs = share->inputs + row * LANES, *outputs = share->outputs + column * LANES;
             for (Index lane = 0; lane < share->filled; lane += width) {
@@ -369,15 +384,18 @@ struct Lanes {
         UNROLL
         for (int r = 0; r < ROWS; ++r) {
             UNROLL
-            for (int c = 0; c < COLUMNS; ++c) store(sums + r * line + c * width, sum[r][c]);
+            for (int c = 0; c < COLUMNS; ++c) {
+                Real *at = to + r * line + c * width;
+                store(at, sum[r][c] + load(at));
+            }
         }
     }
     void add_outputs(const Share *steps, Index l, Index p) const {
-        Vec<Real> sum = load(bias_sums[l] + p * width);
+        Vec<Real> sum{};
         for (const Share *share = steps; share < steps + step; ++share)
             for (Index lane = 0; lane < share->filled; lane += width)
                 sum += load(share->outputs + p * LANES + lane);
-        store(bias_sums[l] + p * width, sum);
+        store(bias_sums[l] + p * width, sum + load(bias_sums[l] + p * width));
     }
     void end_backward(Index c, View<Real> grad) {
         for (Index i = 0; i < task.count; ++i) {
@@ -386,6 +404,7 @@ struct Lanes {
         }
         if (c) return;
         add_shares();
+        upper.finish(0, sums);
         clear_padding(problem.grad_x, x_units());
         const Index block = task.replica * problem.blocks + task.block;
         for (Index l = 0; l < problem.products; ++l) {

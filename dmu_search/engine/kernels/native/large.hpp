@@ -2,9 +2,11 @@
 // this speed on processors that it does not favour.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "product.hpp"
+#include "sums.hpp"
 #include "task.hpp"
 
 namespace {
@@ -79,14 +81,18 @@ struct Correlate {
     // cache. Fewer only to give each thread a task, but enough to be worth reading all of a again.
     static constexpr Index VECTORS = 16, FEWEST_VECTORS = 4;
     static constexpr Index COLUMNS = VECTORS * WIDTH<Real>;
+    // A term of its sums is what a chunk adds.
+    using Upper = UpperSums<Real, 16>;
     const LargeProduct &problem;
     std::vector<Real> panels, padded, strips;
+    std::unique_ptr<Real[]> memory;  // of upper sums, which need no zeros
 
     explicit Correlate(const LargeProduct &problem)
         : problem(problem),
           panels(CHUNK * COLUMNS),
-          padded(problem.depth * COLUMNS),
-          strips(CHUNK * round_up(problem.depth, MAX_BLOCK)) {}
+          padded((problem.depth + 1) * COLUMNS),
+          strips(CHUNK * round_up(problem.depth, MAX_BLOCK)),
+          memory(new Real[Upper::numbers(1, padded.size())]) {}
 
     static Index tasks_per_replica(const LargeProduct &problem) {
         const Index all = vectors(problem), parts = (all + VECTORS - 1) / VECTORS;
@@ -124,13 +130,11 @@ struct Correlate {
         Real *total = problem.bias
                           ? real<Real>(problem.bias, replica * problem.columns + first_column)
                           : nullptr;
-        Real sums[COLUMNS] = {};
-        memset(padded.data(), 0, padded.size() * sizeof(Real));
-        if (problem.accumulate) {
-            for (Index k = 0; k < problem.depth; ++k)
-                memcpy(padded.data() + k * line, c + k * problem.columns, columns * sizeof(Real));
-            if (total) memcpy(sums, total, columns * sizeof(Real));
-        }
+        // The lines of c, and after them that of the bias.
+        const Index size = (problem.depth + 1) * line;
+        Real *sums = padded.data(), *bias = sums + problem.depth * line;
+        Upper upper(memory.get(), 1, size);
+        memset(sums, 0, size * sizeof(Real));
         for (Index first = 0; first < problem.rows; first += CHUNK) {
             const Index rows = problem.rows - first < CHUNK ? problem.rows - first : CHUNK;
             const Index row = replica * problem.rows + first;
@@ -141,15 +145,24 @@ struct Correlate {
             pack_strips(rows, a);
             for (Index k = 0; k < problem.depth; k += MAX_BLOCK) {
                 const Index count = problem.depth - k < MAX_BLOCK ? problem.depth - k : MAX_BLOCK;
-                Real *sum = padded.data() + k * line;
+                Real *sum = sums + k * line;
                 product<Real>(count, {strips.data() + k * rows, 1, MAX_BLOCK, sum, line, sum, line},
                               packed);
             }
-            if (total) add_rows(packed, sums);
+            if (total) add_rows(packed, bias);
+            upper.next(0, sums);
         }
+        upper.finish(0, sums);
         for (Index k = 0; k < problem.depth; ++k)
-            memcpy(c + k * problem.columns, padded.data() + k * line, columns * sizeof(Real));
-        if (total) memcpy(total, sums, columns * sizeof(Real));
+            put(sums + k * line, columns, c + k * problem.columns);
+        if (total) put(bias, columns, total);
+    }
+
+    void put(const Real *from, Index count, Real *to) const {
+        if (problem.accumulate)
+            add_to(to, from, count);
+        else
+            memcpy(to, from, count * sizeof(Real));
     }
 
     static void add_rows(const Packed<Real> &packed, Real *sums) {
@@ -158,10 +171,10 @@ struct Correlate {
             const Index here = packed.vectors() - first < PANEL ? packed.vectors() - first : PANEL;
             for (Index v = 0; v < here; ++v) {
                 Real *to = sums + (first + v) * WIDTH<Real>;
-                Vec<Real> sum = load(to);
+                Vec<Real> sum{};
                 for (Index k = 0; k < packed.depth; ++k)
                     sum += load(from + (k * here + v) * WIDTH<Real>);
-                store(to, sum);
+                store(to, sum + load(to));
             }
             from += packed.depth * here * WIDTH<Real>;
         }

@@ -39,11 +39,6 @@ INLINE void for_notes(const uint8_t *notes, Index count, F f) {
         if (notes[first]) f(first);
 }
 
-template <typename Real>
-INLINE void add_to(Real *__restrict to, const Real *__restrict from, Index count) {
-    for (Index i = 0; i < count; ++i) to[i] += from[i];
-}
-
 // A chunk of rows, for what does each row by itself.
 template <typename Real>
 struct NotesChunk {
@@ -84,9 +79,12 @@ struct AddRows : NotesChunk<Real> {
 template <typename Real>
 struct CollectRows {
     static constexpr Index FEWEST_COLUMNS = 64;
+    using Upper = UpperSums<Real, 128>;
     const NotesProblem &problem;
+    std::unique_ptr<Real[]> memory;  // of upper sums, which need no zeros
 
-    explicit CollectRows(const NotesProblem &problem) : problem(problem) {}
+    explicit CollectRows(const NotesProblem &problem)
+        : problem(problem), memory(new Real[Upper::numbers(problem.depth + 1, problem.columns)]) {}
     static Index tasks_per_replica(const NotesProblem &problem) {
         const Index possible = (problem.columns + FEWEST_COLUMNS - 1) / FEWEST_COLUMNS;
         const Index wanted = (problem.threads + problem.replicas - 1) / problem.replicas;
@@ -101,13 +99,19 @@ struct CollectRows {
         for (Index note = 0; note < p.depth; ++note)
             memset(c + note * p.columns, 0, count * sizeof(Real));
         memset(total, 0, count * sizeof(Real));
+        // A group for each note, and one for the bias.
+        Upper upper(memory.get(), p.depth + 1, count);
         for (Index row = replica * p.rows; row < (replica + 1) * p.rows; ++row) {
             const Real *b = real<Real>(p.b, row * p.columns + first);
             for_notes(p.notes + row * p.depth, p.depth, [&](Index note) INLINE_LAMBDA {
                 add_to(c + note * p.columns, b, count);
+                upper.next(note, c + note * p.columns);
             });
             add_to(total, b, count);
+            upper.next(p.depth, total);
         }
+        for (Index note = 0; note < p.depth; ++note) upper.finish(note, c + note * p.columns);
+        upper.finish(p.depth, total);
     }
 };
 

@@ -39,20 +39,13 @@ struct Packed {
 };
 
 // C = S + A B for ROWS rows of A and PANELS panels of VECTORS vectors of B; all sums in registers.
-// Element (i, k) of A lies at i * a_line + k * a_step. S may be null for 0; a bias has s_line 0.
+// Element (i, k) of A lies at i * a_line + k * a_step. S may be null for 0; a bias has s_line 0. It is
+// added last: it may be a long sum, whose digits would get lost in every term.
 template <typename Real, int ROWS, int PANELS, int VECTORS>
 void product_block(const Real *__restrict a, Index a_line, Index a_step, const Real *__restrict b,
-                   Index depth, const Real *s, Index s_line, Real *c, Index c_line) {
+                   Index panel_size, Index depth, const Real *s, Index s_line, Real *c, Index c_line) {
     constexpr Index width = WIDTH<Real>;
-    const Index panel_size = depth * PANEL * width;
     Vec<Real> sum[ROWS][PANELS * VECTORS] = {};
-    if (s) {
-        UNROLL
-        for (int i = 0; i < ROWS; ++i) {
-            UNROLL
-            for (int v = 0; v < PANELS * VECTORS; ++v) sum[i][v] = load(s + i * s_line + v * width);
-        }
-    }
     for (Index k = 0; k < depth; ++k) {
         Vec<Real> column[PANELS * VECTORS];
         UNROLL
@@ -69,6 +62,13 @@ void product_block(const Real *__restrict a, Index a_line, Index a_step, const R
         }
         a += a_step;
         b += VECTORS * width;
+    }
+    if (s) {
+        UNROLL
+        for (int i = 0; i < ROWS; ++i) {
+            UNROLL
+            for (int v = 0; v < PANELS * VECTORS; ++v) sum[i][v] += load(s + i * s_line + v * width);
+        }
     }
     UNROLL
     for (int i = 0; i < ROWS; ++i) {
@@ -88,13 +88,16 @@ struct Operands {
 };
 
 template <typename Real, int PANELS, int VECTORS, int ROWS>
-void product_rows(Index rows, const Operands<Real> &o, const Real *b, Index depth) {
+void product_rows(Index rows, const Operands<Real> &o, const Real *b, Index panel_size, Index depth) {
     if (rows == ROWS)
-        product_block<Real, ROWS, PANELS, VECTORS>(o.a, o.a_line, o.a_step, b, depth, o.s, o.s_line,
-                                                   o.c, o.c_line);
+        product_block<Real, ROWS, PANELS, VECTORS>(o.a, o.a_line, o.a_step, b, panel_size, depth, o.s,
+                                                   o.s_line, o.c, o.c_line);
     else if constexpr (ROWS > 1)
-        product_rows<Real, PANELS, VECTORS, ROWS - 1>(rows, o, b, depth);
+        product_rows<Real, PANELS, VECTORS, ROWS - 1>(rows, o, b, panel_size, depth);
 }
+
+// Terms that are added up in registers before they are added to a longer sum.
+constexpr Index LONGEST_SUM = 256;
 
 // C = S + A B for so many rows; C and S have room for B's padded columns.
 template <typename Real>
@@ -110,6 +113,7 @@ void product(Index rows, const Operands<Real> &operands, const Packed<Real> &b) 
         Index taken = left >= PANEL ? PANEL : 1;
         if (left >= 2 * PANEL && largest <= MAX_BLOCK / 2) taken = 2 * PANEL;
         if (left >= 4 * PANEL && largest <= MAX_BLOCK / 6) taken = 4 * PANEL;
+        const Index panel_size = b.depth * PANEL * width, line = (taken < PANEL ? taken : PANEL) * width;
         // A panel stays in the nearest cache for all blocks of rows.
         for (Index block = 0; block < blocks; ++block) {
             const Index first = block * rows / blocks, count = (block + 1) * rows / blocks - first;
@@ -117,14 +121,20 @@ void product(Index rows, const Operands<Real> &operands, const Packed<Real> &b) 
             here.a += first * here.a_line;
             here.c += first * here.c_line + vector * width;
             if (here.s) here.s += first * here.s_line + vector * width;
-            if (taken == 4 * PANEL)
-                product_rows<Real, 4, PANEL, MAX_BLOCK / 6>(count, here, panel, b.depth);
-            else if (taken == 2 * PANEL)
-                product_rows<Real, 2, PANEL, MAX_BLOCK / 2>(count, here, panel, b.depth);
-            else if (taken == PANEL)
-                product_rows<Real, 1, PANEL, MAX_BLOCK>(count, here, panel, b.depth);
-            else
-                product_rows<Real, 1, 1, MAX_BLOCK>(count, here, panel, b.depth);
+            for (Index k = 0; k < b.depth; k += LONGEST_SUM) {
+                const Index depth = b.depth - k < LONGEST_SUM ? b.depth - k : LONGEST_SUM;
+                const Real *part = panel + k * line;
+                if (taken == 4 * PANEL)
+                    product_rows<Real, 4, PANEL, MAX_BLOCK / 6>(count, here, part, panel_size, depth);
+                else if (taken == 2 * PANEL)
+                    product_rows<Real, 2, PANEL, MAX_BLOCK / 2>(count, here, part, panel_size, depth);
+                else if (taken == PANEL)
+                    product_rows<Real, 1, PANEL, MAX_BLOCK>(count, here, part, panel_size, depth);
+                else
+                    product_rows<Real, 1, 1, MAX_BLOCK>(count, here, part, panel_size, depth);
+                here.a += depth * here.a_step;
+                here.s = here.c, here.s_line = here.c_line;
+            }
         }
         vector += taken;
     }
