@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dmu_search.engine.tasks import GENERATED, Rules
-from dmu_search.engine.tasks.generated import EXTRA, FIXED_SEEDS
+from dmu_search.engine.tasks.generated import FIXED_SEEDS
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class GeneratedData:
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Time steps that an epoch trains on, at most."""
-        return self.rules.batches_per_epoch * batch_size * (self.rules.length + EXTRA)
+        return self.rules.batches_per_epoch * batch_size * self.rules.longest
 
     def describe(self) -> str:
         """One line: name, what is made for an epoch, and the fixed sets."""

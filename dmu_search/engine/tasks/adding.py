@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dmu_search.engine.tasks.generated import EXTRA, GeneratedTask, Sequences, below
+from dmu_search.engine.tasks.generated import GeneratedTask, Sequences, below
 
 # The first marked step is one of so many.
 FIRST_MARKED = 10
@@ -17,9 +17,10 @@ class Adding(GeneratedTask):
     """Pairs (value, marker) in; at the end ``0.5 + (a1 + a2) / 4`` of the two marked values out.
 
     Neumann et al., "Deep Memory Update", after Hochreiter and Schmidhuber (1997), Section 5.4.
-    Lengths T are uniform in [L, L + 10], values in [-1, 1). The first marked step is uniform in
-    [0, 10), the second in [0, T // 2 - 1), redrawn until it differs. Markers are 1 there, -1 at the
-    first and the last step, 0 elsewhere; a marked step 0 keeps its -1 and adds 0 to the sum.
+    Lengths T are uniform in [L, L + ceil(L / 10)], values in [-1, 1). The first marked step is
+    uniform in [0, 10), whatever L is, as in the release; the second in [0, T // 2 - 1), redrawn
+    until it differs. Markers are 1 there, -1 at the first and the last step, 0 elsewhere; a marked
+    step 0 keeps its -1 and adds 0 to the sum.
     """
 
     objective: ClassVar[str] = "mse"
@@ -30,11 +31,11 @@ class Adding(GeneratedTask):
     @property
     def numbers(self) -> int:
         """Length and marked steps, then a value for each step."""
-        return _CHOICES + self.rules.length + EXTRA
+        return _CHOICES + self.rules.longest
 
     def sequences(self, draws: Tensor) -> Sequences:
         """Apply the rules; draws are ``(replica, number, batch)``."""
-        lengths = self.rules.length + below(draws[:, 0], EXTRA + 1)
+        lengths = self.rules.length + below(draws[:, 0], self.rules.tenth + 1)
         marked = torch.stack(marked_steps(draws[:, 1], draws[:, 2], lengths), dim=1)
         values = 2.0 * draws[:, _CHOICES:] - 1.0
         inputs = values.new_zeros(*values.shape, self.input_size)

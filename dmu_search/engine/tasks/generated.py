@@ -22,8 +22,6 @@ from dmu_search.names import Direction
 NOISES = ("fresh", "fixed")
 # Shorter sequences have no room for the marked steps of Adding.
 SHORTEST = 12
-# Lengths are uniform in [L, L + EXTRA] where they vary.
-EXTRA = 10
 # The fixed sets are the same in every run. No sensible `training.seed` reaches these seeds, which
 # stay below 2**32, all that torch's CPU generator keeps of one.
 FIXED_SEEDS = {"train": 4_000_000_001, "valid": 4_000_000_002, "test": 4_000_000_003}
@@ -37,7 +35,7 @@ class Rules:
     """The parameters of a synthetic task; the defaults are the paper's and the release's.
 
     Attributes:
-        length: shortest length L, in steps; see each task.
+        length: shortest length L, in steps; the release's rules at any L, see each task.
         batches_per_epoch: batches of fresh sequences in an epoch.
         noise: NoiseSeq only: ``fresh`` noise in every sequence (the release), or one sequence of
             it, ``fixed`` for all (the paper's text).
@@ -64,6 +62,16 @@ class Rules:
             faults.append(f"data.noise: must be one of {', '.join(NOISES)}, got {self.noise!r}")
         if faults:
             raise ConfigError(*faults)
+
+    @property
+    def tenth(self) -> int:
+        """A tenth of L, rounded up as in the release: where lengths vary, they do by up to this."""
+        return -(-self.length // 10)
+
+    @property
+    def longest(self) -> int:
+        """Steps of the longest sequences, where lengths vary."""
+        return self.length + self.tenth
 
     @property
     def fixed_sequences(self) -> dict[str, int]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.tasks.generated import (
-    EXTRA,
     GeneratedTask,
+    Rules,
     Sequences,
     below,
     class_scores,
@@ -26,9 +26,9 @@ class TempOrd(GeneratedTask):
     """Eight symbols in; at the end one of eight classes out, by what X and Y were at three steps.
 
     Neumann et al., "Deep Memory Update", after Hochreiter and Schmidhuber (1997), Section 5.6, Task
-    6b. Lengths are uniform in [L, L + 10]. A sequence begins with E and ends with B; X or Y stand
-    at steps t1, t2 and t3, uniform in the windows of ``windows``; all else is uniform among a, b, c
-    and d. The class is ``4 b1 + 2 b2 + b3`` with b = 1 for Y.
+    6b. Lengths are uniform in [L, L + ceil(L / 10)]. A sequence begins with E and ends with B; X or
+    Y stand at steps t1, t2 and t3, uniform in the windows of ``windows``; all else is uniform among
+    a, b, c and d. The class is ``4 b1 + 2 b2 + b3`` with b = 1 for Y.
     """
 
     objective: ClassVar[str] = "nll_nats"
@@ -39,13 +39,13 @@ class TempOrd(GeneratedTask):
     @property
     def numbers(self) -> int:
         """Length, class and steps, then a filler for each step."""
-        return _CHOICES + self.rules.length + EXTRA
+        return _CHOICES + self.rules.longest
 
     def sequences(self, draws: Tensor) -> Sequences:
         """Apply the rules; draws are ``(replica, number, batch)``."""
-        lengths = self.rules.length + below(draws[:, 0], EXTRA + 1)
+        lengths = self.rules.length + below(draws[:, 0], self.rules.tenth + 1)
         classes = below(draws[:, 1], CLASSES)
-        starts, width = windows(self.rules.length)
+        starts, width = windows(self.rules)
         first = torch.tensor(starts, device=draws.device).unsqueeze(1)
         steps = first + below(draws[:, 2:_CHOICES], width)
         bits = torch.arange(MARKS - 1, -1, -1, device=draws.device).unsqueeze(1)
@@ -61,9 +61,15 @@ class TempOrd(GeneratedTask):
         return class_scores(outputs, targets)
 
 
-def windows(length: int) -> tuple[tuple[int, int, int], int]:
+def windows(rules: Rules) -> tuple[tuple[int, int, int], int]:
     """First steps of the windows of t1, t2 and t3, and their width.
 
-    [10, 20), [33, 43) and [66, 76) at the paper's length of 100; in proportion at others.
+    The release's: they begin at ``w``, ``3 w + 3`` and ``6 w + 6`` and are ``w`` wide, a tenth of L
+    rounded up: [10, 20), [33, 43) and [66, 76) at the paper's length of 100; from 5, 18 and 36 at
+    50. Where the last one would reach the end of a sequence (L below 28, 31 to 34, and 41), which
+    the release does not check, windows lie as much earlier as they must to fit and not to overlap.
     """
-    return (length // 10, length // 3, 2 * length // 3), length // 10
+    width = rules.tenth
+    third = min(6 * width + 6, rules.length - 1 - width)
+    second = min(3 * width + 3, third - width)
+    return (width, second, third), width

@@ -1,6 +1,7 @@
 """The synthetic tasks: every rule of their sequences, and what replicas share."""
 
 import dataclasses
+import hashlib
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from dmu_search.engine.tasks import GENERATED, Adding, GeneratedTask, NoiseSeq, 
 from dmu_search.engine.tasks import generated as module
 from dmu_search.engine.tasks.adding import marked_steps
 from dmu_search.engine.tasks.generated import Sequences, below, full_rows
-from dmu_search.engine.tasks.tempord import END, FILLERS, START, X, Y
+from dmu_search.engine.tasks.tempord import END, FILLERS, START, X, Y, windows
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import ConfigError
 from tests.engine.conftest import batches_of, small_rules
@@ -109,10 +110,29 @@ def test_precisions_see_the_same_sequences(name: str) -> None:
     assert b.inputs.dtype in (torch.float64, torch.int64)
 
 
-@pytest.mark.parametrize("length", [100, 12, 37])
-def test_rules_of_adding(length: int) -> None:
+# Of two batches of two replicas at the paper's length. They may never change: recorded runs would
+# not be those of the same command any more.
+RECORDED_BATCHES = {
+    "adding": "2c3d24970c45d1edd02c6eb82cee443cc16cddf7f3edb58dac6f98f3ecb07fb7",
+    "tempord": "ce5815c6c9cd1e0a531c19e62c818f84529fcadebf953b858aacf1afe6db89cc",
+    "noiseseq": "217a5163ed4541c4f67e46ec654b718a6fccd23c80e6a3428ac86c85fd87815c",
+}
+
+
+@every_task
+def test_the_papers_batches_are_those_that_were_recorded(name: str) -> None:
+    digest = hashlib.sha256()
+    for batch in batches(GENERATED[name](small_rules(length=100)), seeds=[0, 1], size=32):
+        for tensor in batch.tensors:
+            digest.update(tensor.contiguous().numpy().tobytes())
+    assert digest.hexdigest() == RECORDED_BATCHES[name]
+
+
+@pytest.mark.parametrize(("length", "longest"), [(100, 110), (50, 55), (12, 14), (37, 41)])
+def test_rules_of_adding(length: int, longest: int) -> None:
     batch = many(Adding(small_rules(length=length)))
-    assert_uniform(batch.lengths.numpy(), range(length, length + 11))
+    assert batch.inputs.shape[1] == longest
+    assert_uniform(batch.lengths.numpy(), range(length, longest + 1))
     values, markers = batch.inputs[0].numpy().transpose(2, 1, 0)
     assert values.min() >= -1
     assert values.max() < 1
@@ -166,15 +186,26 @@ def test_rows_first_met_while_evaluating_do_for_training(monkeypatch) -> None:
     assert math.isfinite(trainer.run_epoch().metrics["val_mse"][0])
 
 
-def test_rules_of_tempord() -> None:
-    batch = many(TempOrd(small_rules(length=100)))
-    assert_uniform(batch.lengths.numpy(), range(100, 111))
+# Shortest and longest sequences, and where the windows begin; they are as wide as lengths vary.
+WINDOWS = [
+    (100, 110, (10, 33, 66)),
+    (50, 55, (5, 18, 36)),
+    (95, 105, (10, 33, 66)),
+    (12, 14, (2, 7, 9)),
+]
+
+
+@pytest.mark.parametrize(("length", "longest", "starts"), WINDOWS)
+def test_rules_of_tempord(length: int, longest: int, starts: tuple[int, int, int]) -> None:
+    batch = many(TempOrd(small_rules(length=length)))
+    assert batch.inputs.shape[1] == longest
+    assert_uniform(batch.lengths.numpy(), range(length, longest + 1))
     assert_uniform(batch.targets.numpy(), range(8))
     symbols = batch.inputs[0].numpy().T
     fillers = []
     steps = []
-    for sequence, length in enumerate(batch.lengths[0].tolist()):
-        own = symbols[sequence, :length]
+    for sequence, own_length in enumerate(batch.lengths[0].tolist()):
+        own = symbols[sequence, :own_length]
         assert own[0] == START
         assert own[-1] == END
         marked = np.flatnonzero((own == X) | (own == Y))
@@ -182,10 +213,19 @@ def test_rules_of_tempord() -> None:
         b1, b2, b3 = own[marked] == Y
         assert batch.targets[0, sequence] == 4 * b1 + 2 * b2 + b3
         steps.append(marked)
-        fillers.append(np.delete(own, [0, *marked, length - 1]))
-    for at, window in enumerate((range(10, 20), range(33, 43), range(66, 76))):
-        assert_uniform(np.array(steps)[:, at], window)
+        fillers.append(np.delete(own, [0, *marked, own_length - 1]))
+    for at, start in enumerate(starts):
+        assert_uniform(np.array(steps)[:, at], range(start, start + longest - length))
     assert_uniform(np.concatenate(fillers), range(FILLERS))
+
+
+def test_windows_of_tempord_neither_overlap_nor_leave_the_sequence() -> None:
+    for length in range(module.SHORTEST, 1_000):
+        (first, second, third), width = windows(Rules(length=length))
+        assert 0 < first < first + width <= second < second + width <= third, length
+        assert third + width < length, length
+        if length > 41:
+            assert (first, second, third) == (width, 3 * width + 3, 6 * width + 6)
 
 
 @pytest.mark.parametrize("length", [12, 13, 30, 57, 1_000])
