@@ -17,7 +17,12 @@ from dmu_search.engine.kernels.native.products import (
     multiply,
     native_affine,
 )
-from dmu_search.engine.kernels.native.recurrence import native_recur, native_scan, takes_inputs
+from dmu_search.engine.kernels.native.recurrence import (
+    Loop,
+    native_recur,
+    native_scan,
+    takes_inputs,
+)
 from dmu_search.engine.kernels.rows import PackedRows
 from dmu_search.engine.networks.cells import MODELS, Cell, State, recurrent_block
 from dmu_search.engine.networks.scan import recur, reference_scan
@@ -375,10 +380,20 @@ def test_nan_stays_in_its_replica_and_shows() -> None:
             assert hurt[name][1].isnan().any()
 
 
-def test_the_layout_follows_the_width_of_a_vector() -> None:
-    """What the widths in this file are chosen for: both layouts are tested on any machine."""
-    for dtype in (torch.float32, torch.float64):
-        assert 2 <= load_library(dtype).vector_width() <= 16
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_the_layout_follows_the_width_of_a_vector(dtype: torch.dtype) -> None:
+    """Both layouts are tested on any machine: the widths in this file are chosen for it."""
+    rows, alone = (PackedRows(random_lengths(2, batch), CPU) for batch in (5, 1))
+    width = load_library(dtype).vector_width()
+    assert width * dtype.itemsize in (16, 32, 64)  # bytes of a vector on any processor
+
+    def lanes(widths: tuple[int, ...], rows: PackedRows = rows) -> list[bool]:
+        return [Loop.plan(cell.program, rows, dtype).lanes for cell in cells_of("rnn", widths)]
+
+    for units in range(1, 2 * width):
+        assert lanes((units,)) == [units < width]
+        assert lanes((units,), alone) == [False]
+    assert {layout for widths in WIDTHS for layout in lanes(widths)} == {True, False}
 
 
 def test_gradients_twice_from_one_graph() -> None:

@@ -100,10 +100,19 @@ def test_every_weight_gets_a_finite_gradient(settings: NetworkSettings) -> None:
 
 @every_network
 def test_same_seed_same_numbers(settings: NetworkSettings) -> None:
+    """Another seed gives others, and replica i of a seed is the first one of that seed plus i."""
     network, (rows, x) = network_of(settings), inputs()
-    first, _ = network.forward(weights_of(network), x, rows=rows)
-    second, _ = network.forward(weights_of(network), x, rows=rows)
-    assert torch.equal(first, second)
+    first, again, others = (weights_of(network, seed=seed) for seed in (0, 0, 1))
+    for name, weight in first.items():
+        assert torch.equal(weight, again[name]), name
+        assert torch.equal(weight[1], others[name][0]), name
+        if weight.shape[1] > 1:  # a bias may begin as a constant
+            assert (weight[0] != others[name][0]).all(), name
+    outputs, same, different = (
+        network.forward(weights, x, rows=rows)[0] for weights in (first, again, others)
+    )
+    assert torch.equal(outputs, same)
+    assert (outputs != different)[rows.valid].all()
 
 
 @every_network
