@@ -180,14 +180,16 @@ def test_batches_around_the_size_of_a_block(widths: tuple[int, ...], batch: int)
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
-@pytest.mark.parametrize("widths", [(5, 5), (100,)], ids=["lanes", "rows"])
-def test_threads_change_nothing(widths: tuple[int, ...], replicas: int) -> None:
+@pytest.mark.parametrize(
+    ("widths", "longest"), [((5, 5), 4500), ((100,), 1500)], ids=["lanes", "rows"]
+)
+def test_threads_change_nothing(widths: tuple[int, ...], longest: int, replicas: int) -> None:
     (cell,) = cells_of("dmu", widths)
-    # Long enough to be worth a thread.
-    case = Case(cell, random_lengths(replicas, 64, longest=1500 // replicas), torch.float32)
+    case = Case(cell, random_lengths(replicas, 64, longest // replicas), torch.float32)
     expected = case.run(native_scan)
     for count in (2, 5):
         with threads(count):
+            assert Loop.plan(cell.program, case.rows, torch.float32).threads == count
             got = case.run(native_scan)
         assert all(torch.equal(got[name], value) for name, value in expected.items())
 
@@ -283,10 +285,10 @@ def test_gradcheck_inside_the_loop(model: str, inputs: str) -> None:
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_threads_change_nothing_inside_the_loop(inputs: str) -> None:
     (cell,) = cells_of("dmu", (3, 3))
-    # Long enough to be worth a thread.
     case = Case(cell, random_lengths(2, 64, longest=3000), torch.float32, inputs)
     expected = case.run(native_recur)
     with threads(3):
+        assert Loop.plan(cell.program, case.rows, torch.float32).threads > 1
         got = case.run(native_recur)
     assert all(torch.equal(got[name], value) for name, value in expected.items())
 
