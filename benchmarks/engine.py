@@ -41,6 +41,7 @@ from contenders import (
 
 from dmu_search.data.corpus import Corpus, load_piano_rolls
 from dmu_search.data.files import DataStore
+from dmu_search.data.settings import DataSettings
 from dmu_search.engine.kernels.backend import BACKEND_VARIABLE, choose_backend
 from dmu_search.engine.kernels.native.products import multiply
 from dmu_search.engine.kernels.rows import PackedRows
@@ -262,9 +263,8 @@ def main() -> None:
     arguments = parser.parse_args()
     effort = Effort(rounds=3, batches=2) if arguments.quick else Effort(rounds=5, batches=4)
     torch.set_num_threads(1)
-    mirror = os.environ.get("DMU_SEARCH_DATA_MIRROR")
-    name = "nottingham" if mirror else "demo"
-    corpus = load_piano_rolls(name, DataStore.from_settings(root=None, mirror=mirror))
+    name = "nottingham" if os.environ.get("DMU_SEARCH_DATA_MIRROR") else "demo"
+    corpus = load_piano_rolls(name, DataStore.from_settings(DataSettings()))
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in peak_gflops().items())
     print(f"corpus {corpus.name}; torch {torch.__version__}; {platform.machine()}, 1 thread")
     print(f"large products, GFLOPS: {peaks}; backend: {choose_backend(CPU, torch.float32)}")

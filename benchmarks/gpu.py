@@ -21,8 +21,9 @@ import torch
 
 from dmu_search.engine.kernels.backend import BACKEND_VARIABLE
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks import GENERATED, PianoRolls, PolyMusic, Rules
-from dmu_search.engine.tasks.polymusic import NOTES
+from dmu_search.engine.tasks import task_class
+from dmu_search.engine.tasks.generated import Rules
+from dmu_search.engine.tasks.polymusic import NOTES, PianoRolls, PolyMusic
 from dmu_search.engine.training.optimiser import adam
 from dmu_search.engine.training.passes import (
     BucketedPass,
@@ -32,9 +33,11 @@ from dmu_search.engine.training.passes import (
     Runner,
 )
 from dmu_search.engine.training.step import TrainingStep
+from dmu_search.names import TASKS
 
 DMU_WIDTHS = {1: 100, 2: 122, 5: 131, 10: 136}  # Table 2 of the paper
 POLYMUSIC_REPLICAS = (1, 5)
+GENERATED = [name for name, entry in TASKS.items() if entry.data == "generated"]
 SYNTHETIC_REPLICAS = (1, 51)
 BATCH_SIZE = 32
 # Steps of the 694 training tunes of Nottingham, at some of their quantiles. The time that training
@@ -118,7 +121,7 @@ def make_task(case: Case, effort: Effort, device: torch.device) -> Any:
     rules = Rules(
         batches_per_epoch=effort.batches, train_sequences=1, valid_sequences=1, test_sequences=1
     )
-    return GENERATED[case.task](rules, device=device)
+    return task_class(case.task)(rules, device=device)
 
 
 def cases(effort: Effort) -> Iterator[Case]:

@@ -21,8 +21,9 @@ import torch
 
 from dmu_search.data.files import DataStore
 from dmu_search.data.pairs import load_pairs
+from dmu_search.data.settings import DataSettings
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks import Translation
+from dmu_search.engine.tasks.translation import Translation
 from dmu_search.engine.training.step import TrainingStep
 from dmu_search.engine.training.trainer import Trainer
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    corpus = load_pairs("spa2eng", DataStore.from_settings(), pairs=30_000)
+    corpus = load_pairs("spa2eng", DataStore.from_settings(DataSettings()), pairs=30_000)
     task = Translation(corpus.pairs)
     before = peak_mb()
     for ratio in (1.0, 0.0):

@@ -1,17 +1,81 @@
-"""The names of models and tasks, without what they compute: help and keys need no torch."""
+"""The tables of tasks and models: one row each, without what they compute.
 
-from typing import Literal
+Help and keys read them, so nothing here imports torch: what a row names is imported at its use.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from dmu_search.errors import ConfigError
 
 Direction = Literal["minimize", "maximize"]
 
-MODELS = ("dmu", "rhn", "lstm", "gru", "rnn")
 
-SYNTHETIC = ("adding", "tempord", "noiseseq")
-TRANSLATION = ("spa2eng", "por2eng", "ger2eng")
-ON_FILES = ("polymusic", "natlang", *TRANSLATION)
-TASKS = (*SYNTHETIC, *ON_FILES)
-# Those whose objective is a loss.
-MINIMISED = (*SYNTHETIC, "polymusic", "natlang")
+@dataclass(frozen=True)
+class TaskEntry:
+    """The row of a task.
+
+    Attributes:
+        engine: module of ``dmu_search.engine.tasks`` whose ``TASK`` learns it.
+        data: module of ``dmu_search.data`` whose ``load`` gives its data.
+        direction: whether a small or a large objective is good.
+        files: what it reads of that module's ``FILES``.
+    """
+
+    engine: str
+    data: str
+    direction: Direction
+    files: tuple[str, ...] = ()
+
+
+TASKS: dict[str, TaskEntry] = {
+    "adding": TaskEntry("adding", data="generated", direction="minimize"),
+    "tempord": TaskEntry("tempord", data="generated", direction="minimize"),
+    "noiseseq": TaskEntry("noiseseq", data="generated", direction="minimize"),
+    "polymusic": TaskEntry(
+        "polymusic", data="corpus", direction="minimize", files=("nottingham", "nottingham-midi")
+    ),
+    "natlang": TaskEntry(
+        "natlang",
+        data="treebank",
+        direction="minimize",
+        files=("ptb-train", "ptb-valid", "ptb-test"),
+    ),
+    "spa2eng": TaskEntry("translation", data="pairs", direction="maximize", files=("spa-eng",)),
+    "por2eng": TaskEntry("translation", data="pairs", direction="maximize", files=("por-eng",)),
+    "ger2eng": TaskEntry("translation", data="pairs", direction="maximize", files=("deu-eng",)),
+}
+
+# Module of `dmu_search.engine.networks.cells` whose `build` makes the layers of each model.
+MODELS: dict[str, str] = {
+    "dmu": "dmu",
+    "rhn": "rhn",
+    "lstm": "lstm",
+    "gru": "gru",
+    "rnn": "rnn",
+}
+
+
+def named_in_row(module: str, attribute: str) -> Any:
+    """What a row names, imported only now.
+
+    Args:
+        module: its dotted name.
+        attribute: what the module is to define.
+
+    Raises:
+        ConfigError: there is no such module, or it does not define that.
+    """
+    try:
+        return getattr(import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as fault:
+        if getattr(fault, "name", None) not in (module, attribute):
+            raise  # a fault inside the module
+        path = f"{module.replace('.', '/')}.py"
+        raise ConfigError(
+            f"{path}: must define {attribute}, because a row of dmu_search/names.py names the file"
+        ) from None
 
 
 def signed_loss(value: float, direction: Direction) -> float:

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from dmu_search.data.files import DATA_FILES
+from dmu_search.data import pairs, treebank
 from dmu_search.retraining import sources
 
 
@@ -62,12 +62,13 @@ def zipped(text: str, name: str = "spa.txt") -> bytes:
 def small_files(tmp_path, monkeypatch):
     """A cache folder with all text files, of a few words and declared like the real ones."""
     (tmp_path / "ptb").mkdir()
-    contents = {f"ptb-{split}": text.encode() for split, text in SMALL_TEXT.items()}
-    contents |= dict.fromkeys(("spa-eng", "por-eng", "deu-eng"), zipped(small_pairs()))
-    for name, content in contents.items():
-        (tmp_path / DATA_FILES[name].name).write_bytes(content)
-        if DATA_FILES[name].sha256 is not None:
-            digest = hashlib.sha256(content).hexdigest()
-            small = replace(DATA_FILES[name], size_bytes=len(content), sha256=digest)
-            monkeypatch.setitem(DATA_FILES, name, small)
+    texts = {f"ptb-{split}": text.encode() for split, text in SMALL_TEXT.items()}
+    zips = dict.fromkeys(pairs.FILES, zipped(small_pairs()))
+    for files, contents in ((treebank.FILES, texts), (pairs.FILES, zips)):
+        for name, content in contents.items():
+            (tmp_path / files[name].name).write_bytes(content)
+            if files[name].sha256 is not None:
+                digest = hashlib.sha256(content).hexdigest()
+                small = replace(files[name], size_bytes=len(content), sha256=digest)
+                monkeypatch.setitem(files, name, small)
     return tmp_path

@@ -11,21 +11,14 @@ from dmu_search.cli.screen import open_console, print_rows
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import Value
 from dmu_search.config.settings import build
-from dmu_search.data import Corpus
-from dmu_search.data.files import (
-    DATA_FILES,
-    FILES_OF_TASKS,
-    DataFile,
-    DataStore,
-    file_status,
-    locate,
-)
-from dmu_search.data.loading import load_data
+from dmu_search.data.corpus import Corpus
+from dmu_search.data.files import DataFile, DataStore, file_status, locate
+from dmu_search.data.loading import files_of, load_data
 from dmu_search.data.settings import DataSettings
-from dmu_search.engine.tasks import GENERATED
 from dmu_search.engine.tasks.polymusic import SPLITS
 from dmu_search.errors import DataError
 from dmu_search.exit_codes import DONE, SOME_FAILED
+from dmu_search.names import TASKS
 from dmu_search.study.settings import alternatives
 
 
@@ -40,20 +33,23 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
     """
     given = parse_overrides("data", words)
     console = open_console()
-    tasks = alternatives(given["task"]) if "task" in given else tuple(FILES_OF_TASKS)
+    on_files = tuple(task for task, entry in TASKS.items() if entry.files)
+    tasks = alternatives(given["task"]) if "task" in given else on_files
     for task in tasks:
-        if task in GENERATED:
-            console.print(f"{task}: generated while training, needs no file", highlight=False)
-    files = [DATA_FILES[name] for task in tasks for name in FILES_OF_TASKS.get(task, ())]
+        if task not in on_files:
+            made = "generated while training, " if TASKS[task].data == "generated" else ""
+            console.print(f"{task}: {made}needs no file", highlight=False)
+    files = [file for task in tasks for file in files_of(task)]
     if not files:
         return DONE
     settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
-    if "data.corpus" in given and "polymusic" in tasks and not dry_run:
-        corpus = load_data("polymusic", settings)
-        assert isinstance(corpus, Corpus), "polymusic has a corpus"
+    music = [task for task in tasks if TASKS[task].data == "corpus"]
+    if "data.corpus" in given and music and not dry_run:
+        corpus = load_data(music[0], settings)
+        assert isinstance(corpus, Corpus), f"{music[0]} has a corpus"
         print_corpus(console, corpus)
         return DONE
-    store = DataStore.from_settings(root=settings.root, mirror=settings.mirror)
+    store = DataStore.from_settings(settings)
     faults = []
     if not dry_run:
         for file in files:

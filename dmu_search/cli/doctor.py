@@ -12,18 +12,20 @@ from rich.markup import escape
 import dmu_search
 from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
-from dmu_search.config.keys import Value
+from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import TrackingSettings, build
-from dmu_search.data.files import DATA_FILES, DataStore, file_status
-from dmu_search.data.loading import load_data
+from dmu_search.data.files import DataStore, file_status
+from dmu_search.data.loading import files_of, load_data
 from dmu_search.data.settings import DataSettings
 from dmu_search.engine.kernels.backend import choose_backend
-from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.settings import NetworkSettings
+from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import DmuSearchError
 from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.folders import check_writable
+from dmu_search.names import MODELS, TASKS
 from dmu_search.retraining.provenance import package_versions
 from dmu_search.tracking import check_tracking
 
@@ -59,7 +61,7 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
     output_dir = Path(text.get("output_dir", str(default_of("output_dir"))))
     tracking = TrackingSettings(text.get("tracking.uri"), str(default_of("tracking.experiment")))
     settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
-    store = DataStore.from_settings(root=settings.root, mirror=settings.mirror)
+    store = DataStore.from_settings(settings)
     checks: tuple[Callable[[], list[Finding]], ...] = (
         _versions,
         _devices,
@@ -117,20 +119,36 @@ def _engine() -> list[Finding]:
 
     backend = choose_backend(torch.device("cpu"), torch.float32)
     if backend.name == "native":
-        findings = [Finding("engine", f"native loop, {backend.reason}")]
+        findings = [Finding("engine", f"native loop, {backend.reason}"), *_plain_models()]
     else:
         findings = [Finding("engine", "PyTorch loop, several times slower", backend.reason)]
     if torch.cuda.is_available():
         gpu = torch.device("cuda")
-        by = {name: training_backend(task, gpu, torch.float32).name for name, task in TASKS.items()}
+        by = {name: training_backend(task_class(name), gpu, torch.float32).name for name in TASKS}
         state = ", ".join(f"{name} by {backend}" for name, backend in by.items())
         findings.append(Finding("engine, GPU", f"{state} (not measured on a GPU yet)"))
     return findings
 
 
+def _plain_models() -> list[Finding]:
+    """The models whose cells the native loop cannot run."""
+    import torch
+
+    task, cpu = task_class(next(iter(TASKS))), torch.device("cpu")
+    choices = {
+        model: training_backend(task, cpu, torch.float32, NetworkSettings(model, (1,)))
+        for model in MODELS
+    }
+    return [
+        Finding("engine", f"PyTorch loop for {model}, several times slower: {choice.reason}")
+        for model, choice in choices.items()
+        if choice.name != "native"
+    ]
+
+
 def _data(store: DataStore) -> list[Finding]:
     findings = []
-    for file in DATA_FILES.values():
+    for file in dict.fromkeys(file for task in TASKS for file in files_of(task)):
         try:
             status = file_status(file, store)
         except DmuSearchError as fault:
@@ -152,7 +170,7 @@ def _data(store: DataStore) -> list[Finding]:
 
 def _corpus(settings: DataSettings) -> list[Finding]:
     try:
-        corpus = load_data("polymusic", settings)
+        corpus = load_data(KEYS["data.corpus"].tasks[0], settings)
     except DmuSearchError as fault:
         return [Finding("corpus", "cannot be used", str(fault))]
     notes = [] if corpus.warning is None else [Finding("corpus", corpus.warning)]

@@ -102,7 +102,7 @@ def _asked(words: Sequence[str]) -> _Asked:
     values = _fixed(given)
     output_dir = Path(str(values["output_dir"]))
     tasks = _tasks(given)
-    models = alternatives(given["model"]) if "model" in given else MODELS
+    models = alternatives(given["model"]) if "model" in given else tuple(MODELS)
     _check_places(given, tasks, models)
     settings = settings_for(
         tasks,
@@ -199,9 +199,15 @@ def _tasks(given: Mapping[str, Setting | Alternatives]) -> tuple[str, ...]:
             f"table={','.join(needless)}: needs no training; `python -m dmu_search report` "
             "prints it"
         )
-    tasks = tasks_of(tables, figures) if tables or figures else TASKS
+    in_paper = tuple(task for task in TASKS if published(task).in_paper)
+    tasks = tasks_of(tables, figures) if tables or figures else in_paper
     if "task" in given:
         chosen = alternatives(given["task"])
+        if unknown := [task for task in chosen if task not in in_paper]:
+            raise ConfigError(
+                f"task={','.join(unknown)}: the paper has no such task, so there is nothing to "
+                "reproduce; use tune, then train"
+            )
         tasks = tuple(task for task in tasks if task in chosen)
         if not tasks:
             raise ConfigError(

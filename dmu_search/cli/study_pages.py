@@ -16,7 +16,8 @@ from dmu_search.data import Data
 from dmu_search.data.loading import network_of
 from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.tasks import task_class
+from dmu_search.names import TASKS
 from dmu_search.paper.published import published
 from dmu_search.retraining.best import Kept
 from dmu_search.study.files import Study
@@ -94,7 +95,7 @@ def _what(settings: StudySettings, data: Data) -> dict[str, str]:
 
 def objective_name(settings: StudySettings) -> str:
     """What trials are judged by, as in ``val_nll_nats, worst of 3 replicas``."""
-    name = f"val_{TASKS[settings.task].objective}"
+    name = f"val_{task_class(settings.task).objective}"
     if settings.replicas == 1:
         return name
     return f"{name}, {settings.search.objective.partition('_')[0]} of {settings.replicas} replicas"
@@ -184,7 +185,7 @@ def _comparison(settings: StudySettings, outcome: Outcome, data: Data) -> Table:
         others = [number(values[name]) if name in values else "-" for values in sources.values()]
         table.add_row(name, found, *others)
     searched = [_objective_of(outcome, source) for source in sources]
-    objective = TASKS[settings.task].objective
+    objective = task_class(settings.task).objective
     name = f"{objective_name(settings)}, this search"
     table.add_row(name, f"[bold]{score(best.objective)}", *searched)
     result = published_result(settings, data)

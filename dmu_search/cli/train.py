@@ -15,7 +15,7 @@ from rich.table import Table
 from dmu_search.cli.invocation import where_to_look
 from dmu_search.cli.published_values import published_result
 from dmu_search.cli.screen import duration, open_console, print_rows, score
-from dmu_search.cli.study_pages import network_text
+from dmu_search.cli.study_pages import engine_in_words, network_text
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.grammar import Alternatives, parse_overrides
@@ -25,15 +25,16 @@ from dmu_search.config.settings import PLACES, RunSettings, TrackingSettings, bu
 from dmu_search.data import Data
 from dmu_search.data.loading import load_data
 from dmu_search.engine.plans.runs import Trained
-from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.trainer import EpochResult
 from dmu_search.errors import ConfigError
 from dmu_search.exit_codes import DONE
 from dmu_search.folders import OutputFolder, check_writable, make_folder, make_unique_folder
 from dmu_search.paper.published import published
+from dmu_search.paper.widths import resolve_widths
 from dmu_search.results.trainings import cut_off, read_runs
 from dmu_search.retraining.exported import RunFile, read_run_file
-from dmu_search.retraining.run import plan_run, retrain
+from dmu_search.retraining.run import plan_run, retrain, retraining_backend
 from dmu_search.tracking import open_tracking
 
 # Replicas whose values fit in a line of progress.
@@ -62,11 +63,16 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     for warning in filter(None, (data.warning, _changed(run_file, given, data))):
         console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     _print_header(console, run, data, run_file, str(file))
+    widths = {**defaults, **run_file.values, **given}["network.widths"]
+    if not isinstance(widths, tuple):
+        note = resolve_widths(run.task, run.model, run.depth, widths)[1]
+        print_rows(console, {"note": note})
     if dry_run:
         return DONE
     output_dir = Path(str(defaults["output_dir"]))
     check_writable(output_dir)
     make_folder(output_dir)
+    print_rows(console, {"engine": engine_in_words(retraining_backend(run))})
     tracking = open_tracking(build(TrackingSettings, "tracking", defaults), output_dir)
     folder = _folder(console, output_dir, run, data)
     trained = retrain(
@@ -75,7 +81,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
         data,
         folder=folder,
         recorder=tracking.recorder,
-        on_epoch=_Progress(console, run.training.max_epochs, TASKS[run.task].objective),
+        on_epoch=_Progress(console, run.training.max_epochs, task_class(run.task).objective),
     )
     console.print(_results(run, data, trained))
     console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
@@ -184,7 +190,7 @@ class _Progress:
 
 def _results(run: RunSettings, data: Data, trained: Trained) -> Table:
     """The objective of each replica at its best epoch, its mean, and the paper's."""
-    objective = TASKS[run.task].objective
+    objective = task_class(run.task).objective
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(objective)
     for split in ("train", "val", "test"):

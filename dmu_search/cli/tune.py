@@ -18,11 +18,12 @@ from dmu_search.data import Data
 from dmu_search.data.loading import LoadedData, load_all
 from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.plans.runs import WEIGHTS_FILE, save_state
-from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import ConfigError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable, make_folder
+from dmu_search.names import TASKS
 from dmu_search.records import RunStart, first_tags
 from dmu_search.retraining.best import Kept, keep_best
 from dmu_search.retraining.provenance import provenance
@@ -129,7 +130,7 @@ def _backend(study: Study, share: TrialShare) -> BackendChoice:
     on_gpu = bool(share.gpus) and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     return training_backend(
-        TASKS[study.settings.task], device, torch.float32, study.settings.example().network
+        task_class(study.settings.task), device, torch.float32, study.settings.example().network
     )
 
 

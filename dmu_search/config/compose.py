@@ -31,9 +31,10 @@ def compose_study(task: str, model: str, given: Mapping[str, Setting]) -> Compos
     """Lay ``given`` (from the command line) over the YAML of ``task`` and ``model``.
 
     Raises:
-        ConfigError: all settings of the YAML files that break a rule, each with its file.
+        ConfigError: a YAML file is missing; or all settings that break a rule, each with its file.
     """
     root = configuration_root()
+    _check_files(root, task, model)
     with initialize_config_dir(str(root), version_base="1.3"):
         tree = compose("config", [f"task={task}", f"model={model}"])
     plain = flatten(OmegaConf.to_container(tree, resolve=True))
@@ -44,6 +45,15 @@ def compose_study(task: str, model: str, given: Mapping[str, Setting]) -> Compos
     settings.update(given)
     origins = {name: "command line" if name in given else files[name] for name in settings}
     return Composed(settings, origins)
+
+
+def _check_files(root: Path, task: str, model: str) -> None:
+    files = [root / "task" / f"{task}.yaml", root / "model" / f"{model}.yaml"]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise ConfigError(
+            *(f"{file}: no such file; every {file.parent.name} has one" for file in missing)
+        )
 
 
 def flatten(tree: object, prefix: str = "") -> dict[str, object]:

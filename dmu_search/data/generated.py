@@ -4,8 +4,9 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from dmu_search.engine.tasks import GENERATED, Rules
-from dmu_search.engine.tasks.generated import FIXED_SEEDS
+from dmu_search.data.settings import DataSettings
+from dmu_search.engine.tasks import task_class
+from dmu_search.engine.tasks.generated import FIXED_SEEDS, GeneratedTask, Rules
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class GeneratedData:
 
         A change of the rules, or of torch's random numbers, shows in it.
         """
-        task = GENERATED[self.name](self.rules)
+        task = task_class(self.name)(self.rules)
+        assert isinstance(task, GeneratedTask), f"{self.name} is made by rules"
         digest = hashlib.sha256(f"{self.name} {self.rules}\n".encode())
         for split in FIXED_SEEDS:
             fixed = task.fixed_set(split)
@@ -59,3 +61,17 @@ class GeneratedData:
             f"{self.name}: made by rules of length {rules.length}, {noise}"
             f"{rules.batches_per_epoch} fresh batches per epoch, fixed sets of {fixed} sequences"
         )
+
+
+def load(task: str, settings: DataSettings) -> GeneratedData:
+    """The rules of a task.
+
+    Raises:
+        ConfigError: rules that no sequence fits.
+    """
+    rules = Rules(
+        length=settings.length,
+        batches_per_epoch=settings.batches_per_epoch,
+        noise=settings.noise,
+    )
+    return GeneratedData(task, rules)

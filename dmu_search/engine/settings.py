@@ -8,7 +8,7 @@ class NetworkSettings:
     """A recurrent network, less what its task dictates (inputs and readout).
 
     Attributes:
-        model: a key of ``dmu_search.engine.networks.cells.MODELS``.
+        model: a key of ``dmu_search.names.MODELS``.
         widths: one per layer. DMU: the dense layers, the last being the memory; RHN: the one
             width, repeated for each layer of the recurrence; LSTM, GRU, RNN: the stacked layers.
         z_bias: added to the biases that produce ``z_t`` at initialisation (DMU only).

@@ -1,7 +1,7 @@
 """The published record of a task: the paper's networks, settings and results, as data."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -9,6 +9,8 @@ from dmu_search.config.compose import plain_tree, with_shared
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
 from dmu_search.config.roots import configuration_root
 
+# The paper's number of runs on data, taken for tasks that it does not have.
+_RUNS = 5
 # Of every published setting: the release clips no gradient, and the paper speaks of none.
 _ALWAYS = {"training.gradient_clipping": "off"}
 
@@ -84,16 +86,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Published:
-    """What paper and release say about one task.
+    """What paper and release say about one task; without arguments, that they do not have it.
 
     Attributes:
         table: the paper's table of its results; None where it has a figure.
         figure: the paper's figure of its results; None where it has a table.
         thresholds: the losses that the figure counts runs below, descending.
         depths: the depths that the paper uses, shallowest first.
-        runs: runs that its results are over.
+        runs: runs that its results are over, or a training of a task that it does not have.
         epochs: most epochs of a run.
-        matched_to: what other networks match.
+        matched_to: what other networks match; None for a task that it does not have.
+        vocabulary: words of source and target that ``weights`` count; None for other tasks.
         widths: source -> model -> depth -> widths, one per layer.
         weights: model -> depth -> weight count, as the paper prints it.
         weights_of: what those count: ``network``, or the recurrent ``block`` alone.
@@ -104,21 +107,29 @@ class Published:
         claims: about the results.
     """
 
-    table: int | None
-    figure: int | None
-    thresholds: tuple[float, ...]
-    depths: tuple[int, ...]
-    runs: int
-    epochs: int
-    matched_to: Matched
-    widths: Mapping[str, Mapping[str, Mapping[int, tuple[int, ...]]]]
-    weights: Mapping[str, Mapping[int, str]]
-    weights_of: str
-    settings: Mapping[str, Mapping[str, Mapping[int, Mapping[str, Value]]]]
-    printed: tuple[str, ...]
-    data: str | None
-    results: Mapping[str, Mapping[int, Mapping[str, Aggregate]]]
-    claims: tuple[Claim, ...]
+    table: int | None = None
+    figure: int | None = None
+    thresholds: tuple[float, ...] = ()
+    depths: tuple[int, ...] = (1,)
+    runs: int = _RUNS
+    epochs: int = 0
+    matched_to: Matched | None = None
+    vocabulary: tuple[int, int] | None = None
+    widths: Mapping[str, Mapping[str, Mapping[int, tuple[int, ...]]]] = field(default_factory=dict)
+    weights: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    weights_of: str = "network"
+    settings: Mapping[str, Mapping[str, Mapping[int, Mapping[str, Value]]]] = field(
+        default_factory=lambda: {source: {} for source in PUBLISHED}
+    )
+    printed: tuple[str, ...] = ()
+    data: str | None = None
+    results: Mapping[str, Mapping[int, Mapping[str, Aggregate]]] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def in_paper(self) -> bool:
+        """Whether the paper has the task at all."""
+        return self.matched_to is not None
 
     def networks(self) -> tuple[tuple[str, int], ...]:
         """Every model and depth that paper or release have, as (model, depth)."""
@@ -138,9 +149,13 @@ class Published:
 
 @cache
 def published(task: str) -> Published:
-    """The published record of ``task`` (``search_spaces/paper/<task>.yaml``)."""
-    files = with_shared(configuration_root() / "paper" / f"{task}.yaml")
+    """The published record of ``task``: ``search_spaces/paper/<task>.yaml``, empty without it."""
+    path = configuration_root() / "paper" / f"{task}.yaml"
+    if not path.is_file():
+        return Published()
+    files = with_shared(path)
     tree = plain_tree(*files.values())
+    words = tree.get("vocabulary")
     kinds = FIGURE_CHECKS if "figure" in tree else TABLE_CHECKS
     return Published(
         table=tree.get("table"),
@@ -150,6 +165,7 @@ def published(task: str) -> Published:
         runs=tree["runs"],
         epochs=tree["epochs"],
         matched_to=Matched(tree["matched_to"]["model"], tuple(tree["matched_to"]["widths"])),
+        vocabulary=(words["source"], words["target"]) if words else None,
         widths={
             source: {
                 model: {depth: tuple(widths) for depth, widths in depths.items()}

@@ -1,15 +1,22 @@
 """``network.widths`` as numbers: the paper's, matched, or the user's own."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 from dmu_search.config.keys import Value
+from dmu_search.engine.networks.cells import recurrent_block
 from dmu_search.engine.networks.network import Architecture
+from dmu_search.engine.networks.translator import Vocabulary, build_translator
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import NETWORKS
+from dmu_search.engine.tasks import task_class
 from dmu_search.errors import ConfigError
 from dmu_search.paper.published import published
 
 NetworkOf = Callable[[NetworkSettings], Architecture]
+
+# Units of each layer on a task that the paper does not have, unless the user says otherwise.
+DEFAULT_WIDTH = 100
 
 
 def resolve_widths(task: str, model: str, depth: int, rule: Value) -> tuple[tuple[int, ...], str]:
@@ -26,6 +33,8 @@ def resolve_widths(task: str, model: str, depth: int, rule: Value) -> tuple[tupl
     """
     if isinstance(rule, tuple):
         return _own_widths(model, depth, rule), "widths as given"
+    if not published(task).in_paper:
+        return _default_widths(task, depth, rule)
     found = {
         source: widths[model][depth]
         for source, widths in published(task).widths.items()
@@ -45,9 +54,22 @@ def resolve_widths(task: str, model: str, depth: int, rule: Value) -> tuple[tupl
     return _matched(task, model, depth)
 
 
+def paper_network(task: str) -> NetworkOf:
+    """What makes the networks of the paper's tables on a task that the paper has.
+
+    Those that are trained may differ: they fit the vocabularies of their own data.
+    """
+    vocabulary = published(task).vocabulary
+    if vocabulary is not None:
+        return partial(build_translator, vocabulary=Vocabulary(*vocabulary))
+    # The other tasks of the paper need no data to know their inputs and outputs.
+    of_class: NetworkOf = cast(Any, task_class(task)).network
+    return of_class
+
+
 def weight_count(task: str, model: str, widths: tuple[int, ...]) -> int:
-    """Trainable numbers of one replica of the network."""
-    return NETWORKS[task](NetworkSettings(model, widths)).weight_count
+    """Trainable numbers of one replica of the paper's network."""
+    return paper_network(task)(NetworkSettings(model, widths)).weight_count
 
 
 def _own_widths(model: str, depth: int, widths: tuple[int, ...]) -> tuple[int, ...]:
@@ -56,19 +78,26 @@ def _own_widths(model: str, depth: int, widths: tuple[int, ...]) -> tuple[int, .
             f"network.widths: needs one width per layer, {depth} at depth={depth}, "
             f"got {list(widths)}; change the list or depth"
         )
-    if model == "rhn" and len(set(widths)) > 1:
-        raise ConfigError(
-            f"network.widths: the layers of an RHN share one state, so one width, "
-            f"got {list(widths)}"
-        )
+    recurrent_block(1, NetworkSettings(model, widths))  # refuses those that do not fit the model
     return widths
 
 
+def _default_widths(task: str, depth: int, rule: Value) -> tuple[tuple[int, ...], str]:
+    why = f"the paper has no networks on {task}"
+    if rule != "auto":
+        raise ConfigError(
+            f"network.widths={rule}: {why}; use network.widths=auto for {DEFAULT_WIDTH} per layer, "
+            "or a list with one width per layer"
+        )
+    note = f"widths of {DEFAULT_WIDTH} per layer: {why}; network.widths=[..] takes others"
+    return (DEFAULT_WIDTH,) * depth, note
+
+
 def _matched(task: str, model: str, depth: int) -> tuple[tuple[int, ...], str]:
-    network_of = NETWORKS[task]
     reference = published(task).matched_to
+    assert reference is not None, f"{task} is in the paper"
     target = weight_count(task, reference.model, reference.at(depth))
-    matched = matched_width(network_of, model=model, depth=depth, target=target)
+    matched = matched_width(paper_network(task), model=model, depth=depth, target=target)
     own = weight_count(task, model, (matched,) * depth)
     name = reference.model.upper()
     note = f"widths matched to the paper's {name}: {own} weights beside its {target}"
@@ -80,7 +109,7 @@ def matched_width(network_of: NetworkOf, *, model: str, depth: int, target: int)
 
     Args:
         network_of: a task's network for given settings.
-        model: a key of ``dmu_search.engine.networks.cells.MODELS``.
+        model: a key of ``dmu_search.names.MODELS``.
         depth: number of layers.
         target: weight count to come close to, such as that of the paper's RHN.
 

@@ -9,6 +9,7 @@ from dmu_search.report.curves import curves_section
 from dmu_search.report.document import Report, Section
 from dmu_search.report.hyperparameters import settings_section
 from dmu_search.report.networks import networks_section
+from dmu_search.report.other_networks import other_networks_section
 from dmu_search.report.result_tables import results_section
 from dmu_search.report.samples import TaskResults, results_of
 from dmu_search.results.trainings import RecordedRun
@@ -27,7 +28,7 @@ def build_report(
     output_dir: Path,
     records: Path | None = None,
 ) -> Report:
-    """The asked-for tables, then the figures.
+    """The asked-for tables, then the figures; with all of them, what the paper does not have.
 
     Args:
         runs: what was recorded.
@@ -58,6 +59,9 @@ def build_report(
             sections.append(results_section(number, tasks, sources))
     for task in tasks_of((), figures):
         sections.append(curves_section(read(task), sources))
+    whole = set(TABLES) <= set(tables) and set(FIGURES) <= set(figures)
+    if whole and (others := other_networks_section(runs)) is not None:
+        sections.append(others)
     return Report(tuple(sections), _made_from(runs))
 
 

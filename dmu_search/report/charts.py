@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dmu_search.names import MODELS
 from dmu_search.report.document import Chart
 
 FORMATS = ("svg", "png", "pdf")
@@ -19,22 +20,29 @@ _PANEL_INCHES = 3.3, 2.6
 _MARKS = 6
 
 
+_Style = str | tuple[int, tuple[float, ...]]
+
+
 @dataclass(frozen=True)
 class _Line:
-    """How the curve of a model looks; colours are Okabe and Ito's."""
+    """How the curve of a model looks."""
 
     color: str
-    style: str | tuple[int, tuple[float, ...]]
+    style: _Style
     marker: str
 
 
-_LINES = {
-    "dmu": _Line("#D55E00", "-", "o"),
-    "rhn": _Line("#0072B2", (0, (6, 2)), "s"),
-    "gru": _Line("#009E73", (0, (5, 1.5, 1, 1.5)), "^"),
-    "lstm": _Line("#CC79A7", (0, (3, 1.5)), "D"),
-    "rnn": _Line("#000000", (0, (1, 1.5)), "x"),
-}
+# In the order of `MODELS`; colours are Okabe and Ito's. The lengths have no common divisor, so that
+# no two of 280 models look alike.
+_COLORS = ("#D55E00", "#0072B2", "#CC79A7", "#009E73", "#000000", "#E69F00", "#56B4E9", "#F0E442")
+_STYLES: tuple[_Style, ...] = (
+    "-",
+    (0, (6, 2)),
+    (0, (3, 1.5)),
+    (0, (5, 1.5, 1, 1.5)),
+    (0, (1, 1.5)),
+)
+_MARKERS = ("o", "s", "D", "^", "x", "v", "P")
 
 _STYLE: Any = {
     "font.size": 9,
@@ -86,10 +94,17 @@ def draw(chart: Chart, form: str, *, columns: int = WIDE) -> bytes:
     return content.getvalue()
 
 
+def _line_of(model: str) -> _Line:
+    row = list(MODELS).index(model)
+    return _Line(
+        _COLORS[row % len(_COLORS)], _STYLES[row % len(_STYLES)], _MARKERS[row % len(_MARKERS)]
+    )
+
+
 def _draw_panel(panel: Axes, chart: Chart, threshold: float) -> None:
     for index, series in enumerate(chart.series):
         reached = series.reached[threshold]
-        line = _LINES[series.model]
+        line = _line_of(series.model)
         every = max(1, len(reached) // _MARKS)
         panel.plot(
             range(len(reached)),

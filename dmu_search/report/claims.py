@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dmu_search.engine.tasks import TASKS
+from dmu_search.names import TASKS
 from dmu_search.paper.published import Check, Published
 from dmu_search.report.document import Verdict, threshold_text
 from dmu_search.report.named_settings import SOURCE_NAMES

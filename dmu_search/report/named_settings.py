@@ -56,7 +56,8 @@ def settings_of_task(
     Raises:
         ConfigError: a file of the best settings is damaged.
     """
-    networks = sorted(published(task).networks(), key=lambda pair: (pair[1], MODELS.index(pair[0])))
+    order = list(MODELS)
+    networks = sorted(published(task).networks(), key=lambda pair: (pair[1], order.index(pair[0])))
     return {network: settings_of(task, *network, sources, output_dir) for network in networks}
 
 

@@ -1,14 +1,14 @@
 """Tables 1 and 2: the networks, and their weight counts beside the paper's."""
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import groupby
 
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import GENERATED
 from dmu_search.names import MODELS
 from dmu_search.paper.published import published
-from dmu_search.paper.widths import weight_count
+from dmu_search.paper.widths import paper_network, weight_count
 from dmu_search.report.document import Column, Content, Row, Section, Table
 
 _TITLES = {
@@ -49,8 +49,8 @@ def _rows(task: str) -> list[Row]:
         for model, depths in models.items()
         for depth, widths in depths.items()
     ]
-    rows = []
-    for depth, model, widths in sorted(networks, key=lambda each: (each[0], MODELS.index(each[1]))):
+    rows, order = [], list(MODELS)
+    for depth, model, widths in sorted(networks, key=lambda each: (each[0], order.index(each[1]))):
         count = counted_weights(task, model, widths)
         printed = record.weights.get(model, {}).get(depth)
         cells: list[Content] = [task, depth, model, widths_text(widths), count]
@@ -74,7 +74,8 @@ def counted_weights(task: str, model: str, widths: tuple[int, ...]) -> int:
     """Weights of a network, of what the paper counts on this task."""
     if published(task).weights_of == "network":
         return weight_count(task, model, widths)
-    return GENERATED[task].network(NetworkSettings(model, widths)).recurrent_weight_count
+    network = paper_network(task)(NetworkSettings(model, widths))
+    return sum(math.prod(network.shapes[name]) for name in network.recurrent_weights)
 
 
 def printed_like(count: int, printed: str) -> str:

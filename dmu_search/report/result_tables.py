@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.tasks import task_class
+from dmu_search.names import TASKS
 from dmu_search.paper.published import Aggregate
 from dmu_search.report.claims import RULE, verdicts_of
 from dmu_search.report.document import Column, Content, Row, Section, Table, Verdict
@@ -59,7 +60,7 @@ _NOTES = (
 def results_section(number: int, tasks: Sequence[TaskResults], sources: Sequence[str]) -> Section:
     """Table 3, 4 or 5 with its variants, and whether the paper's claims hold."""
     names = ", ".join(each.task for each in tasks)
-    title = f"Table {number}: {names}, {TASKS[tasks[0].task].objective.replace('_', ' ')}"
+    title = f"Table {number}: {names}, {task_class(tasks[0].task).objective.replace('_', ' ')}"
     name = f"table-{number}"
     rows = tuple(row for each in tasks for one in each.networks for row in _rows(each, one))
     network = (Column("task", on_screen=len(tasks) > 1), Column("depth"), Column("model"))

@@ -18,6 +18,7 @@ from dmu_search.config.keys import KEYS
 from dmu_search.config.settings import RunSettings
 from dmu_search.errors import StorageError
 from dmu_search.folders import write_whole
+from dmu_search.names import MODELS, TASKS
 from dmu_search.results.trainings import RecordedRun, Replica, read_runs
 
 RUNS, REPLICAS, CURVES = "runs.csv", "replicas.csv", "curves.csv"
@@ -154,7 +155,8 @@ def _replica(line: Line, curve: str) -> Replica:
 def _run(path: Path, line: Line, replicas: Mapping[str, Sequence[Replica]]) -> RecordedRun | None:
     try:
         settings = json.loads(line["settings"])
-        if not set(settings) <= set(KEYS):
+        known = line["task"] in TASKS and line["model"] in MODELS
+        if not known or not set(settings) <= set(KEYS):
             return None
         values = {name: KEYS[name].check(value) for name, value in settings.items()}
         return RecordedRun(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dmu_search.config.keys import Value
 from dmu_search.config.settings import RunSettings
-from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.tasks import task_class
 from dmu_search.results.trainings import RecordedRun, Replica
 
 # The paper's loss is "averaged over all time steps in the dataset/batch". Tables show the mean over
@@ -51,7 +51,7 @@ class Sample:
 
     def objective(self, split: str, average: str = MAIN) -> tuple[float, ...]:
         """The task's objective on ``train``, ``val`` or ``test``, at the best epoch."""
-        return self.values(f"{split}_{TASKS[self.setting.task].objective}{average}")
+        return self.values(f"{split}_{task_class(self.setting.task).objective}{average}")
 
     def epochs_to(self, threshold: float) -> tuple[float, ...]:
         """First epoch with a validation objective below ``threshold``, by seed; inf if none."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.settings import RunSettings
-from dmu_search.engine.tasks import TASKS
+from dmu_search.engine.tasks import task_class
 from dmu_search.records import Event, read_events
 
 
@@ -111,7 +111,7 @@ def _read(path: Path) -> RecordedRun | None:
         return None
     last = events[-1]
     metrics = [event for event in events if event["event"] == "metrics"]
-    objective = f"val_{TASKS[run.task].objective}"
+    objective = f"val_{task_class(run.task).objective}"
     epochs = [event for event in metrics if "epoch_wall_time_s" in event["values"]]
     summary = {
         name: value
@@ -162,7 +162,8 @@ def _settings(params: Mapping[str, str], tags: Mapping[str, str]) -> RunSettings
     """The settings that a record's texts stand for; None if this version does not know them."""
     try:
         values = {name: KEYS[name].check(_value(text)) for name, text in params.items()}
-        return RunSettings.from_values(tags["task"], tags["model"], int(tags["depth"]), values)
+        task, model = (str(KEYS[name].check(tags[name])) for name in ("task", "model"))
+        return RunSettings.from_values(task, model, int(tags["depth"]), values)
     except (KeyError, ValueError, TypeError):
         return None
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dmu_search.config.settings import RunSettings
-from dmu_search.engine.tasks import TASKS
 from dmu_search.errors import ConfigError
 from dmu_search.folders import OutputFolder, make_folder, not_writable
+from dmu_search.names import TASKS
 from dmu_search.retraining.comparison import Result, why_not_better
 from dmu_search.retraining.exported import RunFile, read_run_file, write_run_file
 from dmu_search.retraining.slots import paper_slot, slot_of

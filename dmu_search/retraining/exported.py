@@ -12,7 +12,6 @@ from dmu_search.config.settings import RunSettings, build
 from dmu_search.data.settings import DataSettings
 from dmu_search.errors import ConfigError
 from dmu_search.folders import write_whole
-from dmu_search.names import MODELS, TASKS
 from dmu_search.paper.data import default_data
 from dmu_search.paper.widths import resolve_widths
 from dmu_search.retraining.comparison import Result
@@ -148,8 +147,8 @@ def _of_a_run(name: str) -> bool:
 
 def _check_identity(config: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
     rules = {
-        "task": Key("task", "text", "", choices=TASKS),
-        "model": Key("model", "text", "", choices=MODELS),
+        "task": KEYS["task"],
+        "model": KEYS["model"],
         "depth": Key("depth", "int", "", minimum=1),
     }
     identity, faults = {}, []

@@ -9,8 +9,11 @@ from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
 from dmu_search.data.loading import final_metrics, make_task
+from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.plans.runs import PlannedRun, Trained, carry_out
+from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.metrics import summary_metrics
+from dmu_search.engine.training.passes import training_backend
 from dmu_search.engine.training.trainer import EpochResult, Trainer
 from dmu_search.records import Recorder, RunStart
 from dmu_search.retraining.exported import write_run_file
@@ -31,6 +34,15 @@ def plan_run(name: str, run: RunSettings, data: Data, tags: Mapping[str, str]) -
     }
     start = RunStart(name, name, "retraining", params=params, tags={**own, **tags})
     return PlannedRun(start, run.task, run.network, run.training)
+
+
+def retraining_backend(run: RunSettings) -> BackendChoice:
+    """What ``retrain`` computes with on this machine, and why."""
+    return training_backend(task_class(run.task), _device(), torch.float32, run.network)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def retrain(
@@ -56,8 +68,7 @@ def retrain(
         TrialError: all replicas diverged.
         StorageError: the folder cannot be written.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    task = make_task(run.task, data, device=device)
+    task = make_task(run.task, data, device=_device())
 
     def keep_config(trainer: Trainer, trained: Trained) -> None:
         metrics = summary_metrics(trained.metrics)

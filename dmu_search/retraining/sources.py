@@ -10,8 +10,8 @@ from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
 from dmu_search.config.roots import configuration_root
 from dmu_search.config.settings import RunSettings
-from dmu_search.engine.tasks import TASKS
 from dmu_search.folders import OutputFolder
+from dmu_search.names import TASKS
 from dmu_search.paper.published import published
 from dmu_search.paper.widths import resolve_widths
 from dmu_search.retraining.comparison import why_not_better

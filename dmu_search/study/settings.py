@@ -23,6 +23,8 @@ from dmu_search.paper.published import Published, published
 from dmu_search.paper.widths import resolve_widths
 
 _RUN_GROUPS = ("network.", "training.", "data.")
+# No default would do for every task.
+_OF_TASKS = ("training.learning_rate", "training.max_epochs")
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def _study(task: str, model: str, depth: int | None, given: Mapping[str, Setting
     record = published(task)
     depth = depth or record.default_depth(model)
     fixed, space, notes = _split(composed)
+    _check_complete(task, composed)
     widths, width_note = resolve_widths(task, model, depth, fixed["network.widths"])
     run_values = {k: v for k, v in fixed.items() if k.startswith(_RUN_GROUPS)}
     run_values["network.widths"] = widths
@@ -184,6 +187,16 @@ def _study(task: str, model: str, depth: int | None, given: Mapping[str, Setting
         tracking=build(TrackingSettings, "tracking", fixed),
         output_dir=Path(str(fixed["output_dir"])),
     )
+
+
+def _check_complete(task: str, composed: Composed) -> None:
+    """That the task's YAML gives all that nothing else can know."""
+    missing = [name for name in _OF_TASKS if name not in composed.settings]
+    if missing:
+        raise ConfigError(
+            f"search_spaces/task/{task}.yaml: must give {' and '.join(missing)}, as a value or a "
+            "distribution"
+        )
 
 
 def _split(

@@ -6,8 +6,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from dmu_search.engine.tasks import TASKS
-from dmu_search.names import Direction, signed_loss
+from dmu_search.names import TASKS, Direction, signed_loss
 from dmu_search.study.settings import StudySettings
 from dmu_search.tune.searcher import MODES, OBJECTIVE
 

@@ -15,9 +15,9 @@ from ray.tune import CheckpointConfig
 from ray.tune.experiment import Trial
 
 from dmu_search.data.loading import make_task
-from dmu_search.engine.tasks import TASKS
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import StorageError
+from dmu_search.names import TASKS
 from dmu_search.study import SearchStudy, WarmStart
 from dmu_search.study.files import Study
 from dmu_search.study.mirror import JournalMirror

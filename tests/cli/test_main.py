@@ -6,7 +6,8 @@ import pytest
 import dmu_search
 from dmu_search.cli.main import main
 from dmu_search.config.keys import keys_of
-from dmu_search.data import DATA_FILES
+from dmu_search.data.loading import files_of
+from dmu_search.names import TASKS
 
 
 def test_without_words_the_overview_is_shown(capsys):
@@ -120,7 +121,7 @@ def test_data_and_doctor_say_what_is_missing(tmp_path, capsys, monkeypatch):
     assert main(["data", "--dry-run", f"data.root={tmp_path}"]) == 0
     shown = capsys.readouterr().out
     assert "missing" in shown
-    assert all(file.name in shown for file in DATA_FILES.values())
+    assert all(file.name in shown for task in TASKS for file in files_of(task))
     assert main(["data", "task=natlang", "--dry-run", f"data.root={tmp_path}"]) == 0
     shown = capsys.readouterr().out
     # Whose the files are is said once.

@@ -4,7 +4,7 @@ import pytest
 
 from dmu_search.cli.main import main
 from dmu_search.config.settings import PLACES
-from dmu_search.data import load_piano_rolls
+from dmu_search.data.corpus import load_piano_rolls
 from dmu_search.data.files import DataStore
 from dmu_search.data.midi import Note, write_midi
 from dmu_search.records import Recorder, RunStart

@@ -11,8 +11,9 @@ from dmu_search.cli.study_pages import engine_in_words
 from dmu_search.cli.train import train
 from dmu_search.cli.tune import tune
 from dmu_search.engine.kernels.backend import BackendChoice
-from dmu_search.names import MODELS, SYNTHETIC, TASKS
+from dmu_search.names import MODELS, TASKS
 from dmu_search.tune.progress import TrialView
+from tests.tables import MUSIC, ON_FILES
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +23,8 @@ def _wide(monkeypatch):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_plan_for_every_model(task, capsys, tmp_path, small_files):
-    own = [] if task in SYNTHETIC else [f"data.root={small_files}"]
-    own += ["data.corpus=demo"] if task == "polymusic" else []
+    own = [f"data.root={small_files}"] if task in ON_FILES else []
+    own += ["data.corpus=demo"] if task in MUSIC else []
     assert tune([f"task={task}", f"model={','.join(MODELS)}", *own], dry_run=True) == 0
     shown = capsys.readouterr().out
     for model in MODELS:
@@ -54,8 +55,8 @@ def test_train_has_as_many_replicas_as_the_paper_has_runs(
 ):
     file = tmp_path / "mine.yaml"
     file.write_text(f"task: {task}\nmodel: dmu\ndepth: 2\ntraining: {{learning_rate: 0.01}}\n")
-    own = [] if task in SYNTHETIC else [f"data.root={small_files}"]
-    own += ["data.corpus=demo"] if task == "polymusic" else []
+    own = [f"data.root={small_files}"] if task in ON_FILES else []
+    own += ["data.corpus=demo"] if task in MUSIC else []
     assert train([f"config={file}", *own], dry_run=True) == 0
     assert f"replicas   {runs}, seeds 0 to {runs - 1}" in capsys.readouterr().out
 

@@ -1,5 +1,7 @@
 """The command ``train`` after it was cut off."""
 
+import re
+
 import pytest
 
 from dmu_search.cli import train as command
@@ -64,3 +66,11 @@ def test_two_processes_never_train_the_same_run(tmp_path):
         pytest.fail("claimed twice")
     with claimed(tmp_path / "run"):
         pass
+
+
+@pytest.mark.parametrize(("widths", "note"), [("auto", True), ("[3]", False)])
+def test_the_header_says_what_trains_and_where_widths_are_from(words, widths, note, capsys):
+    assert main([*words, f"network.widths={widths}"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^engine     (native|PyTorch) loop", shown, re.MULTILINE)
+    assert ("note       widths matched" in shown) == note

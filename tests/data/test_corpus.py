@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dmu_search.data import DATA_FILES, DataStore, file_status, load_piano_rolls
-from dmu_search.data.corpus import content_sha256
+from dmu_search.data import DataStore, corpus, file_status
+from dmu_search.data.corpus import content_sha256, load_piano_rolls
 from dmu_search.engine.tasks.polymusic import PianoRolls
 from dmu_search.errors import ConfigError, DataError
 
-NOTTINGHAM = DATA_FILES["nottingham"]
+NOTTINGHAM = corpus.FILES["nottingham"]
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def offline(monkeypatch):
     """Upstream refuses the connection, on a machine with network too."""
     monkeypatch.setenv("NO_PROXY", "*")
     dead = replace(NOTTINGHAM, url="http://127.0.0.1:9/Nottingham.mat")
-    monkeypatch.setitem(DATA_FILES, "nottingham", dead)
+    monkeypatch.setitem(corpus.FILES, "nottingham", dead)
 
 
 def test_nottingham_is_what_the_paper_trains_on(real_file, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from dmu_search.data import DataStore, MissingFileError, file_status, locate
 from dmu_search.data.files import MIRROR_VARIABLE
+from dmu_search.data.settings import DataSettings
 from dmu_search.errors import DataError
 
 from .conftest import CONTENT
@@ -171,11 +172,12 @@ def test_status_says_where_each_file_is_and_whether_it_is_intact(data_file, stor
 
 def test_the_environment_names_the_mirror_only_where_no_setting_does(monkeypatch):
     monkeypatch.setenv(MIRROR_VARIABLE, "/from/environment")
-    assert DataStore.from_settings().mirror == Path("/from/environment")
-    assert DataStore.from_settings(mirror="/from/setting").mirror == Path("/from/setting")
+    assert DataStore.from_settings(DataSettings()).mirror == Path("/from/environment")
+    setting = DataSettings(mirror=Path("/from/setting"))
+    assert DataStore.from_settings(setting).mirror == setting.mirror
     monkeypatch.setenv(MIRROR_VARIABLE, "")
-    assert DataStore.from_settings() == DataStore()
-    assert DataStore.from_settings(root="~/data").root == Path.home() / "data"
+    assert DataStore.from_settings(DataSettings()) == DataStore()
+    assert DataStore.from_settings(DataSettings(root=Path("~/data"))).root == Path.home() / "data"
 
 
 def test_the_default_cache_folder_is_the_users(monkeypatch, tmp_path):

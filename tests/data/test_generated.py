@@ -3,11 +3,13 @@ import pickle
 import pytest
 import torch
 
-from dmu_search.data import GeneratedData
+from dmu_search.data.generated import GeneratedData
 from dmu_search.data.loading import load_data, make_task
 from dmu_search.data.settings import DataSettings
-from dmu_search.engine.tasks import GENERATED, Rules
+from dmu_search.engine.tasks import task_class
+from dmu_search.engine.tasks.generated import Rules
 from dmu_search.errors import ConfigError
+from tests.tables import GENERATED
 
 every_task = pytest.mark.parametrize("name", GENERATED)
 
@@ -21,9 +23,9 @@ def test_the_hash_is_that_of_the_rules_and_their_sequences(name, monkeypatch):
     assert len({data.sha256, *hashes}) == 4
 
     # A change of the rules themselves shows too.
-    sequences = GENERATED[name].sequences
+    sequences = task_class(name).sequences
     monkeypatch.setattr(
-        GENERATED[name], "sequences", lambda task, draws: sequences(task, 1 - draws)
+        task_class(name), "sequences", lambda task, draws: sequences(task, 1 - draws)
     )
     assert GeneratedData(name, Rules()).sha256 != data.sha256
 

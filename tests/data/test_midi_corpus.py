@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from dmu_search.data import DATA_FILES, DataStore, load_piano_rolls
+from dmu_search.data import DataStore, corpus
 from dmu_search.data import midi_files as midi_files_module
+from dmu_search.data.corpus import load_piano_rolls
 from dmu_search.data.midi import Note, Reading, write_midi
 from dmu_search.data.midi_corpus import CACHE_FOLDER, load_midi_tunes, split_tunes
 from dmu_search.data.midi_files import midi_files
@@ -270,7 +271,7 @@ def test_only_midi_is_read_at_another_step(name, demo_store, real_file):
 def test_the_archive_of_nottingham_is_for_those_who_have_it(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"nobody serves it.*data\.corpus=FOLDER"):
         load_piano_rolls("nottingham-midi", DataStore(root=tmp_path))
-    assert DATA_FILES["nottingham-midi"].served is False
+    assert corpus.FILES["nottingham-midi"].served is False
 
 
 @pytest.mark.slow

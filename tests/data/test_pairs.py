@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dmu_search.data import DATA_FILES, DataStore, MissingFileError, file_status
+from dmu_search.data import DataStore, MissingFileError, file_status, pairs
 from dmu_search.data.pairs import (
     FEWEST_PAIRS,
     PairCorpus,
@@ -135,8 +135,8 @@ def test_too_few_pairs_are_bad_input(mine):
 
 def test_without_the_portuguese_file_both_ways_out_are_named(tmp_path, monkeypatch):
     # Port 9 is the discard service: it refuses connections.
-    moved = replace(DATA_FILES["por-eng"], url="http://127.0.0.1:9/por-eng.zip")
-    monkeypatch.setitem(DATA_FILES, "por-eng", moved)
+    moved = replace(pairs.FILES["por-eng"], url="http://127.0.0.1:9/por-eng.zip")
+    monkeypatch.setitem(pairs.FILES, "por-eng", moved)
     monkeypatch.setenv("NO_PROXY", "*")
     with pytest.raises(MissingFileError) as caught:
         load_pairs("por2eng", DataStore(root=tmp_path))
@@ -154,7 +154,7 @@ def test_without_the_portuguese_file_both_ways_out_are_named(tmp_path, monkeypat
 def test_a_file_that_upstream_replaces_is_taken_as_it_is(tmp_path):
     (tmp_path / "por-eng.zip").write_bytes(zipped(small_pairs(), "por.txt"))
     store = DataStore(root=tmp_path)
-    assert file_status(DATA_FILES["por-eng"], store).state == "present"
+    assert file_status(pairs.FILES["por-eng"], store).state == "present"
     assert load_pairs("por2eng", store).name == "por-eng"
 
 
@@ -170,7 +170,7 @@ def test_the_real_spanish_file_has_the_vocabularies_of_the_release(real_file):
     vocabulary = load_real("spa2eng", path)
     # The release has 24 793 and 12 933: one less, as if it dropped the inverted exclamation mark.
     assert (vocabulary.source, vocabulary.target) == (24_794, 12_933)
-    assert file_status(DATA_FILES["spa-eng"], DataStore(root=path.parent)).state == "ok"
+    assert file_status(pairs.FILES["spa-eng"], DataStore(root=path.parent)).state == "ok"
 
 
 @pytest.mark.slow

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dmu_search.data import DATA_FILES, DataStore, MissingFileError, file_status, load_treebank
-from dmu_search.data.files import FILES_OF_TASKS
-from dmu_search.data.treebank import read_treebank
-from dmu_search.engine.tasks import NatLang
+from dmu_search.data import DataStore, MissingFileError, file_status
+from dmu_search.data.treebank import FILES, load_treebank, read_treebank
+from dmu_search.engine.tasks.natlang import NatLang
 from dmu_search.errors import ConfigError, DataError
+from dmu_search.names import TASKS
 
 
 def write(folder, **texts):
@@ -21,8 +21,8 @@ def test_the_penn_treebank_is_what_the_field_trains_on(real_file, tmp_path):
     mirror = real_file("ptb/ptb.train.txt").parents[1]
     store = DataStore(root=tmp_path, mirror=mirror)
     treebank = load_treebank(store)
-    for name in FILES_OF_TASKS["natlang"]:
-        assert file_status(DATA_FILES[name], store).state == "ok"
+    for name in TASKS["natlang"].files:
+        assert file_status(FILES[name], store).state == "ok"
     assert treebank.words == {"train": 929_589, "valid": 73_760, "test": 82_430}
     assert treebank.sequences == {"train": 42_068, "valid": 3_370, "test": 3_761}
     assert len(treebank.vocabulary) == NatLang.vocabulary == 10_000
@@ -87,9 +87,9 @@ def test_the_hash_depends_on_order_split_and_words(tmp_path):
 
 def test_a_missing_file_is_named_with_the_ways_out(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
-    file = DATA_FILES["ptb-train"]
+    file = FILES["ptb-train"]
     dead = replace(file, url="http://127.0.0.1:9/ptb.train.txt")
-    monkeypatch.setitem(DATA_FILES, "ptb-train", dead)
+    monkeypatch.setitem(FILES, "ptb-train", dead)
     with pytest.raises(MissingFileError, match=file.sha256) as caught:
         load_treebank(DataStore(root=tmp_path))
     assert f"can be put at {tmp_path / 'ptb' / 'ptb.train.txt'}" in str(caught.value)

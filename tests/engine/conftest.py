@@ -11,22 +11,15 @@ import torch
 from dmu_search.engine.kernels.rows import PackedRows
 from dmu_search.engine.networks.translator import Vocabulary
 from dmu_search.engine.settings import TrainingSettings
-from dmu_search.engine.tasks import (
-    GENERATED,
-    TASKS,
-    NatLang,
-    PianoRolls,
-    PolyMusic,
-    Rules,
-    Task,
-    Text,
-    Translation,
-)
+from dmu_search.engine.tasks import task_class
+from dmu_search.engine.tasks.base import Bucketed, Task
+from dmu_search.engine.tasks.generated import Rules
+from dmu_search.engine.tasks.natlang import NatLang, Text
+from dmu_search.engine.tasks.polymusic import PianoRolls
 from dmu_search.engine.tasks.sentences import END, START, Pairs, Sentences, SplitPairs
+from dmu_search.names import TASKS
 
 CPU = torch.device("cpu")
-# One of those that differ in their data only.
-KINDS_OF_TASK = tuple({kind: name for name, kind in TASKS.items()}.values())
 
 
 def random_rolls(lengths: list[int], seed: int) -> tuple[np.ndarray, ...]:
@@ -108,17 +101,27 @@ def batches_of(size: int, **changes: Any) -> TrainingSettings:
     return TrainingSettings(0.01, batch_size=size, **changes)
 
 
+# By the module of a task's data.
+SMALL_DATA = {
+    "generated": small_rules,
+    "corpus": small_rolls,
+    "treebank": small_text,
+    "pairs": small_pairs,
+}
+# One of those that differ in their data only.
+KINDS_OF_TASK = tuple(
+    {task_class(name): name for name, entry in TASKS.items() if entry.data in SMALL_DATA}.values()
+)
+BUCKETED = tuple(name for name in KINDS_OF_TASK if issubclass(task_class(name), Bucketed))
+
+
 def small_task(
     name: str, dtype: torch.dtype = torch.float32, device: torch.device | str = CPU
 ) -> Task[Any, Any]:
     """Any task, with little data."""
-    if name in GENERATED:
-        return GENERATED[name](small_rules(), dtype=dtype, device=device)
-    if name == "natlang":
-        return SmallNatLang(small_text(), dtype=dtype, device=device)
-    if TASKS[name] is Translation:
-        return Translation(small_pairs(), dtype=dtype, device=device)
-    return {"polymusic": PolyMusic}[name](small_rolls(), dtype=dtype, device=device)
+    data = TASKS[name].data
+    kind = SmallNatLang if data == "treebank" else task_class(name)
+    return kind(SMALL_DATA[data](), dtype=dtype, device=device)
 
 
 @pytest.fixture(scope="session")

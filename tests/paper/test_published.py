@@ -3,11 +3,12 @@
 import pytest
 
 from dmu_search.config.keys import KEYS
-from dmu_search.names import MODELS, TASKS
+from dmu_search.names import MODELS
 from dmu_search.paper.published import published
+from tests.tables import IN_PAPER
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", IN_PAPER)
 def test_every_network_of_the_paper_has_its_printed_weight_count(task):
     record = published(task)
     networks = {(model, d) for model, depths in record.widths["paper"].items() for d in depths}
@@ -16,14 +17,14 @@ def test_every_network_of_the_paper_has_its_printed_weight_count(task):
     assert record.weights_of in ("network", "block")
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", IN_PAPER)
 def test_printed_keys_exist(task):
     printed = published(task).printed
     assert {"training.learning_rate", "training.max_epochs"} <= set(printed)
     assert all(KEYS[name].exists_for(task, "dmu") for name in printed)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", IN_PAPER)
 def test_claims_are_about_models_and_depths_or_thresholds_that_there_are(task):
     record = published(task)
     levels = record.depths if record.figure is None else record.thresholds

@@ -94,3 +94,13 @@ def test_a_missing_file_is_named(folder, tmp_path):
     (tmp_path / "curves.csv").unlink()
     with pytest.raises(StorageError, match=r"curves\.csv: cannot be read"):
         read_results(tmp_path)
+
+
+def test_runs_of_a_task_that_is_gone_are_left_out(folder, tmp_path):
+    add_to_compact(read_runs(folder), tmp_path)
+    shutil.copy(folder / "gru-run.jsonl", tmp_path)
+    for path in (tmp_path / "runs.csv", tmp_path / "gru-run.jsonl"):
+        text = path.read_text(encoding="utf-8")
+        assert "adding" in text
+        path.write_text(text.replace("adding", "chess"), encoding="utf-8")
+    assert read_results(tmp_path) == ()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dmu_search.data.corpus import Corpus
-from dmu_search.engine.tasks import PianoRolls
+from dmu_search.engine.tasks.polymusic import PianoRolls
 from dmu_search.folders import OutputFolder
 from dmu_search.retraining.best import keep_best
 from dmu_search.retraining.exported import read_run_file

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dmu_search.cli.main import main
-from dmu_search.data import DATA_FILES
+from dmu_search.data import pairs
 from dmu_search.data.loading import load_data
 from dmu_search.names import MODELS
 from dmu_search.records import Recorder
@@ -230,8 +230,8 @@ def test_the_own_best_setting_comes_before_the_shipped_one_unless_worse(
 
 def test_a_task_without_data_is_left_out_and_the_others_are_planned(tmp_path, monkeypatch, capsys):
     # Port 9 is the discard service: it refuses connections.
-    moved = replace(DATA_FILES["por-eng"], url="http://127.0.0.1:9/por-eng.zip")
-    monkeypatch.setitem(DATA_FILES, "por-eng", moved)
+    moved = replace(pairs.FILES["por-eng"], url="http://127.0.0.1:9/por-eng.zip")
+    monkeypatch.setitem(pairs.FILES, "por-eng", moved)
     monkeypatch.setenv("NO_PROXY", "*")
     words = [f"output_dir={tmp_path / 'runs'}", f"data.root={tmp_path / 'cache'}", "--dry-run"]
     assert main(["reproduce", "task=adding,por2eng", "depth=2", *words]) == 1

@@ -1,9 +1,10 @@
 import pytest
 
 from dmu_search.errors import ConfigError, StorageError
-from dmu_search.names import ON_FILES, TASKS
+from dmu_search.names import TASKS
 from dmu_search.study.files import create_studies, find_studies
 from tests.studies import plan_studies
+from tests.tables import ON_FILES
 
 
 def create(tmp_path, *words):

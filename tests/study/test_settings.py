@@ -2,13 +2,13 @@ import pytest
 
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import NETWORKS
 from dmu_search.engine.training.optimiser import parameter_groups
 from dmu_search.errors import ConfigError
-from dmu_search.names import MODELS, SYNTHETIC, TASKS, TRANSLATION
+from dmu_search.names import MODELS, TASKS
 from dmu_search.paper.published import published
-from dmu_search.paper.widths import resolve_widths, weight_count
+from dmu_search.paper.widths import paper_network, resolve_widths, weight_count
 from tests.studies import plan_studies
+from tests.tables import GENERATED, IN_PAPER, TRANSLATION
 
 ALL = [f"task={','.join(TASKS)}", f"model={','.join(MODELS)}"]
 
@@ -41,7 +41,7 @@ def test_the_space_of_polymusic_is_the_documented_one():
     }
 
 
-@pytest.mark.parametrize("task", SYNTHETIC)
+@pytest.mark.parametrize("task", GENERATED)
 def test_the_space_of_the_synthetic_tasks_is_the_documented_one(task):
     common = {
         "training.learning_rate",
@@ -150,7 +150,7 @@ def test_published_settings_of_natlang(depth):
     papers, (rate, gamma, block) = NATLANG_DMU[depth]
     assert found == [papers, (rate, gamma)]
     run = plan_one("task=natlang", f"depth={depth}").run(released.values)
-    network = NETWORKS["natlang"](run.network)
+    network = paper_network("natlang")(run.network)
     *groups, rest = parameter_groups(network, run.training)
     assert [group.learning_rate for group in groups] == pytest.approx([block] * depth)
     assert (rest.learning_rate, rest.weight_decay) == (rate, 1e-4)
@@ -178,7 +178,7 @@ def test_published_settings_of_translation(depth):
             assert (run.training.learning_rate, run.training.gamma) == (rate, gamma)
             assert run.training.teacher_forcing_ratio == forcing
             assert (run.network.z_bias, run.training.weight_decay) == (bias, 1e-4)
-        *groups, rest = parameter_groups(NETWORKS[task](run.network), run.training)
+        *groups, rest = parameter_groups(paper_network(task)(run.network), run.training)
         assert [group.learning_rate for group in groups] == pytest.approx([block] * depth)
         assert (rest.learning_rate, rest.weight_decay) == (rate, 1e-4)
         rhn = plan_one(f"task={task}", "model=rhn", f"depth={depth}")
@@ -228,7 +228,7 @@ TABLE_6 = {
 RELEASED_RHN = {"adding": (4, 3, 0.02), "tempord": (4, 3, 0.02), "noiseseq": (3, 3, 0.05)}
 
 
-@pytest.mark.parametrize("task", SYNTHETIC)
+@pytest.mark.parametrize("task", GENERATED)
 def test_published_settings_of_the_synthetic_tasks(task):
     for model, rate in TABLE_6[task].items():
         study = plan_one(f"task={task}", f"model={model}")
@@ -254,15 +254,15 @@ TABLE_1 = {
 
 
 @pytest.mark.parametrize("model", ["rnn", "lstm", "gru", "dmu"])
-@pytest.mark.parametrize("task", SYNTHETIC)
+@pytest.mark.parametrize("task", GENERATED)
 def test_weight_counts_of_table_1(task, model):
     (study,) = plan_studies([f"task={task}", f"model={model}", "network.widths=paper"])
-    network = NETWORKS[task](study.example().network)
+    network = paper_network(task)(study.example().network)
     own = network.recurrent_weight_count if task == "noiseseq" else network.weight_count
     assert own == TABLE_1[task][model]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", IN_PAPER)
 def test_the_published_record_has_runs_epochs_and_widths_that_fit(task):
     record = published(task)
     expected = {"polymusic": (5, 500), "natlang": (5, 40)} | dict.fromkeys(TRANSLATION, (5, 50))
@@ -273,7 +273,7 @@ def test_the_published_record_has_runs_epochs_and_widths_that_fit(task):
         for model, depths in widths.items():
             for depth, own in depths.items():
                 assert len(own) == depth
-                assert NETWORKS[task](NetworkSettings(model, own))
+                assert paper_network(task)(NetworkSettings(model, own))
 
 
 @pytest.mark.slow
@@ -318,7 +318,7 @@ def test_models_that_the_paper_lacks_are_matched(task, model, depth):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("task", SYNTHETIC)
+@pytest.mark.parametrize("task", GENERATED)
 def test_synthetic_networks_are_matched_to_the_papers_dmu(task, model):
     target = weight_count(task, "dmu", published(task).widths["paper"]["dmu"][2])
     widths, note = resolve_widths(task, model, 3, "matched")

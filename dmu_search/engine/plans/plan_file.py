@@ -15,7 +15,7 @@ import torch
 
 from dmu_search.engine.plans.runs import PlannedRun, Trained, carry_out
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks import TASKS, Task, TaskData
+from dmu_search.engine.tasks import Task, TaskData, task_class
 from dmu_search.engine.training.trainer import EpochResult
 from dmu_search.errors import StorageError
 from dmu_search.folders import OutputFolder, make_folder, not_writable
@@ -134,12 +134,12 @@ def _is_finished(record: Path) -> bool:
 def _load_task(task: str, path: Path, device: str) -> Task[Any, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            data = TASKS[task].data_type.from_arrays(dict(arrays))
+            data = task_class(task).data_type.from_arrays(dict(arrays))
     except (OSError, ValueError, KeyError) as fault:
         raise StorageError(
             f"{path}: cannot be read ({fault}); write the plan again with reproduce plan_only=true"
         ) from None
-    return TASKS[task](data, device=torch.device(device))
+    return task_class(task)(data, device=torch.device(device))
 
 
 def _carry_out(

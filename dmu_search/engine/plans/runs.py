@@ -28,7 +28,7 @@ class PlannedRun:
 
     Attributes:
         start: what its record begins with.
-        task: a key of ``dmu_search.engine.tasks.TASKS``.
+        task: a key of ``dmu_search.names.TASKS``.
         network: what to train.
         training: how to.
     """

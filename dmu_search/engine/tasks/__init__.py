@@ -1,61 +1,24 @@
-"""The tasks, one file each."""
+"""The tasks, one file each; ``dmu_search.names.TASKS`` has a row for each."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from dmu_search.engine.networks.network import Architecture
-from dmu_search.engine.networks.translator import build_translator
-from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks.adding import Adding
 from dmu_search.engine.tasks.base import BatchLoss, Task, TaskData
-from dmu_search.engine.tasks.generated import GeneratedTask, Rules
-from dmu_search.engine.tasks.natlang import NatLang, Text
-from dmu_search.engine.tasks.noiseseq import NoiseSeq
-from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
-from dmu_search.engine.tasks.tempord import TempOrd
-from dmu_search.engine.tasks.translation import RELEASED_VOCABULARIES, Translation
+from dmu_search.errors import ConfigError
+from dmu_search.names import TASKS, named_in_row
 
-__all__ = [
-    "GENERATED",
-    "NETWORKS",
-    "TASKS",
-    "Adding",
-    "BatchLoss",
-    "GeneratedTask",
-    "NatLang",
-    "NoiseSeq",
-    "PianoRolls",
-    "PolyMusic",
-    "Rules",
-    "Task",
-    "TaskData",
-    "TempOrd",
-    "Text",
-    "Translation",
-]
+__all__ = ["BatchLoss", "Task", "TaskData", "task_class"]
 
-# The synthetic tasks: made from rules, without a data set.
-GENERATED: dict[str, type[GeneratedTask]] = {
-    "adding": Adding,
-    "tempord": TempOrd,
-    "noiseseq": NoiseSeq,
-}
 
-TASKS: dict[str, type[Task[Any, Any]]] = {
-    **GENERATED,
-    "polymusic": PolyMusic,
-    "natlang": NatLang,
-    **dict.fromkeys(RELEASED_VOCABULARIES, Translation),
-}
+def task_class(name: str) -> type[Task[Any, Any]]:
+    """The class of a task.
 
-# The networks of the paper's tables. Those of a task at work may differ: they fit its own data.
-NETWORKS: dict[str, Callable[[NetworkSettings], Architecture]] = {
-    **{name: task.network for name, task in GENERATED.items()},
-    "polymusic": PolyMusic.network,
-    "natlang": NatLang.network,
-    **{
-        name: partial(build_translator, vocabulary=vocabulary)
-        for name, vocabulary in RELEASED_VOCABULARIES.items()
-    },
-}
+    Args:
+        name: a key of ``dmu_search.names.TASKS``.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"task: must be one of {', '.join(TASKS)}, got {name!r}")
+    own: type[Task[Any, Any]] = named_in_row(f"{__name__}.{TASKS[name].engine}", "TASK")
+    return own

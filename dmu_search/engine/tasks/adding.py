@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.tasks.generated import GeneratedTask, Sequences, below
+from dmu_search.names import TASKS, Direction
 
 # The first marked step is one of so many.
 FIRST_MARKED = 10
@@ -24,6 +25,7 @@ class Adding(GeneratedTask):
     """
 
     objective: ClassVar[str] = "mse"
+    direction: ClassVar[Direction] = TASKS["adding"].direction
     loss_name: ClassVar[str] = "mse"
     input_size: ClassVar[int] = 2
     output_size: ClassVar[int] = 1
@@ -67,3 +69,6 @@ def marked_steps(first_draw: Tensor, second_draw: Tensor, lengths: Tensor) -> tu
     limit = lengths // 2 - 1
     among_others = below(second_draw, limit - (first < limit).long())
     return first, among_others + (among_others >= first).long()
+
+
+TASK = Adding

@@ -63,7 +63,13 @@ class Task(Protocol[Net, Batch]):
     loss_name: ClassVar[str]
     data_type: ClassVar[type[TaskData]]
 
-    def __init__(self, data: Any, *, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        data: Any,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         """A task over its data."""
 
     @property

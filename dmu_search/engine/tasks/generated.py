@@ -159,7 +159,7 @@ class GeneratedTask(ABC):
     objective: ClassVar[str]
     loss_name: ClassVar[str]
     data_type: ClassVar[type[TaskData]] = Rules
-    direction: ClassVar[Direction] = "minimize"
+    direction: ClassVar[Direction]
     input_size: ClassVar[int]
     output_size: ClassVar[int]
 

@@ -17,7 +17,7 @@ from dmu_search.engine.networks.network import Network, build_network
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, TaskData
 from dmu_search.errors import ConfigError, DataError
-from dmu_search.names import Direction
+from dmu_search.names import TASKS, Direction
 
 SPLITS = ("train", "valid", "test")
 EMBEDDING_SIZE = 64
@@ -87,7 +87,7 @@ class NatLang:
     """
 
     objective: ClassVar[str] = "perplexity"
-    direction: ClassVar[Direction] = "minimize"
+    direction: ClassVar[Direction] = TASKS["natlang"].direction
     loss_name: ClassVar[str] = "nll_nats"
     data_type: ClassVar[type[TaskData]] = Text
     vocabulary: ClassVar[int] = 10_000
@@ -212,3 +212,6 @@ def check_text(text: Text, vocabulary: int) -> None:
                 f"NatLang: the {split} text must hold numbers of words from 0 to "
                 f"{vocabulary - 1}, got {words.min()} to {words.max()}"
             )
+
+
+TASK = NatLang

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dmu_search.engine.tasks.generated import GeneratedTask, Sequences, below, class_scores
+from dmu_search.names import TASKS, Direction
 
 SYMBOLS = 100
 # The last two symbols, x and y, are those to remember.
@@ -28,6 +29,7 @@ class NoiseSeq(GeneratedTask):
     """
 
     objective: ClassVar[str] = "nll_nats"
+    direction: ClassVar[Direction] = TASKS["noiseseq"].direction
     loss_name: ClassVar[str] = "nll_nats"
     input_size: ClassVar[int] = SYMBOLS
     output_size: ClassVar[int] = SYMBOLS
@@ -61,3 +63,6 @@ def fixed_noise(steps: int) -> Tensor:
     generator = torch.Generator().manual_seed(NOISE_SEED)
     order = torch.randperm(NOISE_SYMBOLS, generator=generator)
     return order[torch.arange(steps) % NOISE_SYMBOLS]
+
+
+TASK = NoiseSeq

@@ -18,7 +18,7 @@ from dmu_search.engine.networks.network import Network, build_network
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, TaskData
 from dmu_search.errors import DataError
-from dmu_search.names import Direction
+from dmu_search.names import TASKS, Direction
 
 NOTES = 88
 SPLITS = ("train", "valid", "test")
@@ -145,7 +145,7 @@ class PolyMusic:
     """
 
     objective: ClassVar[str] = "nll_nats"
-    direction: ClassVar[Direction] = "minimize"
+    direction: ClassVar[Direction] = TASKS["polymusic"].direction
     loss_name: ClassVar[str] = "nll_nats"
     data_type: ClassVar[type[TaskData]] = PianoRolls
 
@@ -321,3 +321,6 @@ def batch_mean(sums: Tensor, steps: Tensor) -> Tensor:
         )
     ]
     return torch.stack(batch_means).sum(dim=0) / steps.numel()
+
+
+TASK = PolyMusic

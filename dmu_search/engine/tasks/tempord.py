@@ -12,6 +12,7 @@ from dmu_search.engine.tasks.generated import (
     below,
     class_scores,
 )
+from dmu_search.names import TASKS, Direction
 
 FILLERS = 4  # a, b, c and d are the symbols 0 to 3
 X, Y, START, END = range(FILLERS, FILLERS + 4)
@@ -32,6 +33,7 @@ class TempOrd(GeneratedTask):
     """
 
     objective: ClassVar[str] = "nll_nats"
+    direction: ClassVar[Direction] = TASKS["tempord"].direction
     loss_name: ClassVar[str] = "nll_nats"
     input_size: ClassVar[int] = SYMBOLS
     output_size: ClassVar[int] = CLASSES
@@ -73,3 +75,6 @@ def windows(rules: Rules) -> tuple[tuple[int, int, int], int]:
     third = min(6 * width + 6, rules.length - 1 - width)
     second = min(3 * width + 3, third - width)
     return (width, second, third), width
+
+
+TASK = TempOrd

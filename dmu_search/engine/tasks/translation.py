@@ -13,18 +13,12 @@ from torch import Tensor
 from dmu_search.engine.kernels.rows import PackedRows, length_sorted_batches
 from dmu_search.engine.kernels.words import softmax_nll, word_nll
 from dmu_search.engine.networks.cells import State
-from dmu_search.engine.networks.translator import Translator, Vocabulary, build_translator
+from dmu_search.engine.networks.translator import Translator, build_translator
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import BatchLoss, TaskData
 from dmu_search.engine.tasks.sentences import END, SPLITS, START, Pairs, Sentences, SplitPairs
-from dmu_search.names import Direction
+from dmu_search.names import TASKS, Direction
 
-# Of the release's files, markers included: what the weight counts of Table 2 are for.
-RELEASED_VOCABULARIES = {
-    "spa2eng": Vocabulary(24_793, 12_933),
-    "por2eng": Vocabulary(20_655, 12_267),
-    "ger2eng": Vocabulary(34_628, 15_781),
-}
 # Target words, of all replicas together, that an evaluation holds in memory at a time: 3 kB each,
 # and some hundred sentences, so that the products of a step run at full speed.
 EVALUATION_WORDS = 2**13
@@ -93,7 +87,7 @@ class Translation:
     """
 
     objective: ClassVar[str] = "accuracy"
-    direction: ClassVar[Direction] = "maximize"
+    direction: ClassVar[Direction] = TASKS["spa2eng"].direction
     loss_name: ClassVar[str] = "nll_nats"
     data_type: ClassVar[type[TaskData]] = SplitPairs
 
@@ -288,3 +282,6 @@ def speak(
         hidden.append(state[-1][0])
         said.append(network.likeliest(weights, hidden[-1]))
     return rows.from_steps(torch.cat(hidden, dim=1)), rows.from_steps(torch.cat(said, dim=1))
+
+
+TASK = Translation

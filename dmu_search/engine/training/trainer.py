@@ -93,6 +93,7 @@ class Trainer:
         _check_stop_rule(task, training)
         _check_clipping(training)
         self.task = task
+        self._network_settings = network
         self.network = task.network(network)
         self.training = training
         self.epoch = 0
@@ -139,7 +140,9 @@ class Trainer:
         """What the training runs on, and why."""
         if self.problem is not None:
             return BackendChoice("reference", self.problem)
-        return training_backend(type(self.task), self.task.device, self.task.dtype)
+        return training_backend(
+            type(self.task), self.task.device, self.task.dtype, self._network_settings
+        )
 
     @property
     def problem(self) -> str | None:

@@ -24,10 +24,11 @@ from dmu_search.engine.kernels.native.recurrence import (
     takes_inputs,
 )
 from dmu_search.engine.kernels.rows import PackedRows
-from dmu_search.engine.networks.cells import MODELS, Cell, State, recurrent_block
+from dmu_search.engine.networks.cells import Cell, State, recurrent_block
 from dmu_search.engine.networks.scan import recur, reference_scan
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import PianoRolls, PolyMusic
+from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
+from dmu_search.names import MODELS
 from tests.engine.conftest import batches_of, random_rolls
 
 CPU = torch.device("cpu")

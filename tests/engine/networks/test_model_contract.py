@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from dmu_search.engine.kernels.rows import PackedRows
-from dmu_search.engine.networks.cells import MODELS, State
+from dmu_search.engine.networks.cells import State
 from dmu_search.engine.networks.network import Network, Weights, build_network
 from dmu_search.engine.settings import NetworkSettings
+from dmu_search.names import MODELS
 
 CPU = torch.device("cpu")
 INPUTS, OUTPUTS, WIDTH = 3, 2, 4

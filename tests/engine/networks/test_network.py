@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from dmu_search.engine.networks.cells import MODELS
 from dmu_search.engine.networks.network import Weights, build_network
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import PolyMusic
+from dmu_search.engine.tasks.polymusic import PolyMusic
 from dmu_search.errors import ConfigError
+from dmu_search.names import MODELS
 from dmu_search.paper.widths import matched_width
 
 TABLE_1_WIDTHS = {
@@ -153,7 +153,7 @@ def test_readout_initialisation() -> None:
     ("settings", "message"),
     [
         (NetworkSettings("gpt", (4,)), "dmu, rhn, lstm, gru, rnn, got 'gpt'"),
-        (NetworkSettings("rhn", (4, 5)), r"same width, got \(4, 5\)"),
+        (NetworkSettings("rhn", (4, 5)), r"one width, got \[4, 5\]"),
         (NetworkSettings("dmu", (4, 0)), r"positive width per layer, got \(4, 0\)"),
         (NetworkSettings("dmu", ()), r"positive width per layer, got \(\)"),
     ],

@@ -12,7 +12,9 @@ from dmu_search.engine.__main__ import main
 from dmu_search.engine.plans.plan_file import carry_out_plan, read_plan, write_plan
 from dmu_search.engine.plans.runs import PlannedRun
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks import TASKS, PianoRolls, Rules
+from dmu_search.engine.tasks import task_class
+from dmu_search.engine.tasks.generated import Rules
+from dmu_search.engine.tasks.polymusic import PianoRolls
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import StorageError
 from dmu_search.records import RunStart, read_events
@@ -63,14 +65,14 @@ def test_a_plan_gives_what_the_trainer_gives_and_is_carried_out_once(tmp_path, m
     for run, name in RUNS:
         events = list(read_events(tmp_path / "out" / "records" / f"{run.name}.jsonl"))
         assert events[-1]["status"] == "FINISHED"
-        trainer = Trainer(TASKS[run.task](DATA[name]), run.network, run.training)
+        trainer = Trainer(task_class(run.task)(DATA[name]), run.network, run.training)
         while not trainer.finished:
             trainer.run_epoch()
         (expected,) = {
             k: v for k, v in trainer.evaluate_best(["test"]).items() if "batch" not in k
         }.values()
         values = {k: v for e in events if e["event"] == "metrics" for k, v in e["values"].items()}
-        objective = f"test_{TASKS[run.task].objective}"
+        objective = f"test_{task_class(run.task).objective}"
         assert [values[f"{objective}/replica_{i}"] for i in range(2)] == list(expected)
 
 

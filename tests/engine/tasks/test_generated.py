@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks import GENERATED, Adding, GeneratedTask, NoiseSeq, Rules, TempOrd
 from dmu_search.engine.tasks import generated as module
-from dmu_search.engine.tasks.adding import marked_steps
-from dmu_search.engine.tasks.generated import Sequences, below, full_rows
-from dmu_search.engine.tasks.tempord import END, FILLERS, START, X, Y, windows
+from dmu_search.engine.tasks import task_class
+from dmu_search.engine.tasks.adding import Adding, marked_steps
+from dmu_search.engine.tasks.generated import GeneratedTask, Rules, Sequences, below, full_rows
+from dmu_search.engine.tasks.noiseseq import NoiseSeq
+from dmu_search.engine.tasks.tempord import END, FILLERS, START, TempOrd, X, Y, windows
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import ConfigError
 from tests.engine.conftest import batches_of, small_rules
+from tests.tables import GENERATED
 
 every_task = pytest.mark.parametrize("name", GENERATED)
 SETTINGS = NetworkSettings("gru", (4,))
@@ -52,7 +54,7 @@ def equal(one: Sequences, other: Sequences) -> bool:
 
 @every_task
 def test_a_replica_sees_what_it_would_see_alone(name: str) -> None:
-    task = GENERATED[name](small_rules(batches_per_epoch=3))
+    task = task_class(name)(small_rules(batches_per_epoch=3))
     together = batches(task, seeds=list(range(4)))
     for replica in range(4):
         for batch, alone in zip(together, batches(task, seeds=[replica]), strict=True):
@@ -62,7 +64,7 @@ def test_a_replica_sees_what_it_would_see_alone(name: str) -> None:
 
 @every_task
 def test_batches_and_replicas_differ(name: str) -> None:
-    first, second = batches(GENERATED[name](small_rules()), seeds=[0, 1])
+    first, second = batches(task_class(name)(small_rules()), seeds=[0, 1])
     assert not torch.equal(first.inputs, second.inputs)
     assert not torch.equal(first.inputs[0], first.inputs[1])
 
@@ -70,7 +72,7 @@ def test_batches_and_replicas_differ(name: str) -> None:
 @every_task
 def test_consecutive_batches_are_independent(name: str) -> None:
     """Targets of one batch say nothing about those of the next."""
-    task = GENERATED[name](small_rules(batches_per_epoch=2))
+    task = task_class(name)(small_rules(batches_per_epoch=2))
     first, second = (b.targets[0].double() for b in batches(task, seeds=[0], size=20_000))
     correlation = torch.corrcoef(torch.stack([first, second]))[0, 1]
     # Standard deviation 1 / sqrt(20 000) = 0.007 if they are independent.
@@ -79,7 +81,7 @@ def test_consecutive_batches_are_independent(name: str) -> None:
 
 @every_task
 def test_the_fixed_sets_are_the_same_everywhere_and_differ(name: str) -> None:
-    task, other = GENERATED[name](small_rules()), GENERATED[name](small_rules())
+    task, other = task_class(name)(small_rules()), task_class(name)(small_rules())
     torch.manual_seed(1)
     for split, count in small_rules().fixed_sequences.items():
         assert equal(task.fixed_set(split), other.fixed_set(split))
@@ -90,21 +92,21 @@ def test_the_fixed_sets_are_the_same_everywhere_and_differ(name: str) -> None:
 @every_task
 def test_an_epoch_has_the_asked_batches(name: str) -> None:
     assert Rules().batches_per_epoch == 200
-    made = batches(GENERATED[name](small_rules(batches_per_epoch=4)), seeds=[0, 1], size=3)
+    made = batches(task_class(name)(small_rules(batches_per_epoch=4)), seeds=[0, 1], size=3)
     assert [batch.targets.shape for batch in made] == [(2, 3)] * 4
 
 
 @every_task
 def test_the_papers_sizes_are_the_defaults(name: str) -> None:
-    task = GENERATED[name](Rules())
+    task = task_class(name)(Rules())
     sizes = {split: task.fixed_set(split).count for split in ("train", "valid", "test")}
     assert sizes == {"train": 1_000, "valid": 1_000, "test": 10_000}
 
 
 @every_task
 def test_precisions_see_the_same_sequences(name: str) -> None:
-    single = GENERATED[name](small_rules())
-    double = GENERATED[name](small_rules(), dtype=torch.float64)
+    single = task_class(name)(small_rules())
+    double = task_class(name)(small_rules(), dtype=torch.float64)
     (a, *_), (b, *_) = batches(single, [0]), batches(double, [0])
     assert torch.equal(a.inputs.double(), b.inputs.double())
     assert b.inputs.dtype in (torch.float64, torch.int64)
@@ -122,7 +124,7 @@ RECORDED_BATCHES = {
 @every_task
 def test_the_papers_batches_are_those_that_were_recorded(name: str) -> None:
     digest = hashlib.sha256()
-    for batch in batches(GENERATED[name](small_rules(length=100)), seeds=[0, 1], size=32):
+    for batch in batches(task_class(name)(small_rules(length=100)), seeds=[0, 1], size=32):
         for tensor in batch.tensors:
             digest.update(tensor.contiguous().numpy().tobytes())
     assert digest.hexdigest() == RECORDED_BATCHES[name]
@@ -273,7 +275,7 @@ def test_scores_are_those_of_the_last_own_step(
 ) -> None:
     """Against a loop that runs each sequence alone, one-hot inputs written out."""
     monkeypatch.setattr(module, "EVALUATION_ROWS", rows_at_a_time)
-    task = GENERATED[name](small_rules(valid_sequences=7), dtype=torch.float64)
+    task = task_class(name)(small_rules(valid_sequences=7), dtype=torch.float64)
     network = task.network(SETTINGS)
     weights = network.initialise(generators(2), torch.float64)
     fixed = task.fixed_set("valid").to(task.device, task.dtype)

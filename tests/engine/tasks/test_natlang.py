@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from dmu_search.engine.kernels.rows import PackedRows
-from dmu_search.engine.networks.cells import MODELS
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks import NatLang, Text
 from dmu_search.engine.tasks import natlang as module
+from dmu_search.engine.tasks.natlang import NatLang, Text
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import ConfigError, DataError
+from dmu_search.names import MODELS
 from tests.engine.conftest import SmallNatLang, batches_of, random_words, small_text
 
 every_network = pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import torch
 
 from dmu_search.engine.kernels.rows import length_sorted_batches
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import PianoRolls, PolyMusic
 from dmu_search.engine.tasks import polymusic as module
+from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
 from dmu_search.errors import DataError
 from tests.engine.conftest import batches_of, random_rolls
 

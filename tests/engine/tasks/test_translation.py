@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from dmu_search.engine.networks.cells import MODELS
 from dmu_search.engine.networks.network import Weights
 from dmu_search.engine.networks.translator import (
     EMBEDDING_SIZE,
@@ -17,12 +16,12 @@ from dmu_search.engine.networks.translator import (
     build_translator,
 )
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks import Translation
 from dmu_search.engine.tasks import translation as module
 from dmu_search.engine.tasks.sentences import END, START, Pairs, SplitPairs
-from dmu_search.engine.tasks.translation import PairBatch, speak
+from dmu_search.engine.tasks.translation import PairBatch, Translation, speak
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import DataError
+from dmu_search.names import MODELS
 from tests.engine.conftest import batches_of, random_sentences, small_pairs
 
 every_network = pytest.mark.parametrize(

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from dmu_search.engine.networks.cells import MODELS
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks import PolyMusic
+from dmu_search.engine.tasks.polymusic import PolyMusic
 from dmu_search.engine.training.optimiser import (
     adam,
     clip_gradients,
@@ -14,6 +13,7 @@ from dmu_search.engine.training.optimiser import (
     restore,
 )
 from dmu_search.errors import ConfigError
+from dmu_search.names import MODELS
 
 
 def groups_of(model: str, depth: int, rule: str, **other: object) -> list[tuple[float, float]]:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from dmu_search.engine.networks.cells import MODELS
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
-from dmu_search.engine.tasks import GENERATED, TASKS
+from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.trainer import EpochResult, Trainer
 from dmu_search.errors import ConfigError, TrialError
+from dmu_search.names import MODELS
 from tests.engine.conftest import KINDS_OF_TASK, marks, small_rules, small_task
 
 SETTINGS = TrainingSettings(
@@ -78,7 +78,7 @@ def test_learns_the_rules_of_a_synthetic_task(task: str, model: str, low: float)
     rules = small_rules(batches_per_epoch=40, valid_sequences=200)
     network = NetworkSettings(model, (8, 8), z_bias=3.0)
     settings = TrainingSettings(0.02, max_epochs=4, replicas=2, seed=7)
-    trainer = Trainer(GENERATED[task](rules), network, settings)
+    trainer = Trainer(task_class(task)(rules), network, settings)
     last = results(trainer, 4)[-1]
     assert max(last.metrics[f"best_val_{trainer.task.objective}"]) < low
 
@@ -188,7 +188,7 @@ def test_a_diverging_replica_disturbs_no_other(
     task: str, model: str, where: str, bad: float
 ) -> None:
     network = NetworkSettings(model, (5,))
-    objective = TASKS[task].objective
+    objective = task_class(task).objective
     healthy, hurt = trainer_of(task, network), trainer_of(task, network)
     results(healthy, 1), results(hurt, 1)
     with torch.no_grad():

@@ -1,26 +1,12 @@
-"""The recurrent models, one file each."""
-
-from collections.abc import Callable
+"""The recurrent models, one file each; ``dmu_search.names.MODELS`` has a row for each."""
 
 from dmu_search.engine.kernels.rows import State
 from dmu_search.engine.networks.cells.base import Cell
-from dmu_search.engine.networks.cells.dmu import dmu
-from dmu_search.engine.networks.cells.gru import gru
-from dmu_search.engine.networks.cells.lstm import lstm
-from dmu_search.engine.networks.cells.rhn import rhn
-from dmu_search.engine.networks.cells.rnn import rnn
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.errors import ConfigError
+from dmu_search.names import MODELS, named_in_row
 
-__all__ = ["MODELS", "Cell", "State", "recurrent_block"]
-
-MODELS: dict[str, Callable[[int, NetworkSettings], tuple[Cell, ...]]] = {
-    "dmu": dmu,
-    "rhn": rhn,
-    "lstm": lstm,
-    "gru": gru,
-    "rnn": rnn,
-}
+__all__ = ["Cell", "State", "recurrent_block"]
 
 
 def recurrent_block(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
@@ -41,4 +27,6 @@ def recurrent_block(input_size: int, settings: NetworkSettings) -> tuple[Cell, .
         raise ConfigError(
             f"network.widths: must be one positive width per layer, got {settings.widths}"
         )
-    return MODELS[settings.model](input_size, settings)
+    build = named_in_row(f"{__name__}.{MODELS[settings.model]}", "build")
+    cells: tuple[Cell, ...] = build(input_size, settings)
+    return cells

@@ -145,7 +145,7 @@ class DMU(Cell):
         return (blend(torch.sigmoid(z), proposal, memory),)
 
 
-def dmu(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
+def build(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """One cell of ``depth`` dense layers."""
     xavier = settings.initialisation != "pytorch"
     return (DMU(input_size, settings.widths, settings.z_bias, xavier),)

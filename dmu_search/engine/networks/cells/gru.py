@@ -45,6 +45,6 @@ class GRU(GatedCell):
         return (torch.lerp(torch.tanh(torch.addcmul(x_new, r, h_new)), h, z),)
 
 
-def gru(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
+def build(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """One cell per width."""
     return stack(GRU, input_size, settings)

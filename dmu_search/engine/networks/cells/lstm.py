@@ -55,6 +55,6 @@ class LSTM(GatedCell):
         return (o * torch.tanh(c), c)
 
 
-def lstm(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
+def build(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """One cell per width."""
     return stack(LSTM, input_size, settings)

@@ -107,7 +107,7 @@ def highway(dense: Tensor, s: Tensor) -> Tensor:
     return torch.lerp(s, torch.tanh(h), torch.sigmoid(t))
 
 
-def rhn(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
+def build(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """One cell of recurrence depth ``depth``.
 
     Raises:
@@ -115,8 +115,8 @@ def rhn(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """
     if len(set(settings.widths)) != 1:
         raise ConfigError(
-            f"network.widths: all layers of an rhn have the same width, got {settings.widths}; "
-            f"repeat one of them {settings.depth} times"
+            f"network.widths: the layers of an RHN share one state, so one width, "
+            f"got {list(settings.widths)}; repeat one of them {settings.depth} times"
         )
     xavier = settings.initialisation == "xavier"
     return (RHN(input_size, settings.widths[0], settings.depth, xavier),)

@@ -32,6 +32,6 @@ class RNN(GatedCell):
         return (torch.tanh(torch.baddbmm(x_projected, state[0], weights["state.weight"])),)
 
 
-def rnn(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
+def build(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """One cell per width."""
     return stack(RNN, input_size, settings)
