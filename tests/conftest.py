@@ -11,6 +11,9 @@ from zipfile import ZipFile
 
 import pytest
 
+# So that an assertion of a contract shows its values.
+pytest.register_assert_rewrite("dmu_search.testing")
+
 from dmu_search.data import pairs, treebank
 from dmu_search.retraining import sources
 

@@ -44,6 +44,7 @@ LAYERS = (
     "engine.plans",
     "engine.__main__",
     "data",
+    "testing",
     "config",
     "paper",
     "study",

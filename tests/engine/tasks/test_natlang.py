@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,12 +176,3 @@ def test_more_streams_than_words() -> None:
 def test_text_that_cannot_be_predicted(words: list[int], message: str) -> None:
     with pytest.raises(DataError, match=message):
         SmallNatLang(dataclasses.replace(small_text(), valid=np.array(words)))
-
-
-def test_text_survives_a_file(tmp_path: Path) -> None:
-    text = small_text()
-    np.savez(tmp_path / "text.npz", **text.to_arrays())
-    with np.load(tmp_path / "text.npz") as arrays:
-        again = NatLang.data_type.from_arrays(arrays)
-    for split in ("train", "valid", "test"):
-        np.testing.assert_array_equal(getattr(again, split), getattr(text, split))

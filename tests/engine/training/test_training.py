@@ -1,8 +1,6 @@
-"""Training: it learns, resumes exactly, and keeps replicas apart."""
+"""Training: it learns, keeps the best epoch, and stops by its rules; see also the contracts."""
 
 import dataclasses
-import io
-import itertools
 import math
 from typing import Any
 
@@ -11,10 +9,11 @@ import torch
 
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks import task_class
-from dmu_search.engine.training.trainer import EpochResult, Trainer
+from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import ConfigError, TrialError
 from dmu_search.names import MODELS
-from tests.engine.conftest import KINDS_OF_TASK, marks, small_rules, small_task
+from dmu_search.testing.training import results, saved_and_loaded
+from tests.engine.conftest import small_rules, small_task
 
 SETTINGS = TrainingSettings(
     0.01, weight_decay=1e-4, gamma=0.9, batch_size=3, max_epochs=4, replicas=3, seed=7
@@ -27,9 +26,6 @@ every_model = pytest.mark.parametrize(
 )
 
 
-every_task = pytest.mark.parametrize("task", KINDS_OF_TASK)
-
-
 def trainer_of(
     task: str = "polymusic",
     network: NetworkSettings = DMU,
@@ -38,18 +34,6 @@ def trainer_of(
 ) -> Trainer:
     settings = dataclasses.replace(SETTINGS, **changes)
     return Trainer(small_task(task, dtype), network, settings)
-
-
-def results(trainer: Trainer, epochs: int) -> list[EpochResult]:
-    """Results of the next epochs, without the only field that no seed decides."""
-    return [dataclasses.replace(trainer.run_epoch(), wall_time_s=0.0) for _ in range(epochs)]
-
-
-def saved_and_loaded(trainer: Trainer) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(trainer.state_dict(), file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 @every_model
@@ -83,29 +67,6 @@ def test_learns_the_rules_of_a_synthetic_task(task: str, model: str, low: float)
     assert max(last.metrics[f"best_val_{trainer.task.objective}"]) < low
 
 
-@pytest.mark.parametrize(
-    ("task", "network"),
-    [
-        pytest.param(task, NetworkSettings(model, (5,) * depth), marks=marks(model, task))
-        for task, model, depth in itertools.product(KINDS_OF_TASK, MODELS, (1, 2))
-    ],
-    ids=str,
-)
-def test_resumed_is_uninterrupted_bit_for_bit(task: str, network: NetworkSettings) -> None:
-    whole = trainer_of(task, network)
-    expected = results(whole, 4)
-
-    interrupted = trainer_of(task, network)
-    begun = results(interrupted, 2)
-    resumed = trainer_of(task, network, seed=99)
-    resumed.load_state_dict(saved_and_loaded(interrupted))
-    assert begun + results(resumed, 2) == expected
-    for name, weight in whole.weights.items():
-        assert torch.equal(resumed.weights[name], weight), name
-        assert torch.equal(resumed.best_state[name], whole.best_state[name]), name
-    assert resumed.evaluate_best() == whole.evaluate_best()
-
-
 def test_a_snapshot_neither_changes_nor_is_changed() -> None:
     first, second, third = (trainer_of() for _ in range(3))
     results(first, 1)
@@ -117,94 +78,9 @@ def test_a_snapshot_neither_changes_nor_is_changed() -> None:
     assert results(third, 2) == expected
 
 
-@pytest.mark.parametrize(
-    ("task", "model"),
-    [
-        pytest.param(task, model, marks=marks(model, task))
-        for task, model in itertools.product(KINDS_OF_TASK, MODELS)
-    ],
-)
-def test_replica_i_is_the_solo_run_with_seed_plus_i(task: str, model: str) -> None:
-    network = NetworkSettings(model, (5, 5))
-    together = trainer_of(task, network, torch.float64)
-    last = results(together, 4)[-1]
-    best = together.evaluate_best()
-    for replica in range(3):
-        solo = trainer_of(task, network, torch.float64, replicas=1, seed=7 + replica)
-        solo_last = results(solo, 4)[-1]
-        # Float64 rounding, which Adam's division by small gradients can amplify early on.
-        for name, values in solo_last.metrics.items():
-            assert last.metrics[name][replica] == pytest.approx(values[0], rel=1e-8), name
-        for name, values in solo.evaluate_best().items():
-            assert best[name][replica] == pytest.approx(values[0], rel=1e-8), name
-        assert last.best_epoch[replica] == solo_last.best_epoch[0]
-
-
-@every_task
-def test_clipping_keeps_replicas_apart(task: str) -> None:
-    """Each is clipped by its own norm, whether it trains alone, with others, or beside a nan."""
-    clipped = {"gradient_clipping": "norm", "gradient_clip_norm": 0.01}
-    together, hurt = (trainer_of(task, dtype=torch.float64, **clipped) for _ in range(2))
-    (bias,) = [name for name in hurt.weights if name.endswith("readout_1.bias")]
-    with torch.no_grad():
-        hurt.weights[bias][1] = math.nan
-    results(together, 2), results(hurt, 2)
-    for replica in (0, 2):
-        own = {"replicas": 1, "seed": SETTINGS.seed + replica}
-        solo = trainer_of(task, dtype=torch.float64, **own, **clipped)
-        free = trainer_of(task, dtype=torch.float64, **own)
-        results(solo, 2), results(free, 2)
-        for name, weight in together.weights.items():
-            assert torch.equal(hurt.weights[name][replica], weight[replica]), name
-            torch.testing.assert_close(
-                weight[replica], solo.weights[name][0], rtol=1e-8, atol=1e-10
-            )
-        assert not torch.equal(solo.weights[bias], free.weights[bias])
-
-
 def test_an_unknown_clipping() -> None:
     with pytest.raises(ConfigError, match="must be one of off, norm, got 'value'"):
         trainer_of(gradient_clipping="value")
-
-
-def _readouts(trainer: Trainer) -> list[str]:
-    return [name for name in trainer.weights if name.endswith("readout_1.weight")]
-
-
-@pytest.mark.parametrize(
-    ("model", "task", "where", "bad"),
-    [
-        pytest.param(model, task, where, bad, marks=marks(model, task))
-        for model in MODELS
-        for task, where, bad in (
-            *itertools.product(KINDS_OF_TASK, ("recurrent", "readout"), (math.nan, math.inf)),
-            # Finite, but the loss is not; a softmax over equal outputs would not mind.
-            ("polymusic", "readout", 3e38),
-            ("adding", "readout", 3e38),
-        )
-    ],
-)
-def test_a_diverging_replica_disturbs_no_other(
-    task: str, model: str, where: str, bad: float
-) -> None:
-    network = NetworkSettings(model, (5,))
-    objective = task_class(task).objective
-    healthy, hurt = trainer_of(task, network), trainer_of(task, network)
-    results(healthy, 1), results(hurt, 1)
-    with torch.no_grad():
-        names = hurt.network.recurrent_weights if where == "recurrent" else _readouts(hurt)
-        for name in names:
-            hurt.weights[name][1] = bad
-    for expected, got in zip(results(healthy, 3), results(hurt, 3), strict=True):
-        assert got.diverged == (False, True, False)
-        assert got.best_epoch[1] == 1
-        for name, values in got.metrics.items():
-            for replica in (0, 2):
-                assert values[replica] == expected.metrics[name][replica], name
-            assert math.isnan(values[1]) == (name != f"best_val_{objective}"), name
-    for name, weight in healthy.weights.items():
-        assert torch.equal(hurt.weights[name][[0, 2]], weight[[0, 2]]), name
-    assert all(math.isfinite(value) for value in hurt.evaluate_best()[f"test_{objective}"])
 
 
 def test_a_replica_that_diverges_in_its_first_epoch_has_no_best() -> None:
