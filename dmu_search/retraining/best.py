@@ -73,14 +73,14 @@ def _decide(slot: Path, new: RunFile, result: Result) -> tuple[bool, str]:
         return True, f"the first of its task, model and depth on {result.data}"
     found = _of_a_study(slot)
     if found is None:
-        return False, f"kept as it is: {slot} was not written by a study; move it away first"
+        return False, "kept as it is: it was not written by a study; move it away first"
     old, old_result = found
     if old.provenance.get("study") == new.provenance["study"]:
         return True, "was this study's already"
     against = why_not_better(result, old_result, TASKS[new.task].direction)
     if against is None:
         return True, f"replaces {old_result.objective:.4g}"
-    return False, f"kept as it is: {slot} {against}"
+    return False, f"kept as it is: it {against}"
 
 
 def _of_a_study(path: Path) -> tuple[RunFile, Result] | None:

@@ -42,11 +42,11 @@ def why_not_better(new: Result, old: Result, direction: Direction) -> str | None
         What speaks for ``old``, as in ``had 10 epochs, more than 9``.
     """
     if new.data_sha256 != old.data_sha256:
-        return f"was found on other data ({old.data})"
+        return f"was found on other data ({old.data}); move it away first"
     if new.epochs < old.epochs:
         return f"had {old.epochs} epochs, more than {new.epochs}"
     if new.rule != old.rule and not new.replicas == old.replicas == 1:
-        return f"was chosen by {old.rule}"
+        return f"was chosen by {old.rule}; move it away first"
     if signed_loss(new.objective, direction) >= signed_loss(old.objective, direction):
         return f"has {old.objective:.4g}, at least as good"
     return None

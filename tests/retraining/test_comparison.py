@@ -24,17 +24,25 @@ THREE = replace(OLD, replicas=3)
         (OLD, {"objective": 3.4, "epochs": 11}, None),
         (OLD, {"objective": 3.4, "epochs": 9}, "had 10 epochs, more than 9"),
         (OLD, {"objective": 3.6, "epochs": 9}, "had 10 epochs, more than 9"),
-        (OLD, {"objective": 1.0, "data_sha256": "bbb"}, "was found on other data (nottingham)"),
+        (
+            OLD,
+            {"objective": 1.0, "data_sha256": "bbb"},
+            "was found on other data (nottingham); move it away first",
+        ),
         # The name may be another where the data is the same.
         (OLD, {"objective": 3.4, "data": "Nottingham.mat"}, None),
         # Every rule gives the same of one replica.
         (OLD, {"objective": 3.4, "rule": "worst_replica"}, None),
-        (THREE, {"objective": 3.4, "rule": "worst_replica"}, "was chosen by mean_over_replicas"),
+        (
+            THREE,
+            {"objective": 3.4, "rule": "worst_replica"},
+            "was chosen by mean_over_replicas; move it away first",
+        ),
         (THREE, {"objective": 3.4, "replicas": 1}, None),
         (
             THREE,
             {"objective": 3.4, "replicas": 1, "rule": "worst_replica"},
-            "was chosen by mean_over_replicas",
+            "was chosen by mean_over_replicas; move it away first",
         ),
         (OLD, {"objective": float("inf")}, "has 3.5, at least as good"),
     ],
