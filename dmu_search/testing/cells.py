@@ -147,13 +147,20 @@ class CellContract(TrainingContract):
         assert torch.autograd.gradcheck(outputs, leaves)
 
     def test_same_seed_same_numbers(self) -> None:
-        """Nothing but the seed decides the weights, and nothing but they the outputs."""
+        """Another seed gives others, and replica i of a seed is the first of that seed plus i."""
         rows, x = inputs()
         for network in self.built():
-            first, second = (
-                network.forward(weights_of(network), x, rows=rows)[0] for _ in range(2)
+            first, again, others = (weights_of(network, seed=seed) for seed in (0, 0, 1))
+            for name, weight in first.items():
+                assert torch.equal(weight, again[name]), name
+                assert torch.equal(weight[1], others[name][0]), name
+                if weight.shape[1] > 1:  # a bias may begin as a constant
+                    assert (weight[0] != others[name][0]).all(), name
+            outputs, same, different = (
+                network.forward(weights, x, rows=rows)[0] for weights in (first, again, others)
             )
-            assert torch.equal(first, second), network
+            assert torch.equal(outputs, same), network
+            assert (outputs != different)[rows.valid].all(), network
 
     def test_sequences_of_a_batch_and_replicas_are_independent(self) -> None:
         """Gradients of one sequence's final state reach that sequence's inputs and weights only."""
