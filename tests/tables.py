@@ -16,7 +16,3 @@ NATIVE = tuple(
     for name in MODELS
     if all(cell.program is not None for cell in recurrent_block(1, NetworkSettings(name, (1,))))
 )
-# Models of which the paper or the release say anything at all.
-PAPER_MODELS = tuple(
-    name for name in MODELS if any(name in dict(published(task).networks()) for task in IN_PAPER)
-)

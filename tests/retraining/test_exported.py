@@ -1,5 +1,6 @@
 import pytest
 
+from dmu_search.config.keys import KEYS
 from dmu_search.config.settings import RunSettings
 from dmu_search.errors import ConfigError
 from dmu_search.retraining.exported import read_run_file, write_run_file
@@ -65,7 +66,7 @@ def test_a_hand_written_file_needs_no_heading(tmp_path):
         (
             "task: adding\nmodel: rhn\ndepth: 1\ndata: {limit: 3}\nnetwork: {z_bias: 1}\n",
             [
-                "data.limit: only polymusic, natlang, spa2eng, por2eng, ger2eng have it, got",
+                f"data.limit: only {', '.join(KEYS['data.limit'].tasks)} have it, got",
                 "network.z_bias: only dmu has it, got model=rhn",
             ],
         ),

@@ -1,6 +1,7 @@
 import pytest
 
 from dmu_search.config.distributions import Choice, Interval
+from dmu_search.config.keys import KEYS
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.training.optimiser import parameter_groups
 from dmu_search.errors import ConfigError
@@ -351,14 +352,14 @@ def test_keys_of_one_task_may_stand_beside_another():
         ),
         (
             ["task=polymusic", "data.length=50"],
-            "data.length: only adding, tempord, noiseseq have it, got task=polymusic",
+            f"data.length: only {', '.join(GENERATED)} have it, got task=polymusic",
         ),
         (["task=adding", "data.lenght=50"], r"did you mean data\.length\?"),
         (["task=adding", "data.length=5"], "data.length: must be a whole number >= 12, got 5"),
         (["task=adding", "training.stop_below=0"], "stop_below: must be a number > 0, got 0"),
         (
             ["task=spa2eng", "training.stop_below=0.5"],
-            "stop_below: only adding, tempord, noiseseq, polymusic, natlang have it",
+            f"stop_below: only {', '.join(KEYS['training.stop_below'].tasks)} have it",
         ),
         (["task=spa2eng", "data.pairs=6"], "pairs: must be all or a whole number >= 7, got 6"),
         (["task=spa2eng", "data.pairs=al"], "pairs: must be all or a whole number >= 7, got 'al'"),
@@ -368,7 +369,7 @@ def test_keys_of_one_task_may_stand_beside_another():
         ),
         (
             ["task=polymusic", "training.teacher_forcing_ratio=1"],
-            "teacher_forcing_ratio: only spa2eng, por2eng, ger2eng have it, got task=polymusic",
+            f"teacher_forcing_ratio: only {', '.join(TRANSLATION)} have it, got task=polymusic",
         ),
         (
             ["task=adding", "model=rhn", "depth=3", "network.widths=paper"],

@@ -28,8 +28,8 @@ from dmu_search.engine.networks.cells import Cell, State, recurrent_block
 from dmu_search.engine.networks.scan import recur, reference_scan
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks.polymusic import PianoRolls, PolyMusic
-from dmu_search.names import MODELS
 from tests.engine.conftest import batches_of, random_rolls
+from tests.tables import NATIVE
 
 CPU = torch.device("cpu")
 Scan = Callable[..., tuple[Tensor, State]]
@@ -145,7 +145,7 @@ def cells_of(model: str, widths: tuple[int, ...]) -> tuple[Cell, ...]:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NATIVE)
 def test_agrees_with_the_reference(model: str, widths: tuple[int, ...], dtype: torch.dtype) -> None:
     for cell in cells_of(model, widths):
         for replicas, batch in ((3, 5), (2, 37)):
@@ -164,7 +164,7 @@ def test_agrees_at_depth_10(model: str, widths: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("widths", [(4,), (20,)], ids=["lanes", "rows"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NATIVE)
 def test_a_loss_of_the_final_state_alone(model: str, widths: tuple[int, ...]) -> None:
     (cell,) = cells_of(model, widths)
     case = Case(cell, random_lengths(2, 6), torch.float64)
@@ -196,7 +196,7 @@ def test_threads_change_nothing(widths: tuple[int, ...], longest: int, replicas:
 
 
 @pytest.mark.parametrize("widths", [(5, 5), (20, 20)], ids=["lanes", "rows"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NATIVE)
 def test_a_replica_is_bit_for_bit_what_it_would_be_alone(
     model: str, widths: tuple[int, ...]
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_replica_is_bit_for_bit_what_it_would_be_alone(
 
 
 @pytest.mark.parametrize("widths", [(5, 5), (20, 20)], ids=["lanes", "rows"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NATIVE)
 def test_without_gradients_the_same_numbers(model: str, widths: tuple[int, ...]) -> None:
     cell = cells_of(model, widths)[0]
     case = Case(cell, random_lengths(2, 40), torch.float32)
@@ -229,7 +229,7 @@ def test_without_gradients_the_same_numbers(model: str, widths: tuple[int, ...])
 
 
 @pytest.mark.parametrize("widths", [(2, 2), (9, 9)], ids=["lanes", "rows"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NATIVE)
 def test_gradcheck(model: str, widths: tuple[int, ...]) -> None:
     cell = cells_of(model, widths)[0]
     case = Case(cell, np.array([[1, 3], [2, 1]]), torch.float64)
@@ -252,7 +252,7 @@ TINY = [(1,), (2, 3), (3, 2)]
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("inputs", INPUTS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NATIVE)
 def test_inputs_inside_the_loop(model: str, inputs: str, dtype: torch.dtype) -> None:
     tested, symbols = 0, torch.zeros(1, 1, dtype=torch.int64)
     for cell in chain.from_iterable(cells_of(model, widths) for widths in [*TINY, (5, 5)]):
@@ -267,7 +267,7 @@ def test_inputs_inside_the_loop(model: str, inputs: str, dtype: torch.dtype) -> 
 
 
 @pytest.mark.parametrize("inputs", INPUTS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NATIVE)
 def test_gradcheck_inside_the_loop(model: str, inputs: str) -> None:
     cell = cells_of(model, (1, 1))[0]
     case = Case(cell, np.array([[1, 6, 3], [2, 1, 5]]), torch.float64, inputs)
@@ -295,7 +295,7 @@ def test_threads_change_nothing_inside_the_loop(inputs: str) -> None:
 
 
 @pytest.mark.parametrize("inputs", INPUTS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NATIVE)
 def test_inside_the_loop_a_replica_is_bit_for_bit_what_it_would_be_alone(
     model: str, inputs: str
 ) -> None:
@@ -344,7 +344,7 @@ def test_symbols_that_do_not_exist_are_refused(symbol: int) -> None:
         recur_of(wide, case.weights, case.x, case.state, case.rows)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NATIVE)
 @pytest.mark.parametrize("scale", [1e3, 1e-6])
 def test_saturated_and_tiny_activations(model: str, scale: float) -> None:
     """Far out, activations are 0 and 1; near 0 they keep their relative accuracy."""

@@ -152,7 +152,7 @@ def test_readout_initialisation() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (NetworkSettings("gpt", (4,)), "dmu, rhn, lstm, gru, rnn, got 'gpt'"),
+        (NetworkSettings("gpt", (4,)), f"{', '.join(MODELS)}, got 'gpt'"),
         (NetworkSettings("rhn", (4, 5)), r"one width, got \[4, 5\]"),
         (NetworkSettings("dmu", (4, 0)), r"positive width per layer, got \(4, 0\)"),
         (NetworkSettings("dmu", ()), r"positive width per layer, got \(\)"),
