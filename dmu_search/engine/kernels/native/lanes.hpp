@@ -366,7 +366,12 @@ struct Lanes {
     }
     template <int ROWS, int COLUMNS>
     INLINE void add_products(const Share *steps, Index row, Index column, Real *to, Index line) const {
-        Vec<Real> sum[ROWS][COLUMNS] = {};
+        Vec<Real> sum[ROWS][COLUMNS];
+        UNROLL
+        for (int r = 0; r < ROWS; ++r) {
+            UNROLL
+            for (int c = 0; c < COLUMNS; ++c) sum[r][c] = load(to + r * line + c * width);
+        }
         for (const Share *share = steps; share < steps + step; ++share) {
             const Real *inputs = share->inputs + row * LANES, *outputs = share->outputs + column * LANES;
             for (Index lane = 0; lane < share->filled; lane += width) {
@@ -384,18 +389,15 @@ struct Lanes {
         UNROLL
         for (int r = 0; r < ROWS; ++r) {
             UNROLL
-            for (int c = 0; c < COLUMNS; ++c) {
-                Real *at = to + r * line + c * width;
-                store(at, sum[r][c] + load(at));
-            }
+            for (int c = 0; c < COLUMNS; ++c) store(to + r * line + c * width, sum[r][c]);
         }
     }
     void add_outputs(const Share *steps, Index l, Index p) const {
-        Vec<Real> sum{};
+        Vec<Real> sum = load(bias_sums[l] + p * width);
         for (const Share *share = steps; share < steps + step; ++share)
             for (Index lane = 0; lane < share->filled; lane += width)
                 sum += load(share->outputs + p * LANES + lane);
-        store(bias_sums[l] + p * width, sum + load(bias_sums[l] + p * width));
+        store(bias_sums[l] + p * width, sum);
     }
     void end_backward(Index c, View<Real> grad) {
         for (Index i = 0; i < task.count; ++i) {
