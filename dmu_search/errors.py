@@ -2,11 +2,7 @@
 
 
 class DmuSearchError(Exception):
-    """Base of all errors that the command line prints without a traceback."""
-
-
-class ConfigError(DmuSearchError, ValueError):
-    """Bad input: a configuration, an override or a search space that breaks a rule.
+    """Base of all errors that the command line prints without a traceback.
 
     Args:
         faults: every fault found, one sentence each; they are reported together.
@@ -15,6 +11,10 @@ class ConfigError(DmuSearchError, ValueError):
     def __init__(self, *faults: str) -> None:
         self.faults = faults
         super().__init__("\n".join(faults))
+
+
+class ConfigError(DmuSearchError, ValueError):
+    """Bad input: a configuration, an override or a search space that breaks a rule."""
 
 
 class DataError(DmuSearchError):
@@ -31,3 +31,7 @@ class TrackingError(DmuSearchError):
 
 class TrialError(DmuSearchError):
     """A search or training that ended without a usable result (exit code 1)."""
+
+
+class ClusterError(DmuSearchError):
+    """Ray, lost while it was used (exit code 1)."""

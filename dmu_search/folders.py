@@ -4,8 +4,10 @@ import errno
 import fcntl
 import itertools
 import os
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -71,8 +73,11 @@ def check_writable(folder: Path) -> None:
         StorageError: it cannot.
     """
     existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    try:
+        while not existing.exists():
+            existing = existing.parent
+    except OSError as fault:
+        raise not_writable(folder, str(fault.strerror)) from None
     if not existing.is_dir():
         raise not_writable(folder, f"{existing} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -92,10 +97,14 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep other processes that ask for it out of ``folder`` for the length of a ``with`` block.
 
-    The claim ends with the process, however that ends.
+    The claim ends with the process, however that ends; on network file systems too.
+
+    Args:
+        folder: made where it is missing.
+        wait: until whoever has it lets go, for work of moments.
 
     Raises:
         StorageError: another process has it, or it cannot be written.
@@ -103,16 +112,25 @@ def claimed(folder: Path) -> Iterator[None]:
     make_folder(folder)
     path = folder / ".lock"
     try:
-        file = path.open("w")
+        file = path.open("a+", encoding="utf-8")
     except OSError as fault:
         raise not_writable(path, str(fault.strerror)) from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
+            file.seek(0)
             raise StorageError(
-                f"{folder}: another process is at work there; wait for it, or use another folder"
+                f"{folder}: is in use by {file.read().strip() or 'another process'}; wait for it "
+                "or end it, or use another folder"
             ) from None
+        holder = f"process {os.getpid()} on {socket.gethostname()}"
+        # Who it is only helps others to understand; on a full disk the claim holds without.
+        with suppress(OSError):
+            os.ftruncate(file.fileno(), 0)
+            os.write(
+                file.fileno(), f"{holder} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode()
+            )
         yield
 
 
@@ -172,6 +190,26 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def set_aside(path: Path, *, copy: bool = False) -> None:
+    """Give what is at ``path``, if anything, a name that ends with ``.damaged-`` and the time.
+
+    Args:
+        path: of a file or folder.
+        copy: whether it also stays where it is.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    beside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        if copy and path.is_file():
+            write_whole(beside, path.read_bytes())
+        elif path.exists() or path.is_symlink():
+            path.rename(beside)
+    except OSError as fault:
+        raise not_writable(beside, str(fault.strerror)) from None
+
+
 def make_unique_folder(parent: Path, name: str) -> Path:
     """Make a folder that nobody has yet: ``name``, or ``name-2`` and so on.
 
@@ -189,3 +227,21 @@ def make_unique_folder(parent: Path, name: str) -> Path:
             raise not_writable(folder, str(fault.strerror)) from None
         return folder
     raise AssertionError("counting never ends")
+
+
+def make_named_folder(parent: Path, name: str) -> Path:
+    """Make the folder ``name``, which must be new.
+
+    Raises:
+        ConfigError: it is there.
+        StorageError: it cannot be made.
+    """
+    make_folder(parent)
+    folder = parent / name
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise ConfigError(f"name={name}: {folder} is there already; choose another name") from None
+    except OSError as fault:
+        raise not_writable(folder, str(fault.strerror)) from None
+    return folder

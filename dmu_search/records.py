@@ -7,8 +7,10 @@ lost, the records are what ``sync`` brings in later.
 
 import json
 import math
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,13 +56,13 @@ class Recorder:
     def __init__(self, folder: Path, forward: Callable[[str, Event], None] | None = None) -> None:
         self.folder = folder
         self._forward = forward
-        self._last_step: dict[str, int] = {}
+        self._kept: dict[str, dict[int, Mapping[str, float]]] = {}
 
     def start(self, run: RunStart) -> None:
-        """Begin ``run``, or go on with it where it stopped."""
+        """Begin ``run``, or resume it; each resume is one more such event in its record."""
         path = self._path(run.run_id)
         _drop_cut_off_line(path)
-        self._last_step[run.run_id] = last_step(path)
+        self._kept[run.run_id] = epochs_of(path)
         self._keep(
             run.run_id,
             event="start",
@@ -77,17 +79,37 @@ class Recorder:
         self.end(run_id, status)
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-        """Keep ``metrics`` of epoch ``step``; an epoch already kept is left as it is.
+        """Keep ``metrics`` of epoch ``step``, unless it is kept already.
 
-        A resumed trial repeats the epochs since its last checkpoint, with the same values.
+        A resumed training repeats the epochs since its last checkpoint, with the same values. Where
+        the values differ it is another training, and what was kept from this epoch on is void: a
+        record never mixes two.
         """
-        if step > self._last_step[run_id]:
-            self._keep(run_id, event="metrics", step=step, values=dict(metrics))
-            self._last_step[run_id] = step
+        kept = self._kept[run_id]
+        if step in kept:
+            if same_results(kept[step], metrics):
+                return
+            self.void_after(run_id, step - 1)
+            kept = self._kept[run_id]
+        self._keep(run_id, event="metrics", step=step, values=dict(metrics))
+        kept[step] = dict(metrics)
+
+    def void_after(self, run_id: str, last: int) -> None:
+        """Say that whatever else was ever said of epochs after ``last`` is void."""
+        self._keep(run_id, event="restart", step=last + 1)
+        self._kept[run_id] = {each: v for each, v in self._kept[run_id].items() if each <= last}
+
+    def epochs(self, run_id: str) -> int:
+        """Epochs kept of a run that was started."""
+        return max(self._kept[run_id], default=0)
+
+    def lacks(self, run_id: str, last: int) -> bool:
+        """Whether an epoch up to ``last`` is not kept, so that going on after it leaves a gap."""
+        return any(epoch not in self._kept[run_id] for epoch in range(1, last + 1))
 
     def summarise(self, run_id: str, metrics: Mapping[str, float]) -> None:
         """Keep ``metrics`` of the run as a whole, such as test results; later ones replace them."""
-        self._keep(run_id, event="metrics", step=self._last_step[run_id], values=dict(metrics))
+        self._keep(run_id, event="metrics", step=self.epochs(run_id), values=dict(metrics))
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Add or replace tags."""
@@ -100,13 +122,13 @@ class Recorder:
     def end(self, run_id: str, status: str) -> None:
         """Close the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
         self._keep(run_id, event="end", status=status)
+        self._kept.pop(run_id, None)
 
-    def unfinished(self, prefix: str) -> list[str]:
-        """Ids of the runs that begin with ``prefix`` and were never closed."""
-        records = {
-            path.stem: list(read_events(path)) for path in self.folder.glob(f"{prefix}*.jsonl")
-        }
-        return sorted(id_ for id_, events in records.items() if events and not _is_closed(events))
+    def is_closed(self, run_id: str) -> bool:
+        """Whether the record of a run is there and ends with the run."""
+        path = self._path(run_id)
+        events = list(read_events(path)) if path.exists() else []
+        return bool(events) and bool(events[-1]["event"] == "end")
 
     def _path(self, run_id: str) -> Path:
         return self.folder / f"{run_id}.jsonl"
@@ -128,27 +150,104 @@ def read_events(path: Path) -> Iterator[Event]:
     """The events of one record, oldest first; a last line cut off by a kill is left out.
 
     Raises:
-        StorageError: a line other than the last is no event.
+        StorageError: it cannot be read, does not begin with a start, or a line other than the last
+            is no event.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as fault:
+        raise damaged_record(path, f"cannot be read ({fault.strerror})") from None
+    begun = False
     for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
         try:
-            yield _with_nan(json.loads(line))
-        except json.JSONDecodeError:
+            event = _event(line)
+        except ValueError:
             if number < len(lines):
-                raise StorageError(
-                    f"{path}: line {number} is no record; restore the file or remove it"
-                ) from None
+                raise damaged_record(path, f"line {number} is damaged") from None
+            continue
+        if not begun and event["event"] != "start":
+            raise damaged_record(path, "its beginning is missing")
+        begun = True
+        yield event
+
+
+def read_record(path: Path) -> list[Event]:
+    """The events of one record, less what a training that began again made void.
+
+    Raises:
+        StorageError: as ``read_events``.
+    """
+    return without_void(read_events(path))
+
+
+def without_void(events: Iterable[Event]) -> list[Event]:
+    """The events less the epochs that a training replaced when it began again before them."""
+    kept: list[Event] = []
+    for event in events:
+        if event["event"] == "restart":
+            first = event["step"]
+            kept = [e for e in kept if e["event"] != "metrics" or e["step"] < first]
+        else:
+            kept.append(event)
+    return kept
+
+
+def record_files(folder: Path) -> list[Path]:
+    """The records in ``folder``, by run id."""
+    return sorted(path for path in folder.glob("*.jsonl") if path.is_file())
+
+
+def damaged_record(path: Path, what: str) -> StorageError:
+    """The error for a record that is not whole, with the way out: a study's journal has it all."""
+    trial = re.fullmatch(r"(.+)\.\d{4,}", path.stem)
+    way_out = (
+        f"`python -m dmu_search doctor study={trial[1]}` writes it anew from the study's journal"
+        if trial
+        else "restore the file from a copy, or remove it and train the run again"
+    )
+    return StorageError(f"{path}: {what}; {way_out}")
+
+
+def raise_damage(fault: StorageError) -> None:
+    """What readers do about a damaged file unless they are told otherwise."""
+    raise fault
+
+
+_WHOLE = (int,)
+_TEXT = (str,)
+_TABLE = (dict,)
+# What each kind of event has to hold.
+_SHAPES: Mapping[object, Mapping[str, tuple[type, ...]]] = {
+    "start": {
+        "name": _TEXT,
+        "kind": _TEXT,
+        "parent_id": (str, type(None)),
+        "params": _TABLE,
+        "tags": _TABLE,
+        "time_ms": _WHOLE,
+    },
+    "metrics": {"step": _WHOLE, "values": _TABLE, "time_ms": _WHOLE},
+    "restart": {"step": _WHOLE},
+    "tags": {"tags": _TABLE},
+    "artifact": {"path": _TEXT},
+    "end": {"status": _TEXT, "time_ms": _WHOLE},
+}
 
 
 def first_tags(path: Path) -> Mapping[str, str]:
-    """The tags that the run in the record ``path`` began with; none where there is no record."""
+    """The tags that the run in the record ``path`` began with; none where there is no record.
+
+    Raises:
+        StorageError: the record's beginning is damaged.
+    """
     start = next(read_events(path), None) if path.exists() else None
     return start["tags"] if start is not None else {}
 
 
 class RecordTail:
-    """Reads a record while another process writes it.
+    """Reads a record while another process writes it; a damaged line is passed over.
 
     Args:
         path: of the record; it need not be there yet.
@@ -167,40 +266,79 @@ class RecordTail:
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [_with_nan(json.loads(line)) for line in whole.splitlines()]
+        events = []
+        for line in whole.splitlines():
+            # Whoever reads the whole record says what is damaged; here the search must go on.
+            with suppress(ValueError):
+                events.append(_event(line))
+        return events
 
 
-def _is_closed(events: Sequence[Event]) -> bool:
-    return bool(events[-1]["event"] == "end")
+def check_records(source: Path, own: Path) -> None:
+    """Find out whether all records in ``source`` are whole and can be brought to ``own``.
+
+    Raises:
+        StorageError: every one that is damaged, or of another run than the one of its name there.
+    """
+    faults = []
+    for path in record_files(source):
+        try:
+            for _ in read_events(path):
+                pass
+        except StorageError as fault:
+            faults.append(str(fault))
+            continue
+        kept, brought = _content(own / path.name), path.read_bytes()
+        if not (kept.startswith(brought) or brought.startswith(kept)):
+            faults.append(
+                f"{path}: {own / path.name} is another run of the same name, or went on by itself; "
+                "rename one of them"
+            )
+    if faults:
+        raise StorageError(*faults)
 
 
 def collect_records(source: Path, own: Path) -> None:
     """Copy the records in ``source`` to ``own``; a longer version of a record replaces a shorter.
 
+    All are checked before any is copied.
+
     Raises:
-        StorageError: two different runs have one name, or ``own`` cannot be written.
+        StorageError: as ``check_records``, or ``own`` cannot be written.
     """
+    check_records(source, own)
     if source.resolve() == own.resolve():
         return
-    for path in sorted(source.glob("*.jsonl")):
+    for path in record_files(source):
         brought, target = path.read_bytes(), own / path.name
-        kept = target.read_bytes() if target.exists() else b""
-        if kept.startswith(brought):
-            continue
-        if not brought.startswith(kept):
-            raise StorageError(
-                f"{path}: {target} is another run of the same name, or went on by itself; rename "
-                "one of them"
-            )
-        write_whole(target, brought)
+        if not _content(target).startswith(brought):
+            write_whole(target, brought)
 
 
-def last_step(path: Path) -> int:
-    """The last epoch in the record ``path``; 0 where there is none."""
-    if not path.exists():
-        return 0
-    events = read_events(path)
-    return max((event["step"] for event in events if event["event"] == "metrics"), default=0)
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def epochs_of(path: Path) -> dict[int, Mapping[str, float]]:
+    """Epoch -> what the record ``path`` has of it; nothing where there is no record.
+
+    Raises:
+        StorageError: as ``read_events``.
+    """
+    events = read_record(path) if path.exists() else []
+    found: dict[int, Mapping[str, float]] = {}
+    for event in events:
+        # What is said of a run as a whole comes later, under the number of its last epoch.
+        if event["event"] == "metrics" and event["step"] not in found:
+            found[event["step"]] = event["values"]
+    return found
+
+
+def same_results(kept: Mapping[str, float], new: Mapping[str, float]) -> bool:
+    """Whether two trainings gave the same in an epoch, durations (``.._s``) aside."""
+    names = {name for name in kept.keys() | new.keys() if not name.endswith("_s")}
+    pairs = ((kept.get(name), new.get(name)) for name in names)
+    return all(a == b or (a != a and b != b) for a, b in pairs)
 
 
 def _drop_cut_off_line(path: Path) -> None:
@@ -222,8 +360,27 @@ def _without_nan(event: Event) -> Event:
     return {**event, "values": texts}
 
 
-def _with_nan(event: Event) -> Event:
-    values = event.get("values")
-    if values is None:
+def _event(line: bytes) -> Event:
+    """One line of a record.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        event = json.loads(line)
+    except RecursionError:
+        raise ValueError("no event") from None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise ValueError("no event")
+    shape = _SHAPES.get(event["event"], {})
+    if not all(isinstance(event.get(name, ...), kinds) for name, kinds in shape.items()):
+        raise ValueError("no event")
+    if "tags" in shape and not all(isinstance(tag, str) for tag in event["tags"].values()):
+        raise ValueError("no tags")
+    if event["event"] != "metrics":
         return event
-    return {**event, "values": {name: float(value) for name, value in values.items()}}
+    try:
+        values = {name: float(value) for name, value in event["values"].items()}
+    except TypeError:
+        raise ValueError("no values") from None
+    return {**event, "values": values}

@@ -71,6 +71,7 @@ PLACES = {
     "rich": ("cli/",),
     "sacrebleu": ("data/bleu.py",),
     "scipy": ("data/piano_rolls.py", "results/statistics.py"),
+    "yaml": ("config/compose.py",),
 }
 
 
@@ -124,6 +125,18 @@ def test_layers_import_only_earlier_ones() -> None:
                 if LAYERS.index(imported) > LAYERS.index(own):
                     faults.append(f"{name_of(path)} ({own or 'package'}) imports {module}")
     assert not faults, "\n".join(faults)
+
+
+def test_the_tree_of_the_architecture_page_is_the_tree_on_disk() -> None:
+    page = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    (tree,) = re.findall(r"```\n(dmu_search/\n.*?)```", page, flags=re.DOTALL)
+    shown = {name for line in tree.splitlines()[1:] for name in line[:31].replace(",", " ").split()}
+    rooms = {
+        path for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "search_spaces")
+    }
+    rooms |= {path for path in (PACKAGE / "engine").iterdir() if path.name != "__pycache__"}
+    there = {f"{path.name}/" if path.is_dir() else path.name for path in rooms}
+    assert shown == there - {"__init__.py", "__main__.py", "py.typed"}
 
 
 def test_the_engine_needs_torch_and_numpy_only() -> None:

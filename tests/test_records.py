@@ -8,8 +8,8 @@ from dmu_search.records import (
     RecordTail,
     RunStart,
     collect_records,
-    last_step,
     read_events,
+    read_record,
 )
 
 RUN = RunStart(
@@ -39,7 +39,32 @@ def test_epochs_repeated_after_a_resume_are_kept_once(tmp_path):
     recorder.log("study.t1", {"loss": 3.0}, step=3)
     events = list(read_events(tmp_path / "study.t1.jsonl"))
     assert [e["step"] for e in events if e["event"] == "metrics"] == [1, 2, 3]
-    assert last_step(tmp_path / "study.t1.jsonl") == 3
+    assert recorder.epochs("study.t1") == 3
+
+
+def test_a_training_that_gives_other_results_voids_what_it_repeats(tmp_path):
+    """A record never mixes two trajectories; durations may differ."""
+    recorder = Recorder(tmp_path)
+    recorder.start(RUN)
+    for step in (1, 2, 3):
+        recorder.log("study.t1", {"loss": float(step), "epoch_wall_time_s": 1.0}, step=step)
+    again = Recorder(tmp_path)
+    again.start(RUN)
+    again.log("study.t1", {"loss": 1.0, "epoch_wall_time_s": 9.0}, step=1)
+    again.log("study.t1", {"loss": 2.5, "epoch_wall_time_s": 9.0}, step=2)
+    again.log("study.t1", {"loss": math.nan, "epoch_wall_time_s": 9.0}, step=3)
+    path = tmp_path / "study.t1.jsonl"
+    kinds = [event["event"] for event in read_events(path)]
+    assert kinds == ["start", *["metrics"] * 3, "start", "restart", "metrics", "metrics"]
+    kept = [e["values"]["loss"] for e in read_record(path) if e["event"] == "metrics"]
+    assert kept[:2] == [1.0, 2.5]
+    assert math.isnan(kept[2])
+    assert len(kept) == 3
+    # The same again, with nan where nan was, adds nothing.
+    third = Recorder(tmp_path)
+    third.start(RUN)
+    third.log("study.t1", {"loss": math.nan, "epoch_wall_time_s": 2.0}, step=3)
+    assert [event["event"] for event in read_events(path)] == [*kinds, "start"]
 
 
 def test_a_line_cut_off_by_a_kill_is_dropped(tmp_path):
@@ -49,7 +74,6 @@ def test_a_line_cut_off_by_a_kill_is_dropped(tmp_path):
     path = tmp_path / "study.t1.jsonl"
     whole = path.read_text()
     path.write_text(whole + '{"event": "metr')
-    assert last_step(path) == 1
     Recorder(tmp_path).start(RUN)
     assert [event["event"] for event in read_events(path)] == ["start", "metrics", "start"]
 
@@ -59,7 +83,7 @@ def test_a_damaged_line_in_the_middle_is_an_error(tmp_path):
     recorder.start(RUN)
     path = tmp_path / "study.t1.jsonl"
     path.write_text("garbage\n" + path.read_text())
-    with pytest.raises(StorageError, match="line 1 is no record"):
+    with pytest.raises(StorageError, match="line 1 is damaged"):
         list(read_events(path))
 
 

@@ -65,7 +65,7 @@ class Command:
 COMMANDS = {
     "tune": Command(
         "tune task=polymusic [KEY=VALUE ..]",
-        "search for the best setting of each (task, model, depth); tune resume=latest goes on",
+        "search for the best setting of each (task, model, depth); tune resume=latest resumes it",
         _tune,
     ),
     "train": Command(
@@ -94,8 +94,8 @@ COMMANDS = {
         _sync,
     ),
     "doctor": Command(
-        "doctor [KEY=VALUE ..]",
-        "show devices, data, versions and tracking; say what is wrong and how to mend it",
+        "doctor [study=NAME] [KEY=VALUE ..]",
+        "show devices, data, versions and tracking, and what to do; or check and mend a study",
         _doctor,
     ),
 }

@@ -10,7 +10,9 @@ from typing import cast
 from rich.markup import escape
 
 import dmu_search
+from dmu_search.cli.invocation import command
 from dmu_search.cli.screen import open_console
+from dmu_search.cli.study_doctor import mend_study
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import default_of
@@ -22,11 +24,15 @@ from dmu_search.engine.kernels.backend import choose_backend
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.passes import training_backend
-from dmu_search.errors import DmuSearchError
+from dmu_search.errors import DmuSearchError, StorageError
 from dmu_search.exit_codes import DONE, SOME_FAILED
-from dmu_search.folders import check_writable
+from dmu_search.folders import OutputFolder, check_writable
 from dmu_search.names import MODELS, TASKS
+from dmu_search.records import read_record, record_files
 from dmu_search.retraining.provenance import package_versions
+from dmu_search.study.files import studies_folder
+from dmu_search.study.journal import JOURNAL_FILE, read_journal
+from dmu_search.study.trials import StudyState
 from dmu_search.tracking import check_tracking
 
 
@@ -55,10 +61,16 @@ class Finding:
 
 
 def doctor(words: Sequence[str], *, dry_run: bool) -> int:
-    """Look at everything a study needs; returns 1 where something is wrong."""
+    """Look at everything a study needs, or at one study; returns 1 where something is wrong.
+
+    Raises:
+        DmuSearchError: bad input, or a study that cannot be looked at.
+    """
     given = parse_overrides("doctor", words)
     text = {name: str(value) for name, value in given.items() if value is not None}
     output_dir = Path(text.get("output_dir", str(default_of("output_dir"))))
+    if "study" in text:
+        return mend_study(open_console(), output_dir, text["study"], dry_run=dry_run)
     tracking = TrackingSettings(text.get("tracking.uri"), str(default_of("tracking.experiment")))
     settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
     store = DataStore.from_settings(settings)
@@ -70,6 +82,8 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
         lambda: _corpus(settings) if "data.corpus" in given else [],
         lambda: _folder(output_dir),
         lambda: _tracking(tracking, output_dir),
+        lambda: _studies(output_dir),
+        lambda: _records(OutputFolder(output_dir).records),
     )
     findings = [finding for check in checks for finding in check()]
     console = open_console()
@@ -183,6 +197,30 @@ def _folder(output_dir: Path) -> list[Finding]:
     except DmuSearchError as fault:
         return [Finding("output_dir", "cannot be used", str(fault))]
     return [Finding("output_dir", f"{output_dir.resolve()} can be written")]
+
+
+def _studies(output_dir: Path) -> list[Finding]:
+    """Studies whose journal is damaged; those of earlier versions have none."""
+    findings = []
+    for path in sorted(studies_folder(output_dir).glob(f"*/{JOURNAL_FILE}")):
+        try:
+            StudyState.of(read_journal(path))
+        except (StorageError, OSError) as fault:
+            name = path.parent.name
+            mend = command("doctor", f"study={name}", f"output_dir={output_dir}")
+            findings.append(Finding("study", f"{name}: {fault}".partition("; ")[0], mend))
+    return findings
+
+
+def _records(folder: Path) -> list[Finding]:
+    findings = []
+    for path in record_files(folder):
+        try:
+            read_record(path)
+        except StorageError as fault:
+            state, _, mend = str(fault).partition("; ")
+            findings.append(Finding("record", state, mend))
+    return findings
 
 
 def _tracking(settings: TrackingSettings, output_dir: Path) -> list[Finding]:

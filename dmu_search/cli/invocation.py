@@ -1,5 +1,7 @@
 """What a user types, and opens, next."""
 
+import json
+import os
 import shlex
 import shutil
 import sys
@@ -9,6 +11,9 @@ from pathlib import Path
 from dmu_search.tracking import Tracking
 
 _PORT = 5000
+# Ray sets it for the command of a job.
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+STOP_WAIT_S = "120"
 
 
 def python_command() -> str:
@@ -27,6 +32,17 @@ def python_command() -> str:
 def command(*words: str) -> str:
     """A command line of this program, quoted for a shell."""
     return f"{python_command()} -m dmu_search {shlex.join(words)}"
+
+
+def in_job(words: str) -> str:
+    """A command line as it is typed where this process was: as a job, inside a job of Ray's.
+
+    `ray job stop` kills after three seconds, unless the job says that ending in order takes longer.
+    """
+    if _JOB not in os.environ:
+        return words
+    patience = json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}})
+    return f"ray job submit --runtime-env-json {shlex.quote(patience)} -- {words}"
 
 
 def where_to_look(tracking: Tracking, run_ids: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ import dmu_search
 from dmu_search.cli.commands import COMMANDS
 from dmu_search.cli.help import print_help
 from dmu_search.config.keys import did_you_mean
-from dmu_search.errors import ConfigError, DmuSearchError, TrialError
+from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, TrialError
 from dmu_search.exit_codes import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED
 
 _FLAGS = ("--help", "--dry-run", "--version")
@@ -18,14 +18,14 @@ def main(argv: Sequence[str]) -> int:
     """Run one command line; returns its exit code and prints errors without a traceback."""
     try:
         return _dispatch(argv)
-    except TrialError as error:
+    except (TrialError, ClusterError) as error:
         _print_error(error)
         return SOME_FAILED
     except DmuSearchError as error:
         _print_error(error)
         return BAD_INPUT
     except KeyboardInterrupt:
-        again = "; the same command goes on" if argv[:1] == ["train"] else ""
+        again = "; the same command resumes it" if argv[:1] == ["train"] else ""
         print(f"interrupted{again}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
@@ -42,6 +42,8 @@ def entry_point() -> None:
 def _dispatch(argv: Sequence[str]) -> int:
     flags = {"--help" if word == "-h" else word for word in argv if word.startswith("-")}
     words = [word for word in argv if not word.startswith("-")]
+    if strange := [word for word in argv if not _is_text(word)]:
+        raise ConfigError(*(f"{word!a}: is no text in UTF-8; retype it" for word in strange))
     if unknown := sorted(flags - set(_FLAGS)):
         raise ConfigError(
             *(
@@ -64,7 +66,17 @@ def _dispatch(argv: Sequence[str]) -> int:
     return COMMANDS[words[0]].run(words[1:], "--dry-run" in flags)
 
 
+def _is_text(word: str) -> bool:
+    """Whether a word of the shell could be read and can be printed."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _print_error(error: DmuSearchError) -> None:
-    faults = error.faults if isinstance(error, ConfigError) else (str(error),)
-    for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
+    for fault in error.faults:
+        # A quoted word may hold anything, also what a terminal takes for a command.
+        text = "".join(char if char.isprintable() else f"{char!a}"[1:-1] for char in fault)
+        print(f"error: {text}", file=sys.stderr)

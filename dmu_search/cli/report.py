@@ -9,25 +9,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
 
-from dmu_search.cli.screen import open_console, print_rows
+from dmu_search.cli.screen import open_console, print_left_out, print_rows
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import SOURCES
 from dmu_search.config.roots import default_of
-from dmu_search.exit_codes import DONE
+from dmu_search.errors import StorageError
+from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_there, check_writable
 from dmu_search.report.build import FIGURES, TABLES, build_report
 from dmu_search.report.document import Section, Table
 from dmu_search.report.files import MARKDOWN, PAGE, write_report
-from dmu_search.results.compact import add_to_compact, read_results
+from dmu_search.results.compact import add_to_compact, check_compact, read_results
 from dmu_search.study.settings import alternatives
 
 
 def report(words: Sequence[str], *, dry_run: bool) -> int:
-    """Show the tables and write all files; returns the exit code.
+    """Show the tables and write all files; returns the exit code, 1 where records are damaged.
 
     Raises:
         ConfigError: bad input.
-        StorageError: a record is damaged, or the folder cannot be written.
+        StorageError: what is compact already is damaged, or the folder cannot be written.
     """
     given = parse_overrides("report", words)
     paths = _paths(given)
@@ -37,7 +38,11 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
     check_writable(paths.folder)
     if paths.compact is not None:
         check_writable(paths.compact)
-    runs = read_results(paths.records)
+        check_compact(paths.compact)
+    damaged: list[StorageError] = []
+    runs = read_results(paths.records, on_damage=damaged.append)
+    print_left_out(console, damaged)
+    done = SOME_FAILED if damaged else DONE
     ended = sum(run.ended for run in runs)
     print_rows(
         console,
@@ -50,7 +55,7 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
     if dry_run:
         shown = [*(f"Table {each}" for each in tables), *(f"Figure {each}" for each in figures)]
         console.print(f"would make {', '.join(shown)}", highlight=False, soft_wrap=True)
-        return DONE
+        return done
     made = build_report(
         runs,
         tables=tables,
@@ -66,7 +71,7 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
         count = add_to_compact(runs, paths.compact)
         console.print(f"{paths.compact} has {count} trainings now", highlight=False)
     console.print(f"{paths.folder / PAGE}", highlight=False, soft_wrap=True)
-    return DONE
+    return done
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from dmu_search.cli import reproduce_pages
 from dmu_search.cli.invocation import where_to_look
-from dmu_search.cli.screen import open_console
+from dmu_search.cli.screen import open_console, print_left_out, print_warning
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
@@ -20,7 +21,7 @@ from dmu_search.data import Data, MissingFileError
 from dmu_search.data.loading import LoadedData, load_data
 from dmu_search.data.settings import DataSettings
 from dmu_search.engine.plans.runs import PlannedRun
-from dmu_search.errors import ConfigError
+from dmu_search.errors import ClusterError, ConfigError, StorageError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_there, check_writable, claimed
 from dmu_search.names import MODELS, TASKS
@@ -35,6 +36,8 @@ from dmu_search.retraining.sources import Sourced, tasks_of
 from dmu_search.study.settings import alternatives
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tune.interrupt import stop_on_signals
+from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
+from dmu_search.tune.ray_log import RAY_LOG, ray_log
 from dmu_search.tune.resources import TrialShare, trial_share
 from dmu_search.tune.session import ray_session
 
@@ -81,17 +84,16 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
     data, absent = _load(asked.settings)
     console = open_console()
     reproduce_pages.print_data(console, data, absent)
-    recorded = _recorded(asked)
+    recorded = _recorded(console, asked)
     settings = [pair for pair in asked.settings if pair[1].run.task not in absent]
     work = _Work(console, needs_of(settings, recorded, data), recorded, data)
     code = DONE
     if dry_run:
         work.estimated(asked.resources.cpus or os.cpu_count() or 1)
     elif asked.plan_only:
-        check_writable(asked.output_dir)
         _write_plan(work, asked.output_dir)
     else:
-        check_writable(asked.output_dir)
+        check_shared_folder(asked.resources, asked.output_dir)
         check_tracking(asked.tracking, asked.output_dir)
         code = _train(work, asked)
     return code or (SOME_FAILED if absent else DONE)
@@ -101,6 +103,7 @@ def _asked(words: Sequence[str]) -> _Asked:
     given = parse_overrides("reproduce", words)
     values = _fixed(given)
     output_dir = Path(str(values["output_dir"]))
+    check_writable(output_dir)
     tasks = _tasks(given)
     models = alternatives(given["model"]) if "model" in given else tuple(MODELS)
     _check_places(given, tasks, models)
@@ -169,14 +172,19 @@ def _load(
     return data, absent
 
 
-def _recorded(asked: _Asked) -> tuple[RecordedRun, ...]:
-    """The runs of ``output_dir``, and the ended ones of ``records``: others have no checkpoint."""
-    own = {run.run_id: run for run in read_runs(OutputFolder(asked.output_dir).records)}
-    if asked.records is None:
-        return tuple(own.values())
-    check_there("records", asked.records)
-    elsewhere = {run.run_id: run for run in read_results(asked.records) if run.ended}
-    return tuple((own | elsewhere).values())
+def _recorded(console: Console, asked: _Asked) -> tuple[RecordedRun, ...]:
+    """The runs of ``output_dir``, and the ended ones of ``records``: others have no checkpoint.
+
+    Damaged ones are named and left out.
+    """
+    damaged: list[StorageError] = []
+    found = list(read_runs(OutputFolder(asked.output_dir).records, on_damage=damaged.append))
+    if asked.records is not None:
+        check_there("records", asked.records)
+        elsewhere = read_results(asked.records, on_damage=damaged.append)
+        found += [run for run in elsewhere if run.ended]
+    print_left_out(console, damaged)
+    return tuple({run.run_id: run for run in found}.values())
 
 
 def _check_places(given: Iterable[str], tasks: Sequence[str], models: Sequence[str]) -> None:
@@ -231,7 +239,10 @@ def _write_plan(work: _Work, output_dir: Path) -> None:
 def _train(work: _Work, asked: _Asked) -> int:
     """Train everything that is needed, one command at a time in an output folder."""
     retrained = OutputFolder(asked.output_dir).retrained
-    with claimed(retrained), ray_session(asked.resources) as cluster:
+    with claimed(retrained), ray_log() as log, ray_session(asked.resources, log) as cluster:
+        log.keep(retrained / RAY_LOG)
+        wait_for_gpus(asked.resources, partial(print_warning, work.console))
+        check_all_see(retrained)
         share = trial_share(
             asked.resources,
             cpus=cluster.cpus,
@@ -259,20 +270,23 @@ def _follow(
 ) -> int:
     lines = reproduce_pages.ProgressLines(work.console, len(trainings))
     failed = False
-    with stop_on_signals(None) as stop:
-        for progress in train_on_workers(
-            trainings,
-            work.data,
-            share=share,
-            tracking=tracking,
-            output_dir=output_dir,
-            stopped=lambda: stop.reason is not None,
-        ):
-            lines.show(progress)
-            failed |= any(error is not None for _, error in progress.ended)
+    try:
+        with stop_on_signals(None) as stop:
+            for progress in train_on_workers(
+                trainings,
+                work.data,
+                share=share,
+                tracking=tracking,
+                output_dir=output_dir,
+                stopped=lambda: stop.reason is not None,
+            ):
+                lines.show(progress)
+                failed |= any(error is not None for _, error in progress.ended)
+    except ClusterError as fault:
+        raise ClusterError(f"{fault}; the same command resumes where this one stopped") from None
     for line in where_to_look(tracking, [plan.name for plan, _ in trainings][:_FEW]):
         work.console.print(line, highlight=False, soft_wrap=True)
     if stop.reason is not None:
-        work.console.print("interrupted; the same command goes on where this one stopped")
+        work.console.print("interrupted; the same command resumes it")
         return INTERRUPTED
     return SOME_FAILED if failed else DONE

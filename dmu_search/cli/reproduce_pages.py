@@ -1,4 +1,4 @@
-"""The pages of ``reproduce``: what is needed and its cost, a plan's way, trainings that go on."""
+"""The pages of ``reproduce``: what is needed and its cost, a plan's way, running trainings."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.invocation import command
-from dmu_search.cli.screen import duration
+from dmu_search.cli.screen import duration, print_warning
 from dmu_search.data import MissingFileError
 from dmu_search.data.loading import LoadedData
 from dmu_search.folders import OutputFolder
@@ -67,7 +67,7 @@ def print_left_here(console: Console, count: int) -> None:
     """Say that trainings cannot be carried to another machine."""
     console.print(
         f"{count} trainings were cut off here and are left out: their checkpoints are on this "
-        "machine; reproduce without plan_only goes on with them"
+        "machine; reproduce without plan_only resumes them"
     )
 
 
@@ -100,6 +100,8 @@ class ProgressLines:
 
     def show(self, progress: Progress) -> None:
         """Print what happened."""
+        for problem in progress.problems:
+            print_warning(self.console, problem)
         for name, error in progress.ended:
             self.over += 1
             what = "done" if error is None else f"[bold red]failed:[/] {escape(error)}"

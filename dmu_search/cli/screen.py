@@ -1,5 +1,6 @@
 """What a search shows while it runs: a live table, or plain lines where there is no terminal."""
 
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dmu_search.errors import StorageError
 from dmu_search.names import Direction, signed_loss
 from dmu_search.tune.progress import TrialView
 
@@ -52,7 +54,14 @@ class SearchScreen:
         self._epochs_before = 0
         self._spoke_at: dict[int, float] = {}
         self._problems: set[str] = set()
-        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2)
+        # Ray prints to the streams, and those are not for the screen.
+        self._live = Live(
+            get_renderable=self._render,
+            console=console,
+            refresh_per_second=2,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> "SearchScreen":
         if self._console.is_terminal:
@@ -65,8 +74,7 @@ class SearchScreen:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._console.is_terminal:
-            self._live.__exit__(kind, value, trace)
+        self.close()
 
     def resume(self, trials: Sequence[TrialView]) -> None:
         """Take over what an earlier command finished."""
@@ -78,10 +86,18 @@ class SearchScreen:
         self._views[trial.number] = trial
         if trial.problem and trial.problem not in self._problems:
             self._problems.add(trial.problem)
-            text = f"trial {trial.number}: {trial.problem}"
-            self._console.print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
+            self.say(f"trial {trial.number}: {trial.problem}")
         if not self._console.is_terminal and self._is_news(trial):
             self._console.print(self._line(trial), highlight=False, soft_wrap=True)
+
+    def say(self, sentence: str) -> None:
+        """Print a warning."""
+        print_warning(self._console, sentence)
+
+    def close(self) -> None:
+        """Leave the table as it is now."""
+        if self._console.is_terminal:
+            self._live.stop()
 
     @property
     def trials(self) -> list[TrialView]:
@@ -185,9 +201,17 @@ def ranked(trials: Iterable[TrialView], direction: Direction) -> list[TrialView]
 
 
 def open_console() -> Console:
-    """The console of a command: as wide as the terminal, and wide where there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=140)
+    """The console of a command: as wide as the terminal, and wide where there is none.
+
+    It keeps to the stream that is stdout now, whatever that is while Ray is used.
+    """
+    console = Console(file=sys.stdout)
+    return console if console.is_terminal else Console(file=sys.stdout, width=140)
+
+
+def print_warning(console: Console, sentence: str) -> None:
+    """Print what the user has to know, but that stops nothing."""
+    console.print(f"[bold yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
 
 
 def print_rows(console: Console, rows: Mapping[str, str]) -> None:
@@ -195,6 +219,12 @@ def print_rows(console: Console, rows: Mapping[str, str]) -> None:
     for name, text in rows.items():
         label = "" if name.startswith("note") and name != "note" else name
         console.print(f"{label:<10} {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def print_left_out(console: Console, damaged: Sequence[StorageError]) -> None:
+    """Name what cannot be read, each with its way out; the rest is used."""
+    for fault in damaged:
+        console.print(f"[bold yellow]left out:[/] {escape(str(fault))}", soft_wrap=True)
 
 
 def settings_text(values: Mapping[str, object]) -> str:

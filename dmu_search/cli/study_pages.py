@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dmu_search.cli.invocation import command, where_to_look
+from dmu_search.cli.invocation import command, in_job, where_to_look
 from dmu_search.cli.published_values import published_in_words, published_result
 from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
 from dmu_search.config.roots import default_of
@@ -24,7 +24,7 @@ from dmu_search.study.files import Study
 from dmu_search.study.settings import StudySettings
 from dmu_search.tracking import Tracking
 from dmu_search.tune.progress import TrialView
-from dmu_search.tune.resources import TrialShare
+from dmu_search.tune.resources import TrialShare, idle
 from dmu_search.tune.search import Outcome
 from dmu_search.tune.session import Cluster
 
@@ -40,11 +40,18 @@ def print_header(
 ) -> None:
     """Say what is about to run, on what, and where it is logged."""
     settings = study.settings
+    idle_part = idle(
+        share,
+        cpus=cluster.cpus,
+        gpus=cluster.gpus,
+        max_concurrent=settings.search.max_concurrent,
+    )
     console.rule(f"[bold]{study.name}", align="left")
     rows = {
         **_what(settings, data),
         "devices": _devices(cluster, share),
         "at a time": _at_a_time(share),
+        **({} if idle_part is None else {"idle": idle_part}),
         "engine": engine_in_words(backend),
         "MLflow": "off: records only" if tracking.runs is None else tracking.runs.uri,
         "folder": str(study.folder),
@@ -115,6 +122,8 @@ def _devices(cluster: Cluster, share: TrialShare) -> str:
     if cluster.nodes > 1:
         parts.append(f"{cluster.nodes} nodes")
     text = ", ".join(parts)
+    if cluster.joined and not cluster.gpus:
+        text += " (no GPU has joined: trials train on the CPU; resources.min_gpus waits for some)"
     if share.gpus and cluster.nodes == 1 and not torch.cuda.is_available():
         text += " (CUDA cannot be used here: trials train on the CPU)"
     return text
@@ -149,8 +158,9 @@ def print_result(
     """Say which setting won, beside the paper's, and where it was exported."""
     counts = outcome.counts
     console.print(
-        f"{study.name}: {counts.get('COMPLETE', 0)} trials finished, "
-        f"{counts.get('PRUNED', 0)} stopped early, {counts.get('FAIL', 0)} failed or diverged, "
+        f"{study.name}: {counts.get('finished', 0)} trials finished, "
+        f"{counts.get('stopped early', 0)} stopped early, "
+        f"{counts.get('failed', 0) + counts.get('diverged', 0)} failed or diverged, "
         f"{outcome.missing} to go",
         highlight=False,
         soft_wrap=True,
@@ -232,13 +242,37 @@ def note(study: Study, outcome: Outcome, data: Data, trials: Sequence[TrialView]
         cells = [str(rank), str(view.number), score(view.objective), view.warm_start or "search"]
         lines.append(f"| {' | '.join([*cells, *values])} |")
     paper = published_in_words(study.settings, data)
-    stopped = outcome.counts.get("PRUNED", 0)
+    stopped = outcome.counts.get("stopped early", 0)
     lines += [
         "",
         f"{len(table)} trials finished, in at most {study.settings.max_epochs} epochs; "
         f"{stopped} were stopped early." + (f" {paper[0].upper()}{paper[1:]}." if paper else ""),
     ]
     return "\n".join(lines)
+
+
+_WHY = {
+    "interrupted": "interrupted",
+    "time budget": "the time budget is used up",
+    "fault": "stopped",
+}
+
+
+def print_resume(console: Console, studies: Sequence[Study], stopped: str) -> None:
+    """Say how to carry on with what was stopped."""
+    folder = _folder_word(studies)
+    name = studies[0].name if len(studies) == 1 else "latest"
+    console.print(
+        f"{_WHY[stopped]}; what finished is kept. To resume:\n  "
+        + in_job(command("tune", f"resume={name}", *folder)),
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _folder_word(studies: Sequence[Study]) -> list[str]:
+    folder = studies[0].settings.output_dir
+    return [] if str(folder) == str(default_of("output_dir")) else [f"output_dir={folder}"]
 
 
 def print_end(
@@ -260,18 +294,11 @@ def print_end(
     console.rule(align="left")
     for line in where_to_look(tracking, [study.name for study in studies]):
         console.print(line, highlight=False, soft_wrap=True)
-    first = studies[0].settings
-    folder = (
-        []
-        if str(first.output_dir) == default_of("output_dir")
-        else [f"output_dir={first.output_dir}"]
-    )
     if stopped is not None:
-        why = "interrupted" if stopped == "interrupted" else "the time budget is used up"
-        say = f"{why}; what finished is kept. To go on:"
-        lines = [command("tune", "resume=latest", *folder)]
-    else:
-        say = f"To train the best setting over {published(first.task).runs} fresh seeds:"
-        lines = [command("train", f"config={file}", *folder) for file in best]
+        print_resume(console, studies, stopped)
+        return
+    first = studies[0].settings
+    say = f"To train the best setting over {published(first.task).runs} fresh seeds:"
+    lines = [command("train", f"config={file}", *_folder_word(studies)) for file in best]
     if lines:
         console.print("\n  ".join([say, *lines]), highlight=False, soft_wrap=True)

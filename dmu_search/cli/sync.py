@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dmu_search.cli.screen import open_console
 from dmu_search.config.grammar import parse_overrides
+from dmu_search.config.keys import check_path
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.errors import ConfigError
@@ -25,7 +26,10 @@ def sync(words: Sequence[str], *, dry_run: bool) -> int:
     if len(folders) != 1:
         example = OutputFolder(Path(str(default_of("output_dir")))).records
         raise ConfigError(f"sync takes one folder of records, as in `sync {example}`")
-    folder = Path(folders[0]).expanduser()
+    try:
+        folder = Path(check_path(folders[0]))
+    except ValueError as fault:
+        raise ConfigError(f"the folder of records {fault}") from None
     if not any(folder.glob("*.jsonl")):
         raise ConfigError(f"{folder}: holds no records (files *.jsonl); check the path")
     uri = given.get("tracking.uri")

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import cast
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.invocation import where_to_look
 from dmu_search.cli.published_values import published_result
-from dmu_search.cli.screen import duration, open_console, print_rows, score
+from dmu_search.cli.screen import (
+    duration,
+    open_console,
+    print_left_out,
+    print_rows,
+    print_warning,
+    score,
+)
 from dmu_search.cli.study_pages import engine_in_words, network_text
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
@@ -27,7 +33,7 @@ from dmu_search.data.loading import load_data
 from dmu_search.engine.plans.runs import Trained
 from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.trainer import EpochResult
-from dmu_search.errors import ConfigError
+from dmu_search.errors import ConfigError, StorageError
 from dmu_search.exit_codes import DONE
 from dmu_search.folders import OutputFolder, check_writable, make_folder, make_unique_folder
 from dmu_search.paper.published import published
@@ -58,10 +64,12 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     composed = compose_study(run_file.task, run_file.model, given).settings
     defaults = {k: v for k, v in composed.items() if not isinstance(v, Interval | Choice)}
     run = run_file.run(_with_fresh_seeds(given, run_file), defaults)
+    output_dir = Path(str(defaults["output_dir"]))
+    check_writable(output_dir)
     data = load_data(run.task, run.data)
     console = open_console()
     for warning in filter(None, (data.warning, _changed(run_file, given, data))):
-        console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+        print_warning(console, warning)
     _print_header(console, run, data, run_file, str(file))
     widths = {**defaults, **run_file.values, **given}["network.widths"]
     if not isinstance(widths, tuple):
@@ -69,8 +77,6 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
         print_rows(console, {"note": note})
     if dry_run:
         return DONE
-    output_dir = Path(str(defaults["output_dir"]))
-    check_writable(output_dir)
     make_folder(output_dir)
     print_rows(console, {"engine": engine_in_words(retraining_backend(run))})
     tracking = open_tracking(build(TrackingSettings, "tracking", defaults), output_dir)
@@ -82,6 +88,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
         folder=folder,
         recorder=tracking.recorder,
         on_epoch=_Progress(console, run.training.max_epochs, task_class(run.task).objective),
+        on_problem=lambda problem: print_warning(console, problem),
     )
     console.print(_results(run, data, trained))
     console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
@@ -91,12 +98,15 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
 
 
 def _folder(console: Console, output_dir: Path, run: RunSettings, data: Data) -> Path:
-    """That of a training which was cut off, to go on with it; else a new one."""
+    """That of the same training if it was cut off, to resume it; else a new one."""
     places = OutputFolder(output_dir)
-    begun = cut_off(read_runs(places.records), run, data.sha256)
+    damaged: list[StorageError] = []
+    recorded = read_runs(places.records, on_damage=damaged.append)
+    print_left_out(console, damaged)
+    begun = cut_off(recorded, run, data.sha256)
     if begun is not None and (places.retrained / begun.run_id).is_dir():
         console.print(
-            f"goes on with {begun.run_id}, which was cut off in epoch {begun.epochs + 1}",
+            f"resumes {begun.run_id}, which was cut off in epoch {begun.epochs + 1}",
             highlight=False,
             soft_wrap=True,
         )

@@ -1,7 +1,9 @@
 """The command ``tune``: studies planned, run, compared with the paper, and exported."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +12,7 @@ from rich.markup import escape
 
 from dmu_search.cli import study_pages
 from dmu_search.cli.published_values import published_in_words
-from dmu_search.cli.screen import SearchScreen, open_console
+from dmu_search.cli.screen import SearchScreen, open_console, print_warning
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
 from dmu_search.config.roots import default_of
@@ -20,17 +22,21 @@ from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.plans.runs import WEIGHTS_FILE, save_state
 from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.passes import training_backend
-from dmu_search.errors import ConfigError
+from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, StorageError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
-from dmu_search.folders import OutputFolder, check_writable, make_folder
+from dmu_search.folders import OutputFolder, check_writable, claimed, make_folder
 from dmu_search.names import TASKS
 from dmu_search.records import RunStart, first_tags
 from dmu_search.retraining.best import Kept, keep_best
 from dmu_search.retraining.provenance import provenance
-from dmu_search.study.files import Study, create_studies, find_studies
+from dmu_search.study.files import Study, create_studies, find_studies, named_studies
 from dmu_search.study.settings import StudySettings, studies_of
+from dmu_search.study.trials import StudyState
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
+from dmu_search.tracking.mending import check_trial_records
 from dmu_search.tune.interrupt import Stop, stop_on_signals
+from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
+from dmu_search.tune.ray_log import RAY_LOG, RayLog, ray_log
 from dmu_search.tune.resources import TrialShare
 from dmu_search.tune.search import BestTrial, past_trials, plan_share, run_study
 from dmu_search.tune.session import ray_session
@@ -43,6 +49,8 @@ class _Command:
     console: Console
     tracking: Tracking
     stop: Stop
+    studies: Sequence[Study]
+    log: RayLog
 
 
 def tune(words: Sequence[str], *, dry_run: bool) -> int:
@@ -52,34 +60,63 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
         DmuSearchError: bad input, found before anything is written.
     """
     given = parse_overrides("tune", words)
-    resume = given.pop("resume", None)
-    studies = None if resume is None else _studies_to_resume(str(resume), given)
-    settings = studies_of(given) if studies is None else [study.settings for study in studies]
+    resume, name = given.pop("resume", None), given.pop("name", None)
+    _check_names(resume, name)
+    if resume in (None, "auto"):
+        settings: Sequence[StudySettings] = studies_of(given)
+        begun = named_studies(settings[0].output_dir, str(name), settings) if resume else None
+    else:
+        begun = _studies_to_resume(str(resume), given)
+        settings = [study.settings for study in begun]
+    check_writable(settings[0].output_dir)
     data = load_all((each.task, each.data) for each in settings)
-    if studies is not None:
-        _check_unchanged(studies, data)
+    if begun is not None:
+        _check_unchanged(begun, data)
     console = open_console()
     for warning in {one.warning for one in data.values() if one.warning}:
-        console.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+        print_warning(console, warning)
     if dry_run:
         for each in settings:
             study_pages.print_plan(console, each, data[each.task, each.data])
         return DONE
-    check_writable(settings[0].output_dir)
+    check_shared_folder(settings[0].resources, settings[0].output_dir)
     check_tracking(settings[0].tracking, settings[0].output_dir)
-    return _search(console, settings, data, studies)
+    with ExitStack() as locks:
+        for study in begun or ():
+            # Damage is found before Ray is started, and so is another process at work.
+            locks.enter_context(claimed(study.folder))
+            StudyState.of(study.events())
+            check_trial_records(study)
+        own_name = None if name is None else str(name)
+        return _search(console, settings, data, begun, name=own_name, locks=locks)
+
+
+def _check_names(resume: object, name: object) -> None:
+    if name in ("latest", "auto"):
+        raise ConfigError(
+            f"name={name}: has a meaning of its own in resume={name}; choose another name"
+        )
+    if resume == "auto" and name is None:
+        raise ConfigError(
+            "resume=auto: begins or resumes the studies of a name; add name=NAME, "
+            "or use resume=latest"
+        )
+    if name is not None and resume not in (None, "auto"):
+        raise ConfigError(
+            f"name={name}: a study is resumed under its own name; leave one of them out"
+        )
 
 
 def _studies_to_resume(name: str, given: Mapping[str, Setting | Alternatives]) -> tuple[Study, ...]:
     lists = [key for key, setting in given.items() if isinstance(setting, Alternatives)]
     if lists:
-        raise ConfigError(f"{lists[0]}: a study is gone on with as it was started; leave it out")
+        raise ConfigError(f"{lists[0]}: a study is resumed as it was started; leave it out")
     own = {key: setting for key, setting in given.items() if not isinstance(setting, Alternatives)}
     return find_studies(Path(str(own.get("output_dir", default_of("output_dir")))), name, own)
 
 
 def _check_unchanged(studies: Sequence[Study], data: LoadedData) -> None:
-    """A study goes on with the data that it began with; the user's own files may have changed."""
+    """A study is resumed on the data that it began with; the user's own files may have changed."""
     faults = []
     for study in studies:
         own = data[study.settings.task, study.settings.data]
@@ -97,32 +134,58 @@ def _search(
     console: Console,
     settings: Sequence[StudySettings],
     data: LoadedData,
-    existing: Sequence[Study] | None,
+    begun: Sequence[Study] | None,
+    *,
+    name: str | None,
+    locks: ExitStack,
 ) -> int:
+    """Run the studies, one after the other; ``locks`` holds those of the studies begun before."""
     first = settings[0]
     failed = False
-    with ray_session(first.resources) as cluster:
+    with ray_log() as log, ray_session(first.resources, log) as cluster:
+        wait_for_gpus(first.resources, partial(print_warning, console))
         shares = [plan_share(each, data[each.task, each.data], cluster) for each in settings]
         # All input is good by now: only here does anything begin to be written.
         make_folder(first.output_dir)
+        check_all_see(first.output_dir)
         tracking = open_tracking(first.tracking, first.output_dir)
-        studies = create_studies(settings) if existing is None else existing
+        studies = begun
+        if studies is None:
+            studies = create_studies(settings, name)
+            for study in studies:
+                locks.enter_context(claimed(study.folder))
         best: list[Path] = []
+        log.keep(studies[0].folder / RAY_LOG)
         with stop_on_signals(first.search.time_budget_s) as stop:
-            command = _Command(console, tracking, stop)
-            for study, share in zip(studies, shares, strict=True):
-                if stop.reason is None:
-                    own = data[study.settings.task, study.settings.data]
-                    study_pages.print_header(
-                        console, study, own, cluster, share, _backend(study, share), tracking
-                    )
-                    kept, ok = _run_one(command, study, own, share)
-                    best += [kept.file] if kept is not None else []
-                    failed |= not ok
+            command = _Command(console, tracking, stop, studies, log)
+            try:
+                for study, share in zip(studies, shares, strict=True):
+                    if stop.reason is None:
+                        own = data[study.settings.task, study.settings.data]
+                        study_pages.print_header(
+                            console, study, own, cluster, share, _backend(study, share), tracking
+                        )
+                        kept, ok = _run_one(command, study, own, share)
+                        best += [kept.file] if kept is not None else []
+                        failed |= not ok
+            except (StorageError, ClusterError) as fault:
+                # In the middle of a study: all that is in its journal is kept.
+                _say_fault(command, fault)
+                return SOME_FAILED
+            except KeyboardInterrupt:
+                study_pages.print_resume(console, studies, "interrupted")
+                return INTERRUPTED
     study_pages.print_end(console, studies, best, tracking, stop.reason)
     if stop.reason == "interrupted":
         return INTERRUPTED
     return SOME_FAILED if failed else DONE
+
+
+def _say_fault(command: _Command, fault: DmuSearchError) -> None:
+    command.console.print(f"[bold red]error:[/] {escape(str(fault))}", soft_wrap=True)
+    if isinstance(fault, ClusterError) and command.log.words() is not None:
+        command.console.print(f"Ray's own messages are in {command.log.path}", soft_wrap=True)
+    study_pages.print_resume(command.console, command.studies, "fault")
 
 
 def _backend(study: Study, share: TrialShare) -> BackendChoice:
@@ -154,20 +217,39 @@ def _run_one(
         direction=TASKS[settings.task].direction,
         published=published_in_words(settings, data),
     )
+
+    def last_words(fault: DmuSearchError) -> None:
+        with suppress(StorageError):
+            recorder.end(study.name, "KILLED")
+        screen.close()
+        _say_fault(command, fault)
+
     try:
         screen.resume(past_trials(study))
         with screen:
-            outcome = run_study(study, data, share=share, tracking=command.tracking, watcher=screen)
+            outcome = run_study(
+                study,
+                data,
+                share=share,
+                tracking=command.tracking,
+                watcher=screen,
+                last_words=last_words,
+            )
         kept = None
         if outcome.best is not None:
-            kept = _keep(command.tracking, study, data, outcome.best, _backend(study, share).name)
+            kept = _keep(command, study, data, outcome.best, _backend(study, share).name)
         recorder.tag(
             study.name,
             {"mlflow.note.content": study_pages.note(study, outcome, data, screen.trials)},
         )
         status = "KILLED" if command.stop.reason and outcome.missing else "FINISHED"
+    except (StorageError, ClusterError):
+        status = "KILLED"
+        raise
     finally:
-        recorder.end(study.name, status)
+        # On a full disk this fails as what came before it did; the first fault is the one to tell.
+        with suppress(StorageError):
+            recorder.end(study.name, status)
     study_pages.print_result(command.console, study, outcome, data, kept, screen.failures)
     return kept, not screen.failures and (outcome.best is not None or status == "KILLED")
 
@@ -207,9 +289,9 @@ def _study_run(study: Study, data: Data, share: TrialShare) -> RunStart:
     )
 
 
-def _keep(tracking: Tracking, study: Study, data: Data, best: BestTrial, backend: str) -> Kept:
+def _keep(command: _Command, study: Study, data: Data, best: BestTrial, backend: str) -> Kept:
     """Export the best trial, with its weights, and put it on the study's run."""
-    settings = study.settings
+    settings, tracking = study.settings, command.tracking
     source = provenance(
         study=study.name,
         data=data,
@@ -230,7 +312,13 @@ def _keep(tracking: Tracking, study: Study, data: Data, best: BestTrial, backend
     recorder.tag(study.name, {"best_trial": str(best.number), "best_run": best.run_id})
     recorder.attach(study.name, kept.own)
     weights = best.weights()
-    if weights is not None:
+    if weights is None:
+        print_warning(
+            command.console,
+            f"{best.checkpoint or study.checkpoints}: the state of trial {best.number} is missing "
+            "or damaged, so its weights are not exported; train the setting to have others",
+        )
+    else:
         path = study.folder / WEIGHTS_FILE
         save_state(path, weights)
         recorder.attach(study.name, path)

@@ -1,12 +1,16 @@
 """Composing one study's configuration from ``search_spaces/`` and the command line."""
 
+import io
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from dmu_search.config.grammar import Setting, parse_setting
 from dmu_search.config.keys import KEYS, Value
@@ -97,14 +101,35 @@ def read_yaml(path: Path) -> DictConfig:
         ConfigError: it is missing, unreadable or holds no mapping.
     """
     try:
-        tree = OmegaConf.load(path)
+        text = _text_of(path)
+        _check_size_of_tree(path, text)
+        tree = OmegaConf.load(io.StringIO(text))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; check the path") from None
+    except ConfigError:
+        raise
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply; write keys and values only") from None
     except Exception as fault:  # OmegaConf passes on whatever its YAML parser raises.
         raise ConfigError(f"{path}: not readable as YAML: {_one_line(fault)}") from None
     if not isinstance(tree, DictConfig):
         raise ConfigError(f"{path}: must hold keys and values, as in `training: {{..}}`")
     return tree
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """A YAML file as a plain mapping, its interpolations (``${..}``) resolved.
+
+    Raises:
+        ConfigError: as ``read_yaml``, or an interpolation cannot be resolved.
+    """
+    try:
+        return plain_tree(read_yaml(path))
+    except OmegaConfBaseException as fault:
+        reason = str(fault).splitlines()[0]
+        raise ConfigError(
+            f"{path}: {fault.full_key}: cannot be resolved ({reason}); write the value itself"
+        ) from None
 
 
 def plain_tree(*trees: DictConfig) -> dict[str, Any]:
@@ -166,6 +191,44 @@ def _origins(root: Path, task: str, model: str, names: Iterable[str]) -> dict[st
         )
         for name in names
     }
+
+
+# A file of settings has some thousand bytes and some hundred values.
+_LARGEST_FILE = 100_000
+_LARGEST_TREE = 100_000
+
+
+def _text_of(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: is no regular file; name a YAML file")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise ConfigError(
+            f"{path}: has {path.stat().st_size} bytes, more than the {_LARGEST_FILE} that settings "
+            "ever need; check the path"
+        )
+    return path.read_text(encoding="utf-8")
+
+
+def _check_size_of_tree(path: Path, text: str) -> None:
+    """Refuse a few lines of aliases of aliases that stand for billions of values."""
+    if "*" not in text:
+        return
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is not None and _values_below(root, {}) > _LARGEST_TREE:
+        raise ConfigError(
+            f"{path}: its aliases (*name) stand for more than {_LARGEST_TREE} values; write the "
+            "values themselves"
+        )
+
+
+def _values_below(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many values a node stands for, aliases written out; inf where one holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+        flat = [each for part in parts for each in (part if isinstance(part, tuple) else (part,))]
+        known[id(node)] = 1 + sum(_values_below(each, known) for each in flat)
+    return known[id(node)]
 
 
 def _one_line(fault: Exception) -> str:

@@ -1,5 +1,6 @@
 """Distributions of hyperparameters, in Hydra's grammar and with inclusive bounds."""
 
+import math
 from dataclasses import dataclass
 
 from dmu_search.config.keys import Value
@@ -57,7 +58,7 @@ Distribution = Interval | Choice
 def _on_grid(distance: float, step: float) -> bool:
     # Decimal steps such as 0.1 have no exact binary form: half a billionth of a step is rounding.
     steps = distance / step
-    return abs(steps - round(steps)) < 5e-10 * max(1.0, abs(steps))
+    return math.isfinite(steps) and abs(steps - round(steps)) < 5e-10 * max(1.0, abs(steps))
 
 
 def _text(value: object) -> str:

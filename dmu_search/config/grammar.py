@@ -6,7 +6,6 @@ so overrides are parsed and checked here, all of them, before anything is compos
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
@@ -21,7 +20,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from dmu_search.config.distributions import Choice, Distribution, Interval
-from dmu_search.config.keys import Key, Value, did_you_mean, keys_of
+from dmu_search.config.keys import Key, Value, did_you_mean, keys_of, shown
 from dmu_search.errors import ConfigError
 
 Setting = Value | Distribution
@@ -85,9 +84,9 @@ def _parse_word(command: str, word: str) -> tuple[str, Setting | Alternatives]:
         )
     key = known[name]
     try:
-        # Paths are taken as they are: "=", "~" and blanks are not the grammar's.
-        if key.kind == "path":
-            return name, key.check(None if text == "null" else str(Path(text).expanduser()))
+        # Taken as they are: "=", "~" and blanks are not the grammar's, and 007 is a name.
+        if key.kind in ("path", "file", "name"):
+            return name, key.check(None if text == "null" else text)
         if key.kind == "corpus":
             return name, key.check(text)
         return name, _setting(key, _parsed(word))
@@ -95,18 +94,24 @@ def _parse_word(command: str, word: str) -> tuple[str, Setting | Alternatives]:
         raise ValueError(f"{name}: {fault}") from None
 
 
+# No setting is longer, and Hydra's parser takes minutes for a word of a hundred thousand letters.
+_LONGEST_WORD = 1000
+
+
 def _parsed(word: str) -> Override:
+    if len(word) > _LONGEST_WORD:
+        raise ValueError(f"is longer than {_LONGEST_WORD} letters, got {len(word)}; shorten it")
     try:
         override = OverridesParser.create().parse_override(word)
-    except HydraException as fault:
-        reason = str(fault).splitlines()[0]
+    except (HydraException, RecursionError) as fault:
+        reason = (str(fault).splitlines() or ["too deep"])[0][:100]
         text = word.partition("=")[2]
         raise ValueError(
-            f"{text!r} is not understood ({reason}); quote text with blanks or symbols, "
+            f"{shown(text)} is not understood ({reason}); quote text with blanks or symbols, "
             f"as in KEY='\"a value\"'"
         ) from None
     if override.type is not OverrideType.CHANGE or override.package is not None:
-        raise ValueError(f"{word!r} is not of the form KEY=VALUE")
+        raise ValueError(f"{shown(word)} is not of the form KEY=VALUE")
     return override
 
 
@@ -175,6 +180,8 @@ def _interval(key: Key, sweep: IntervalSweep | RangeSweep) -> Interval:
     low, high = key.check(low), key.check(high)  # type: ignore[assignment]
     step = _step(sweep, low, high, log)
     if step is not None and key.kind == "int":
+        if step != int(step):
+            raise ValueError(f"takes whole numbers, got steps of {step}; use whole steps")
         step = int(step)
     return Interval(low, high, log=log, integer=key.kind == "int", step=step)
 

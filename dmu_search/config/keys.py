@@ -4,9 +4,12 @@ Everything that has to know a key (parsing, checking, help, did-you-mean) reads 
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from dmu_search.names import MODELS, TASKS, TaskEntry
 
@@ -29,6 +32,9 @@ SELECTED = frozenset({"reproduce", "report"})
 DATA = CONFIGURED | {"data", "doctor"}
 EVERYWHERE = DATA | {"sync", "report"}
 
+# Whole numbers travel through 32-bit integers of other systems.
+_LARGEST = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Key:
@@ -36,8 +42,8 @@ class Key:
 
     Attributes:
         name: dotted name, as on the command line.
-        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``file`` (a path made absolute),
-            ``share``, ``amount``, ``widths`` or ``corpus``.
+        kind: ``int``, ``float``, ``bool``, ``text``, ``name`` (of a folder), ``path``, ``file`` (a
+            path made absolute), ``share``, ``amount``, ``widths`` or ``corpus``.
         help: what it is, with its unit.
         commands: the commands that take it.
         searchable: whether it may be a distribution.
@@ -94,8 +100,11 @@ class Key:
         if value is False and "off" in self.choices:
             value = "off"  # what YAML makes of the bare word
         converted = _CONVERT[self.kind](value)
+        if _is_whole(converted) and self.maximum is None and converted > _LARGEST:
+            raise ValueError(f"must be {self._noun()} <= {_LARGEST}, got {shown(value)}")
         if converted is None or not self._holds(converted):
-            raise ValueError(f"must be {self.rule()}, got {value!r}{_meant(value, self.choices)}")
+            meant = _meant(value, self.choices)
+            raise ValueError(f"must be {self.rule()}, got {shown(value)}{meant}")
         return converted
 
     def _holds(self, value: Value) -> bool:
@@ -117,26 +126,28 @@ class Key:
             return "one of " + ", ".join(self.choices)
         if self.kind in _CHECKS:
             return _CHECKS[self.kind][0]
-        noun = {
-            "int": "a whole number",
-            "float": "a number",
-            "bool": "true or false",
-            "text": "text",
-            "path": "a path",
-            "file": "a path",
-            "share": "auto or a number",
-            "amount": "all or a whole number",
-        }[self.kind]
         bounds = [
-            f"{sign} {bound:g}"
+            f"{sign} {bound}"
             for sign, bound in ((">=", self.minimum), (">", self.above), ("<=", self.maximum))
             if bound is not None
         ]
-        return " ".join([noun, " and ".join(bounds)]).strip()
+        return " ".join([self._noun(), " and ".join(bounds)]).strip()
+
+    def _noun(self) -> str:
+        return {
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+            "text": "a line of text",
+            "share": "auto or a number",
+            "amount": "all or a whole number",
+        }[self.kind]
 
 
+_WIDEST = 100_000
 _WIDTHS_RULE = (
-    "auto, paper, matched or a list of whole numbers >= 1, one per layer, as in [122,122]"
+    f"auto, paper, matched or a list of whole numbers from 1 to {_WIDEST}, one per layer, as in "
+    "[122,122]"
 )
 
 
@@ -144,10 +155,10 @@ def _check_widths(value: object) -> Value:
     if isinstance(value, str):
         if value in WIDTH_RULES:
             return value
-        raise ValueError(f"must be {_WIDTHS_RULE}, got {value!r}{_meant(value, WIDTH_RULES)}")
+        raise ValueError(f"must be {_WIDTHS_RULE}, got {shown(value)}{_meant(value, WIDTH_RULES)}")
     if isinstance(value, Sequence) and value and all(_is_width(width) for width in value):
         return tuple(value)
-    raise ValueError(f"must be {_WIDTHS_RULE}, got {value!r}")
+    raise ValueError(f"must be {_WIDTHS_RULE}, got {shown(value)}")
 
 
 _CORPUS_RULE = (
@@ -161,27 +172,87 @@ def _check_corpus(value: object) -> Value:
     if value in CORPORA:
         return str(value)
     if isinstance(value, str) and value:
-        path = Path(value).expanduser()
+        path = Path(check_path(value))
         if path.exists() or any(sign in value for sign in "/.~"):
             return str(path.absolute())
-    raise ValueError(f"must be {_CORPUS_RULE}, got {value!r}{_meant(value, CORPORA)}")
+    raise ValueError(f"must be {_CORPUS_RULE}, got {shown(value)}{_meant(value, CORPORA)}")
 
 
-_CHECKS = {"widths": (_WIDTHS_RULE, _check_widths), "corpus": (_CORPUS_RULE, _check_corpus)}
+_PATH_RULE = "a path"
+# Of one part of a path and of the whole, in bytes; file systems take no more.
+_LONGEST_PART, _LONGEST_PATH = 200, 1000
+
+
+def check_path(value: object) -> str:
+    """A path on a file system, with the user's home folder in the place of ``~``.
+
+    Raises:
+        ValueError: the rule that it breaks, without the key's name.
+    """
+    text = _to_text(value)
+    if text is None:
+        raise ValueError(f"must be {_PATH_RULE}, got {shown(value)}")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise ValueError(
+            f"must be {_PATH_RULE}, got the address {shown(text)}: there is no remote storage yet; "
+            "mount it and give its folder"
+        )
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"must be {_PATH_RULE}, got {shown(text)}: there is no such user; write the folder"
+        ) from None
+    parts = [len(part.encode(errors="replace")) for part in path.parts]
+    if max(parts, default=0) > _LONGEST_PART or sum(parts) > _LONGEST_PATH:
+        raise ValueError(f"must be {_PATH_RULE}, got one that is too long; choose a shorter one")
+    return str(path)
+
+
+def _check_file(value: object) -> str:
+    """A path made absolute: exported with what was trained on it, it is used elsewhere too."""
+    return str(Path(check_path(value)).absolute())
+
+
+_NAME_RULE = "at most 100 letters, digits and . _ -, beginning with no dot or dash"
+
+
+def _check_name(value: object) -> str:
+    """A name of a folder, the same on all file systems."""
+    text = _to_text(value)
+    if text is None or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", text):
+        raise ValueError(f"must be {_NAME_RULE}, got {shown(value)}")
+    return text
+
+
+_CHECKS: Mapping[str, tuple[str, Callable[[object], Value]]] = {
+    "widths": (_WIDTHS_RULE, _check_widths),
+    "corpus": (_CORPUS_RULE, _check_corpus),
+    "path": (_PATH_RULE, check_path),
+    "file": (_PATH_RULE, _check_file),
+    "name": (_NAME_RULE, _check_name),
+}
 
 
 def _is_width(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return _is_whole(value) and 1 <= value <= _WIDEST
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _to_int(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if _is_whole(value) else None
 
 
 def _to_float(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if _is_whole(value):
+        # Python refuses to make a float of an integer beyond the largest float.
+        return float(value) if value.bit_length() < 1000 else math.inf
+    return value if isinstance(value, float) else None
 
 
 def _to_bool(value: object) -> bool | None:
@@ -190,17 +261,12 @@ def _to_bool(value: object) -> bool | None:
 
 def _to_text(value: object) -> str | None:
     # A study may well be called 2026 or true; the grammar reads those as other types.
-    return str(value) if isinstance(value, str | int | float) and value != "" else None
+    text = str(value) if isinstance(value, str | int | float) else ""
+    return text if text and text.isprintable() else None
 
 
 def _to_share(value: object) -> float | str | None:
     return "auto" if value == "auto" else _to_float(value)
-
-
-def _to_file(value: object) -> str | None:
-    # Exported with what was trained on it, it must hold in any working directory.
-    text = _to_text(value)
-    return None if text is None else str(Path(text).expanduser().absolute())
 
 
 def _to_amount(value: object) -> int | str | None:
@@ -210,12 +276,10 @@ def _to_amount(value: object) -> int | str | None:
 _CONVERT = {
     "share": _to_share,
     "amount": _to_amount,
-    "file": _to_file,
     "int": _to_int,
     "float": _to_float,
     "bool": _to_bool,
     "text": _to_text,
-    "path": _to_text,
 }
 
 
@@ -241,6 +305,7 @@ _TABLE = (
         listable=True,
         optional=True,
         minimum=1,
+        maximum=100,
     ),
     Key("table", "int", "a table of the paper", SELECTED, listable=True, minimum=1, maximum=7),
     Key("figure", "int", "a figure of the paper", SELECTED, listable=True, minimum=2, maximum=4),
@@ -261,10 +326,18 @@ _TABLE = (
     Key("config", "path", "the exported or hand-written file to train", frozenset({"train"})),
     Key(
         "resume",
-        "text",
-        "latest, or the name of a study, to go on with",
+        "name",
+        "latest, or the name of a study, to resume it; auto: begin the studies of name=NAME, or "
+        "resume them",
         SEARCHED,
         optional=True,
+    ),
+    Key("name", "name", "of the study; several studies get their title added", SEARCHED),
+    Key(
+        "study",
+        "name",
+        "a study to look at instead of the machine: what is damaged is mended",
+        frozenset({"doctor"}),
     ),
     Key(
         "records",
@@ -387,7 +460,13 @@ _TABLE = (
         tasks=_MINIMISED,
     ),
     Key("training.replicas", "int", "independently seeded copies trained together", minimum=1),
-    Key("training.seed", "int", "seed of replica 0; replica i has seed + i", minimum=0),
+    Key(
+        "training.seed",
+        "int",
+        "seed of replica 0; replica i has seed + i",
+        minimum=0,
+        maximum=2**31 - 1,
+    ),
     Key("search.trials", "int", "trials of a study, warm starts included", SEARCHED, minimum=1),
     Key(
         "search.objective",
@@ -443,12 +522,13 @@ _TABLE = (
     Key(
         "search.time_budget_s",
         "float",
-        "seconds after which no study of this command goes on; null: none",
+        "seconds after which the studies of this command stop; null: none",
         SEARCHED,
         optional=True,
         above=0,
+        maximum=10**9,
     ),
-    Key("search.seed", "int", "seed of the sampler", SEARCHED, minimum=0),
+    Key("search.seed", "int", "seed of the sampler", SEARCHED, minimum=0, maximum=2**32 - 1),
     Key(
         "search.warm_start",
         "text",
@@ -460,6 +540,20 @@ _TABLE = (
         "search.checkpoint_every_s",
         "float",
         "seconds between the checkpoints of a trial",
+        SEARCHED,
+        minimum=0,
+    ),
+    Key(
+        "search.checkpoint_mb",
+        "float",
+        "MB that the checkpoints of a study may take; beyond, trials keep one instead of two",
+        SEARCHED,
+        above=0,
+    ),
+    Key(
+        "search.min_free_mb",
+        "float",
+        "MB of free disk below which a study stops in order, to be resumed when there is space",
         SEARCHED,
         minimum=0,
     ),
@@ -499,6 +593,21 @@ _TABLE = (
         "of a running Ray cluster (auto: this machine's); null: start Ray here",
         ON_RAY,
         optional=True,
+    ),
+    Key(
+        "resources.min_gpus",
+        "int",
+        "GPUs without which nothing starts; null: the CPU will do",
+        ON_RAY,
+        optional=True,
+        minimum=1,
+    ),
+    Key(
+        "resources.wait_s",
+        "float",
+        "seconds to wait for resources.min_gpus, as for machines that have not joined yet",
+        ON_RAY,
+        minimum=0,
     ),
     Key(
         "tracking.uri",
@@ -597,6 +706,12 @@ KEYS: dict[str, Key] = {key.name: key for key in _TABLE}
 def keys_of(command: str) -> dict[str, Key]:
     """The keys that ``command`` takes, by name."""
     return {name: key for name, key in KEYS.items() if command in key.commands}
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it, shortened."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

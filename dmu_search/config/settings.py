@@ -26,6 +26,8 @@ class SearchSettings:
     seed: int
     warm_start: str
     checkpoint_every_s: float
+    checkpoint_mb: float
+    min_free_mb: float
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class ResourceSettings:
     gpus: int | None
     object_store_mb: int
     address: str | None
+    min_gpus: int | None = None
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True)

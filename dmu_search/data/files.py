@@ -8,6 +8,7 @@ has the files and names its cache folder works without pooch.
 import hashlib
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -210,15 +211,23 @@ def _download(data_file: DataFile, folder: Path) -> Path:
     import pooch
 
     target = folder / data_file.name
+    new = [each for each in (target.parent, *target.parent.parents) if not each.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     progress_bar = sys.stderr.isatty()
-    fetched = pooch.retrieve(
-        data_file.url,
-        known_hash=None if data_file.sha256 is None else f"sha256:{data_file.sha256}",
-        fname=target.name,
-        path=target.parent,
-        downloader=pooch.HTTPDownloader(progressbar=progress_bar, timeout=TIMEOUT_S),
-    )
+    try:
+        fetched = pooch.retrieve(
+            data_file.url,
+            known_hash=None if data_file.sha256 is None else f"sha256:{data_file.sha256}",
+            fname=target.name,
+            path=target.parent,
+            downloader=pooch.HTTPDownloader(progressbar=progress_bar, timeout=TIMEOUT_S),
+        )
+    except BaseException:
+        # Empty folders would be all that is left of a mistyped data.root.
+        for each in new:
+            with suppress(OSError):
+                each.rmdir()
+        raise
     return Path(fetched)
 
 

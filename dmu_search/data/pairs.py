@@ -231,6 +231,8 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
 
 
 def _text_of(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no regular file; check data.pairs_file")
     try:
         content = _unzipped(path) if path.suffix == ".zip" else path.read_bytes()
         return content.decode("utf-8-sig")

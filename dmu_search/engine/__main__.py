@@ -51,9 +51,10 @@ def main() -> int:
             device=words.device,
             on_begin=progress.begin,
             on_epoch=progress.epoch,
+            on_problem=lambda problem: print(f"warning: {problem}", file=sys.stderr),
         )
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command resumes it", file=sys.stderr)
         return INTERRUPTED
     except DmuSearchError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ Lines are sorted, so that another training only adds lines.
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from dmu_search.config.settings import RunSettings
 from dmu_search.errors import StorageError
 from dmu_search.folders import write_whole
 from dmu_search.names import MODELS, TASKS
+from dmu_search.records import raise_damage
 from dmu_search.results.trainings import RecordedRun, Replica, read_runs
 
 RUNS, REPLICAS, CURVES = "runs.csv", "replicas.csv", "curves.csv"
@@ -39,17 +40,33 @@ _REPLICA_COLUMNS = ("run_id", "seed", "best_epoch")
 Line = Mapping[str, str]
 
 
-def read_results(folder: Path) -> tuple[RecordedRun, ...]:
+def read_results(
+    folder: Path, *, on_damage: Callable[[StorageError], None] = raise_damage
+) -> tuple[RecordedRun, ...]:
     """All trainings in ``folder``, compact or as records (``*.jsonl``), by run id.
 
     Of a training that is there in both forms the record counts.
 
+    Args:
+        folder: of both.
+        on_damage: told of each damaged run; if it does not raise, the others are read.
+
     Raises:
-        StorageError: a file is damaged.
+        StorageError: a file is damaged, and nobody takes it.
     """
-    compact = read_compact(folder) if (folder / RUNS).exists() else ()
-    runs = {run.run_id: run for run in (*compact, *read_runs(folder))}
+    compact = read_compact(folder, on_damage=on_damage) if (folder / RUNS).exists() else ()
+    records = read_runs(folder, on_damage=on_damage)
+    runs = {run.run_id: run for run in (*compact, *records)}
     return tuple(runs[run_id] for run_id in sorted(runs))
+
+
+def check_compact(folder: Path) -> None:
+    """Find out whether trainings can be added to those in ``folder``.
+
+    Raises:
+        StorageError: what is there is damaged.
+    """
+    _kept(folder)
 
 
 def add_to_compact(runs: Iterable[RecordedRun], folder: Path) -> int:
@@ -58,12 +75,16 @@ def add_to_compact(runs: Iterable[RecordedRun], folder: Path) -> int:
     Raises:
         StorageError: what is there is damaged, or cannot be written.
     """
-    known = {run.run_id: run for run in read_compact(folder)} if (folder / RUNS).exists() else {}
+    known = {run.run_id: run for run in _kept(folder)}
     known |= {run.run_id: run for run in runs if run.ended}
     ordered = [known[run_id] for run_id in sorted(known)]
     for name, text in compact_files(ordered).items():
         write_whole(folder / name, text.encode())
     return len(ordered)
+
+
+def _kept(folder: Path) -> tuple[RecordedRun, ...]:
+    return read_compact(folder) if (folder / RUNS).exists() else ()
 
 
 def compact_files(runs: Sequence[RecordedRun]) -> dict[str, str]:
@@ -114,29 +135,38 @@ def _curve_text(curve: Sequence[float]) -> str:
     return " ".join(str(np.float32(value)) for value in curve)
 
 
-def read_compact(folder: Path) -> tuple[RecordedRun, ...]:
+def read_compact(
+    folder: Path, *, on_damage: Callable[[StorageError], None] = raise_damage
+) -> tuple[RecordedRun, ...]:
     """The trainings in ``folder``, by run id; those under settings of another version are left out.
 
+    Args:
+        folder: of the three files.
+        on_damage: told of each damaged run; if it does not raise, the others are read.
+
     Raises:
-        StorageError: a file is missing or damaged.
+        StorageError: a file is missing or damaged, and nobody takes it.
     """
-    curves = {
-        (line["run_id"], line["seed"]): line["validation_objective"]
-        for line in _lines(folder / CURVES)
-    }
-    replicas: dict[str, list[Replica]] = {}
-    for line in _lines(folder / REPLICAS):
-        with_curve = _checked(folder / REPLICAS, line, curves)
-        replicas.setdefault(line["run_id"], []).append(with_curve)
-    runs = (_run(folder / RUNS, line, replicas) for line in _lines(folder / RUNS))
-    return tuple(run for run in runs if run is not None)
-
-
-def _checked(path: Path, line: Line, curves: Mapping[tuple[str, str], str]) -> Replica:
     try:
-        return _replica(line, curves[line["run_id"], line["seed"]])
-    except (KeyError, ValueError, TypeError):
-        raise _damaged(path, line) from None
+        runs, replicas, curves = (
+            _lines(folder / RUNS, _RUN_COLUMNS),
+            _lines(folder / REPLICAS, _REPLICA_COLUMNS),
+            _lines(folder / CURVES, ("run_id", "seed", "validation_objective")),
+        )
+    except StorageError as fault:
+        on_damage(fault)
+        return ()
+    curve_of = {(line["run_id"], line["seed"]): line["validation_objective"] for line in curves}
+    lines_of: dict[str, list[Line]] = {}
+    for line in replicas:
+        lines_of.setdefault(line["run_id"], []).append(line)
+    found = []
+    for line in runs:
+        try:
+            found.append(_run(line, lines_of[line["run_id"]], curve_of))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            on_damage(_damaged(folder / RUNS, line))
+    return tuple(run for run in found if run is not None)
 
 
 def _replica(line: Line, curve: str) -> Replica:
@@ -152,33 +182,45 @@ def _replica(line: Line, curve: str) -> Replica:
     )
 
 
-def _run(path: Path, line: Line, replicas: Mapping[str, Sequence[Replica]]) -> RecordedRun | None:
-    try:
-        settings = json.loads(line["settings"])
-        known = line["task"] in TASKS and line["model"] in MODELS
-        if not known or not set(settings) <= set(KEYS):
-            return None
-        values = {name: KEYS[name].check(value) for name, value in settings.items()}
-        return RecordedRun(
-            run_id=line["run_id"],
-            run=RunSettings.from_values(line["task"], line["model"], int(line["depth"]), values),
-            data_sha256=line["data_sha256"],
-            data_name=line["data_name"],
-            status=line["status"],
-            epochs=int(line["epochs"]),
-            seconds=float(line["seconds"]),
-            replicas=tuple(replicas[line["run_id"]]),
-        )
-    except (KeyError, ValueError, TypeError):
-        raise _damaged(path, line) from None
+def _run(
+    line: Line, replicas: Sequence[Line], curves: Mapping[tuple[str, str], str]
+) -> RecordedRun | None:
+    settings = json.loads(line["settings"])
+    known = line["task"] in TASKS and line["model"] in MODELS
+    if not known or not set(settings) <= set(KEYS):
+        return None
+    values = {name: KEYS[name].check(value) for name, value in settings.items()}
+    run = RunSettings.from_values(line["task"], line["model"], int(line["depth"]), values)
+    if len(replicas) != run.training.replicas:
+        raise ValueError("replicas are missing")
+    return RecordedRun(
+        run_id=line["run_id"],
+        run=run,
+        data_sha256=line["data_sha256"],
+        data_name=line["data_name"],
+        status=line["status"],
+        epochs=int(line["epochs"]),
+        seconds=float(line["seconds"]),
+        replicas=tuple(_replica(each, curves[each["run_id"], each["seed"]]) for each in replicas),
+    )
 
 
-def _lines(path: Path) -> Iterator[Line]:
+# A curve of twenty thousand epochs is longer than what the reader takes by itself.
+csv.field_size_limit(2**31 - 1)
+
+
+def _lines(path: Path, columns: Sequence[str]) -> list[Line]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            yield from csv.DictReader(file)
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise StorageError(f"{path}: cannot be read ({fault}); restore the file") from None
+            lines = csv.DictReader(file)
+            if missing := set(columns) - set(lines.fieldnames or ()):
+                raise ValueError(f"no column {', '.join(sorted(missing))}")
+            return list(lines)
+    except (OSError, ValueError, csv.Error) as fault:
+        raise StorageError(
+            f"{path}: cannot be read ({fault}); restore all three of {RUNS}, {REPLICAS} and "
+            f"{CURVES}"
+        ) from None
 
 
 def _damaged(path: Path, line: Line) -> StorageError:

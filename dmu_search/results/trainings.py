@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import numpy as np
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.settings import RunSettings
 from dmu_search.engine.tasks import task_class
-from dmu_search.records import Event, read_events
+from dmu_search.errors import StorageError
+from dmu_search.records import Event, damaged_record, raise_damage, read_record, record_files
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,26 @@ class Replica:
         return any(math.isnan(value) for value in self.curve)
 
 
-def read_runs(folder: Path) -> tuple[RecordedRun, ...]:
+def read_runs(
+    folder: Path, *, on_damage: Callable[[StorageError], None] = raise_damage
+) -> tuple[RecordedRun, ...]:
     """All recorded trainings in ``folder`` (``*.jsonl``), by run id; trials of searches not.
 
     A record whose settings this version does not know is left out.
 
+    Args:
+        folder: of the records.
+        on_damage: told of each damaged record; if it does not raise, the others are read.
+
     Raises:
-        StorageError: a record is damaged.
+        StorageError: a record is damaged, and nobody takes it.
     """
-    runs = (_read(path) for path in sorted(folder.glob("*.jsonl")))
+    runs = []
+    for path in record_files(folder):
+        try:
+            runs.append(_read(path))
+        except StorageError as fault:
+            on_damage(fault)
     return tuple(run for run in runs if run is not None)
 
 
@@ -102,9 +114,16 @@ def cut_off(runs: Iterable[RecordedRun], run: RunSettings, data_sha256: str) -> 
 
 
 def _read(path: Path) -> RecordedRun | None:
-    events = list(read_events(path))
+    events = read_record(path)
     if not events or events[0].get("kind") != "retraining":
         return None
+    try:
+        return _run_of(path.stem, events)
+    except (KeyError, ValueError, TypeError) as fault:
+        raise damaged_record(path, f"is not whole ({type(fault).__name__}: {fault})") from None
+
+
+def _run_of(run_id: str, events: Sequence[Event]) -> RecordedRun | None:
     start = [event for event in events if event["event"] == "start"][-1]
     run = _settings(start["params"], start["tags"])
     if run is None:
@@ -113,6 +132,8 @@ def _read(path: Path) -> RecordedRun | None:
     metrics = [event for event in events if event["event"] == "metrics"]
     objective = f"val_{task_class(run.task).objective}"
     epochs = [event for event in metrics if "epoch_wall_time_s" in event["values"]]
+    if [event["step"] for event in epochs] != list(range(1, len(epochs) + 1)):
+        raise ValueError("epochs are missing")
     summary = {
         name: value
         for event in metrics
@@ -120,12 +141,12 @@ def _read(path: Path) -> RecordedRun | None:
         for name, value in event["values"].items()
     }
     return RecordedRun(
-        run_id=path.stem,
+        run_id=run_id,
         run=run,
         data_sha256=start["tags"]["data.sha256"],
         data_name=start["tags"]["data.name"],
         status=last["status"] if last["event"] == "end" else None,
-        epochs=max((event["step"] for event in epochs), default=0),
+        epochs=len(epochs),
         seconds=sum(event["values"]["epoch_wall_time_s"] for event in epochs),
         replicas=tuple(
             _replica(run, index, objective, epochs, summary)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from dmu_search.config.compose import as_yaml_value, flatten, nest, plain_tree, read_yaml, yaml_text
+from dmu_search.config.compose import as_yaml_value, flatten, nest, read_plain, yaml_text
 from dmu_search.config.keys import KEYS, Key, Value, did_you_mean, keys_of
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import RunSettings, build
@@ -102,10 +102,11 @@ def read_run_file(path: Path) -> RunFile:
     Raises:
         ConfigError: every fault in it.
     """
-    tree = plain_tree(read_yaml(path))
-    config = tree.get("config", tree)
-    if not isinstance(config, Mapping):
-        raise ConfigError(f"{path}: config: must hold keys and values")
+    tree = read_plain(path)
+    config, source = tree.get("config", tree), tree.get("provenance", {})
+    for name, part in (("config", config), ("provenance", source)):
+        if not isinstance(part, Mapping):
+            raise ConfigError(f"{path}: {name}: must hold keys and values")
     flat = flatten({name: branch for name, branch in config.items() if name not in _IDENTITY})
     values, faults = _check(flat)
     identity, identity_faults = _check_identity(config)
@@ -122,7 +123,7 @@ def read_run_file(path: Path) -> RunFile:
         model=identity["model"],
         depth=identity["depth"],
         values=values,
-        provenance=tree.get("provenance", {}),
+        provenance=source,
     )
 
 

@@ -27,7 +27,7 @@ class Need:
         sources: whose setting it is; the paper's and the release's are often the same.
         run: the setting, for all of its seeds.
         recorded: seeds that are done.
-        unfinished: recorded trainings that were cut off; they are gone on with.
+        unfinished: recorded trainings that were cut off; they are resumed.
         missing: seeds of which there is nothing yet.
     """
 
@@ -50,7 +50,7 @@ class Job:
     Attributes:
         need: what it is for.
         run: the setting with this training's own seeds.
-        continues: the recorded training that it goes on with; None for a new one.
+        continues: the recorded training that it resumes; None for a new one.
     """
 
     need: Need
@@ -160,7 +160,7 @@ def _rows_of_seeds(seeds: Sequence[int], pieces: int) -> list[tuple[int, int]]:
 
 
 def planned(job: Job, data: Data, folders: Path) -> PlannedRun:
-    """The training of ``job``: under the name of the one that it goes on with, or a new one.
+    """The training of ``job``: under the name of the one that it resumes, or a new one.
 
     Args:
         job: what to train.

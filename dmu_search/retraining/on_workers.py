@@ -38,10 +38,12 @@ class Progress:
     Attributes:
         ended: name and error of each that ended since the last time; the error None if it is done.
         going: those that go on.
+        problems: sentences on trainings that do not start where they were.
     """
 
     ended: tuple[tuple[str, str | None], ...]
     going: tuple[Going, ...]
+    problems: tuple[str, ...] = ()
 
 
 def train_on_workers(
@@ -65,6 +67,9 @@ def train_on_workers(
 
     Yields:
         What happened, every few seconds.
+
+    Raises:
+        ClusterError: Ray is lost.
     """
     records = tracking.recorder.folder
     stored = {key: shared(one) for key, one in data.items()}
@@ -81,18 +86,20 @@ def train_on_workers(
     followed = [
         _Followed(plan, RecordTail(records / f"{plan.name}.jsonl")) for plan, _ in trainings
     ]
-    for ended in on_workers(
-        _carry_out, arguments, cpus=share.cpus, gpus=share.gpus, stopped=stopped
-    ):
+    try:
+        for ended in on_workers(
+            _carry_out, arguments, cpus=share.cpus, gpus=share.gpus, stopped=stopped
+        ):
+            problems = [problem for each in followed for problem in each.catch_up(tracking)]
+            yield Progress(
+                tuple((followed[one.index].plan.name, one.error) for one in ended),
+                tuple(each.going for each in followed if each.is_open),
+                tuple(problems),
+            )
+    finally:
         for each in followed:
-            each.catch_up(tracking)
-        yield Progress(
-            tuple((followed[one.index].plan.name, one.error) for one in ended),
-            tuple(each.going for each in followed if each.is_open),
-        )
-    for each in followed:
-        if each.is_open:
-            tracking.recorder.close_for(each.plan.name, "KILLED")
+            if each.is_open:
+                tracking.recorder.close_for(each.plan.name, "KILLED")
 
 
 def _carry_out(plan: PlannedRun, run: RunSettings, data: Data, folder: Path, records: Path) -> None:
@@ -112,14 +119,18 @@ class _Followed:
     def going(self) -> Going:
         return Going(self.plan.name, self.epoch, self.plan.training.max_epochs)
 
-    def catch_up(self, tracking: Tracking) -> None:
-        """Pass new events on to MLflow, and count epochs."""
+    def catch_up(self, tracking: Tracking) -> list[str]:
+        """Pass new events on to MLflow, and count epochs; returns problems that they tell of."""
+        problems = []
         for event in self.tail.new_events():
             tracking.forward(self.plan.name, event)
             match event["event"]:
                 case "start":
                     self.is_open = True
+                case "tags" if "problem" in event["tags"]:
+                    problems.append(event["tags"]["problem"])
                 case "metrics":
                     self.epoch = event["step"]
                 case "end":
                     self.is_open = False
+        return problems

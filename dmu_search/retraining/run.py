@@ -53,6 +53,7 @@ def retrain(
     folder: Path,
     recorder: Recorder,
     on_epoch: Callable[[EpochResult], None],
+    on_problem: Callable[[str], None] = lambda problem: None,
 ) -> Trained:
     """Carry out ``planned``, the training of ``run``; its configuration is kept with the weights.
 
@@ -63,6 +64,7 @@ def retrain(
         folder: gets ``config.yaml`` and the weights of the best epochs.
         recorder: keeps what comes out.
         on_epoch: told of every epoch.
+        on_problem: told why a training that was cut off begins again.
 
     Raises:
         TrialError: all replicas diverged.
@@ -84,6 +86,7 @@ def retrain(
         folder=folder,
         recorder=recorder,
         on_epoch=on_epoch,
+        on_problem=on_problem,
         evaluate=lambda trainer: final_metrics(trainer, data),
         finish=keep_config,
     )

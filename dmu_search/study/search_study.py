@@ -1,87 +1,84 @@
-"""An in-memory Optuna study that is asked for settings and told their results."""
+"""A study: the one owner of what is tried, what is stopped, and what is tried next.
 
-import warnings
-from collections.abc import Mapping, Sequence
+It knows no Ray and no clock: whatever carries trials out asks it for assignments and tells it
+results. Each decision is in the journal before it takes effect.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import cloudpickle
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from dmu_search.config.distributions import Distribution
+from dmu_search.config.keys import Value
+from dmu_search.names import TASKS, Direction
+from dmu_search.study.journal import Event
+from dmu_search.study.proposals import Proposals
+from dmu_search.study.settings import StudySettings, WarmStart
+from dmu_search.study.stopping import SCHEDULERS, Stopping
+from dmu_search.study.trials import Checkpoint, StudyState, TrialState, to_json
 
-from dmu_search.config.distributions import Choice, Distribution
-from dmu_search.config.keys import KEYS, Value
-from dmu_search.names import Direction, signed_loss
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-# `multivariate` and `group` are experimental by name for years; the pinned versions are tested.
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-
-def _tpe(seed: int, startup_trials: int) -> BaseSampler:
-    # Constant liar: running trials count as bad, so that parallel proposals spread. Group: a
-    # conditional hyperparameter is modelled from the trials that have it.
-    return TPESampler(
-        seed=seed,
-        n_startup_trials=startup_trials,
-        multivariate=True,
-        group=True,
-        constant_liar=True,
-    )
-
-
-def _random(seed: int, startup_trials: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
-
-
-SAMPLERS = {"tpe": _tpe, "random": _random}
+# A trial whose process is lost is tried again so often; then it counts as failed.
+RETRIES = 2
+# The newest checkpoint, and one before it in case that one is damaged.
+_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True)
-class WarmStart:
-    """A point of the space that is tried first and never stopped early.
+class Assignment:
+    """A trial to be carried on with: from its start, or from a checkpoint.
 
     Attributes:
-        source: where its values are from: ``paper``, ``released``.
-        values: the searched keys that it sets.
-    """
-
-    source: str
-    values: Mapping[str, Value]
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A trial's settings.
-
-    Attributes:
-        number: of the trial in the study, from 0.
-        values: every searched key that applies.
-        warm_start: the source of a warm start, else None.
+        number: of the trial.
+        values: its searched settings.
+        source: whose setting it is; None for a sampler's proposal.
+        checkpoints: to resume from, the newest first; the next one where one is damaged.
+        room: times the usual share of the machine.
     """
 
     number: int
     values: Mapping[str, Value]
-    warm_start: str | None
+    source: str | None
+    checkpoints: tuple[Checkpoint, ...]
+    room: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial reports after an epoch.
+
+    Attributes:
+        epoch: from 1.
+        objective: the best so far; nan where nothing further can come of the training.
+        metrics: everything that was measured.
+        finished: whether the whole budget is used, or the training's own rule of success is met.
+        summary: metrics of all splits at the best epoch, of a finished trial.
+    """
+
+    epoch: int
+    objective: float
+    metrics: Mapping[str, float]
+    finished: bool = False
+    summary: Mapping[str, float] | None = None
 
 
 class SearchStudy:
-    """Asks Optuna for settings and tells it results, by trial id.
+    """Asked for assignments and told their results, by trial number.
 
     Args:
-        space: what is searched, in the order in which it is sampled.
-        sampler: a key of ``SAMPLERS``.
+        space: what is searched.
+        sampler: a key of ``proposals.SAMPLERS``.
         seed: of the sampler.
         startup_trials: random trials before the sampler learns from results.
         direction: whether the objective is to be small or large.
-        warm_starts: the first proposals.
+        stopping: the rule that stops trials early.
+        trials: settings to try in all, warm starts included.
+        warm_starts: the first of them.
+        events: of the journal so far, after its first line or empty.
+        append: puts an event on disk; returns when it is there.
+
+    Attributes:
+        direction: as given.
+        follow: told of each event, and the trial as it is then, once it has taken effect.
     """
 
     def __init__(
@@ -91,144 +88,185 @@ class SearchStudy:
         sampler: str,
         seed: int,
         startup_trials: int,
-        direction: Direction = "minimize",
+        direction: Direction,
+        stopping: Stopping,
+        trials: int,
         warm_starts: Sequence[WarmStart] = (),
+        events: Sequence[Event] = (),
+        append: Callable[[Event], None] = lambda event: None,
     ) -> None:
-        self._space = {name: _optuna_distribution(space[name]) for name in _in_order(space)}
-        self._study = optuna.create_study(
-            direction=direction, sampler=SAMPLERS[sampler](seed, startup_trials)
-        )
         self.direction: Direction = direction
-        self._trials: dict[str, optuna.Trial] = {}
-        for point in warm_starts:
-            values = {name: _to_optuna(value) for name, value in point.values.items()}
-            self._study.enqueue_trial(values, user_attrs={"warm_start": point.source})
+        self.follow: Callable[[Event, TrialState], None] = lambda event, trial: None
+        self._state = StudyState.of(events)
+        self._stopping = stopping
+        self._limit = trials
+        self._warm_starts = tuple(warm_starts)
+        self._append = append
+        self._proposals = Proposals(
+            space, sampler=sampler, seed=seed, startup_trials=startup_trials, direction=direction
+        )
+        self._carried: set[int] = set()
 
-    def ask(self, trial_id: str) -> Proposal:
-        """Settings for the new trial ``trial_id``."""
-        trial = self._study.ask()
-        trial.set_user_attr("trial_id", trial_id)
-        self._trials[trial_id] = trial
-        values: dict[str, Value] = {}
-        for name, distribution in self._space.items():
-            condition = KEYS[name].only_if
-            if condition is None or values.get(condition[0], condition[1]) == condition[1]:
-                values[name] = _suggest(trial, name, distribution)
-        return Proposal(trial.number, values, trial.user_attrs.get("warm_start"))
+    @classmethod
+    def of(
+        cls,
+        settings: StudySettings,
+        *,
+        events: Sequence[Event] = (),
+        append: Callable[[Event], None] = lambda event: None,
+    ) -> "SearchStudy":
+        """The study that ``settings`` describe, in the state that ``events`` tell.
 
-    def report(self, trial_id: str, epoch: int, value: float) -> None:
-        """Keep the objective of a running trial after ``epoch``; a repeated epoch is left out."""
-        trial = self._trials[trial_id]
-        if value == value and epoch not in self._frozen(trial).intermediate_values:
-            trial.report(value, epoch)
+        Raises:
+            StorageError: the events make no sense.
+        """
+        search, direction = settings.search, TASKS[settings.task].direction
+        return cls(
+            settings.space,
+            sampler=search.sampler,
+            seed=search.seed,
+            startup_trials=search.startup_trials,
+            direction=direction,
+            stopping=SCHEDULERS[search.scheduler](
+                grace_epochs=settings.grace_epochs,
+                reduction_factor=search.reduction_factor,
+                max_epochs=settings.max_epochs,
+                direction=direction,
+            ),
+            trials=search.trials,
+            warm_starts=settings.warm_starts,
+            events=events,
+            append=append,
+        )
 
-    def finish(self, trial_id: str, value: float) -> None:
-        """The trial used its whole budget; NaN makes it a failure."""
-        if value != value:
-            self.fail(trial_id)
+    @property
+    def trials(self) -> Mapping[int, TrialState]:
+        """All trials, by number."""
+        return self._state.trials
+
+    @property
+    def carried(self) -> int:
+        """Trials that are handed out and not ended."""
+        return len(self._carried)
+
+    @property
+    def over(self) -> bool:
+        """Whether every trial of the study has ended."""
+        return len(self.trials) >= self._limit and not self._open()
+
+    @property
+    def best(self) -> TrialState | None:
+        """The best of the trials that used their whole budget."""
+        return self._state.best(self.direction)
+
+    def next(self) -> Assignment | None:
+        """The next trial to carry out; None while all that are left are carried.
+
+        Trials that an earlier process left open come first, then new ones.
+        """
+        waiting = [trial for trial in self._open() if trial.number not in self._carried]
+        if waiting:
+            trial = waiting[0]
+        elif len(self.trials) < self._limit:
+            trial = self._ask()
         else:
-            self._study.tell(self._trials.pop(trial_id), value)
+            return None
+        self._carried.add(trial.number)
+        newest_first = tuple(reversed(trial.checkpoints))
+        return Assignment(trial.number, trial.values, trial.source, newest_first, trial.room)
 
-    def prune(self, trial_id: str) -> None:
-        """The trial was stopped early; its value is the last one reported."""
-        trial = self._trials.pop(trial_id)
-        seen = bool(self._frozen(trial).intermediate_values)
-        self._study.tell(trial, state=TrialState.PRUNED if seen else TrialState.FAIL)
+    def report(self, number: int, report: Report) -> bool:
+        """Take a result in and decide; returns whether the trial goes on.
 
-    def fail(self, trial_id: str) -> None:
-        """The trial ended without a usable value."""
-        self._study.tell(self._trials.pop(trial_id), state=TrialState.FAIL)
+        A resumed trial repeats the epochs since its checkpoint. What is known already changes
+        nothing; where the results differ, the new training takes the place of the old one.
+        """
+        trial = self.trials[number]
+        known = trial.objectives.get(report.epoch)
+        if known is not None and trial.status == "open":
+            if _same(known, report.objective):
+                return True
+            self._keep({"event": "restart", "trial": number, "epoch": report.epoch})
+        event = {
+            "event": "result",
+            "trial": number,
+            "epoch": report.epoch,
+            "objective": report.objective if math.isfinite(report.objective) else None,
+            "metrics": to_json(report.metrics),
+            **({"summary": to_json(report.summary)} if report.summary else {}),
+        }
+        decision = self._decide(event, report)
+        self._keep({**event, "decision": decision})
+        if decision != "continue":
+            self._carried.discard(number)
+        return decision == "continue"
 
-    def annotate(self, trial_id: str, attributes: Mapping[str, Any]) -> None:
-        """Keep ``attributes`` (JSON values) with a running trial."""
-        for name, value in attributes.items():
-            self._trials[trial_id].set_user_attr(name, value)
-
-    @property
-    def best(self) -> FrozenTrial | None:
-        """The trial with the best objective among those that used their whole budget."""
-        complete = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
-        return min(
-            complete, key=lambda trial: signed_loss(_value(trial), self.direction), default=None
+    def keep_checkpoint(self, number: int, checkpoint: Checkpoint) -> tuple[str, ...]:
+        """Take note of a checkpoint that is on disk; returns files that are no longer needed."""
+        self._keep(
+            {
+                "event": "checkpoint",
+                "trial": number,
+                "epoch": checkpoint.epoch,
+                "file": checkpoint.file,
+            }
         )
+        return tuple(each.file for each in self.trials[number].checkpoints[:-_CHECKPOINTS])
 
-    @property
-    def running(self) -> int:
-        """Number of trials asked for and not yet told."""
-        return len(self._trials)
+    def drop_checkpoints(self, number: int, files: Sequence[str]) -> None:
+        """Forget checkpoints, before their files are removed."""
+        self._keep({"event": "dropped", "trial": number, "files": list(files)})
 
-    def is_running(self, trial_id: str) -> bool:
-        """Whether ``trial_id`` was asked for and not yet told."""
-        return trial_id in self._trials
+    def lose(self, number: int, reason: str, *, more_room: bool) -> bool:
+        """The process of a trial is gone; returns whether it is tried again.
 
-    @property
-    def trials(self) -> list[FrozenTrial]:
-        """All trials asked for so far, as Optuna keeps them."""
-        waiting = TrialState.WAITING
-        return [t for t in self._study.get_trials(deepcopy=False) if t.state != waiting]
+        Args:
+            number: of the trial.
+            reason: a few words.
+            more_room: whether it needs a larger share of the machine.
+        """
+        trial = self.trials[number]
+        if trial.retries >= RETRIES:
+            self.fail(number, f"its process was lost {trial.retries + 1} times ({reason})")
+            return False
+        room = trial.room * 2 if more_room else trial.room
+        self._keep({"event": "retry", "trial": number, "reason": reason, "room": room})
+        self._carried.discard(number)
+        return True
 
-    @property
-    def trial_ids(self) -> set[str]:
-        """Ids of all trials asked for so far."""
-        return {trial.user_attrs["trial_id"] for trial in self.trials}
+    def fail(self, number: int, error: str) -> None:
+        """The trial ended without a usable value, by a fault of its own."""
+        self._keep({"event": "fail", "trial": number, "error": error})
+        self._carried.discard(number)
 
-    def intermediate_values(self) -> dict[str, dict[int, float]]:
-        """Trial id -> epoch -> objective, of every trial asked for."""
-        return {t.user_attrs["trial_id"]: dict(t.intermediate_values) for t in self.trials}
+    def _open(self) -> list[TrialState]:
+        return [trial for trial in self.trials.values() if trial.status == "open"]
 
-    def dump(self) -> bytes:
-        """The whole state, random state included."""
-        return bytes(cloudpickle.dumps(self))
+    def _ask(self) -> TrialState:
+        number = len(self.trials)
+        point = self._warm_starts[number] if number < len(self._warm_starts) else None
+        given = {} if point is None else point.values
+        values = self._proposals.propose(number, self.trials, given)
+        source = None if point is None else point.source
+        self._keep({"event": "ask", "trial": number, "values": values, "source": source})
+        return self.trials[number]
 
-    @staticmethod
-    def load(state: bytes) -> "SearchStudy":
-        """The inverse of ``dump``."""
-        study = cloudpickle.loads(state)
-        assert isinstance(study, SearchStudy)
-        return study
+    def _decide(self, event: Event, report: Report) -> str:
+        """``continue``, or the status that the trial ends with."""
+        if not math.isfinite(report.objective):
+            return "diverged"
+        if report.finished:
+            return "finished"
+        after = StudyState(dict(self.trials))
+        after.apply({**event, "decision": "continue"})
+        stops = self._stopping.stops(after.trials, event["trial"])
+        return "stopped early" if stops else "continue"
 
-    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[trial.number]
-
-
-def _value(trial: FrozenTrial) -> float:
-    assert trial.value is not None, "a complete trial has a value"
-    return trial.value
-
-
-def _in_order(space: Mapping[str, Distribution]) -> list[str]:
-    """Names sorted, conditional ones last: what they depend on is then known."""
-    return sorted(space, key=lambda name: (KEYS[name].only_if is not None, name))
-
-
-def _optuna_distribution(distribution: Distribution) -> BaseDistribution:
-    if isinstance(distribution, Choice):
-        return CategoricalDistribution([_to_optuna(value) for value in distribution.values])
-    low, high, log, step = (
-        distribution.low,
-        distribution.high,
-        distribution.log,
-        distribution.step,
-    )
-    if distribution.integer:
-        return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
-    return FloatDistribution(low, high, log=log, step=step)
+    def _keep(self, event: Event) -> None:
+        self._append(event)
+        self._state.apply(event)
+        self.follow(event, self.trials[event["trial"]])
 
 
-def _to_optuna(value: Value) -> bool | int | float | str | None:
-    assert not isinstance(value, tuple), "widths are not searched"
-    return value
-
-
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Value:
-    if isinstance(distribution, CategoricalDistribution):
-        choice: Value = trial.suggest_categorical(name, distribution.choices)
-        return choice
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    assert isinstance(distribution, FloatDistribution)
-    return trial.suggest_float(
-        name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-    )
+def _same(known: float, new: float) -> bool:
+    return known == new or (math.isnan(known) and math.isnan(new))

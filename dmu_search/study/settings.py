@@ -28,11 +28,11 @@ _OF_TASKS = ("training.learning_rate", "training.max_epochs")
 
 
 @dataclass(frozen=True)
-class PublishedPoint:
-    """A published setting as a point of a study's space.
+class WarmStart:
+    """A published setting as a point of a study's space: tried first, never stopped early.
 
     Attributes:
-        source: ``paper`` or ``released``.
+        source: ``paper`` or ``released``; both, with a comma, where they agree.
         values: the searched keys that it sets, all within their distributions.
     """
 
@@ -63,7 +63,7 @@ class StudySettings:
     depth: int
     fixed: Mapping[str, Value]
     space: Mapping[str, Distribution]
-    warm_starts: tuple[PublishedPoint, ...]
+    warm_starts: tuple[WarmStart, ...]
     notes: tuple[str, ...]
     search: SearchSettings
     resources: ResourceSettings
@@ -234,11 +234,11 @@ def _warm_starts(
     depth: int,
     composed: Composed,
     space: Mapping[str, Distribution],
-) -> tuple[tuple[PublishedPoint, ...], tuple[str, ...]]:
+) -> tuple[tuple[WarmStart, ...], tuple[str, ...]]:
     """The published settings as points of the space; fixed values of the command line win."""
     if search.warm_start == "none":
         return (), ()
-    points: dict[tuple[tuple[str, Value], ...], PublishedPoint] = {}
+    points: dict[tuple[tuple[str, Value], ...], WarmStart] = {}
     notes = []
     for source in PUBLISHED:
         settings = record.settings[source].get(model, {}).get(depth)
@@ -256,7 +256,7 @@ def _warm_starts(
         if key in points:
             points[key] = replace(points[key], source=f"{points[key].source}, {source}")
         else:
-            points[key] = PublishedPoint(source, values)
+            points[key] = WarmStart(source, values)
     if not points and not notes:
         notes.append(f"no published setting of {model} at depth {depth}: nothing is tried first")
     return tuple(points.values())[: search.trials], tuple(notes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from dmu_search.errors import TrackingError
-from dmu_search.records import Event
+from dmu_search.records import Event, without_void
 
 if TYPE_CHECKING:
     # MLflow takes a second to import: only where it is used.
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
-# The default store is migrated without a page of log lines.
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+# The default store is migrated without a page of log lines, and its faults are said once, by us.
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
 
 RUN_ID_TAG = "dmu_search.run_id"
+KIND_TAG = "dmu_search.kind"
+_RESTARTS_TAG = "dmu_search.restarts"
 # Without it MLflow 3 shows its pages for language models.
 _VIEW = "workflowType=machine_learning"
 _SERVERS = ("http", "https", "databricks")
 _BATCH = 1000  # metrics in one request, MLflow's limit
+_PAGE = 1000  # runs in one answer
+_OPEN = ("RUNNING", "SCHEDULED")
 
 
 class MlflowRuns:
@@ -73,14 +77,50 @@ class MlflowRuns:
                 )
 
     def apply_all(self, run_id: str, events: list[Event]) -> None:
-        """Write a whole record, its metrics in few requests."""
-        for event in events:
-            if event["event"] == "start":
+        """Write a whole record, its metrics in few requests; twice, it changes nothing.
+
+        MLflow cannot take back what a training that began again made void. So a run that is there
+        from before that is deleted, in MLflow's way that can be undone, and written anew.
+        """
+        restarts = sum(event["event"] == "restart" for event in events)
+        found = self.address(run_id)
+        if restarts and found is not None and self._restarts(found) != restarts:
+            self._client.delete_run(found)
+            del self._runs[run_id]
+        kept = without_void(events)
+        starts = [index for index, event in enumerate(kept) if event["event"] == "start"]
+        # A trial that was asked for again has other settings than at its first start.
+        for index in starts[-1:]:
+            self.apply(run_id, {**kept[index], "time_ms": kept[0]["time_ms"]})
+        self._log_metrics(run_id, [event for event in kept if event["event"] == "metrics"])
+        for index, event in enumerate(kept):
+            # An end before the last start is that of a process which was interrupted.
+            over = event["event"] == "end" and index > starts[-1]
+            if over or event["event"] in ("tags", "artifact"):
                 self.apply(run_id, event)
-        self._log_metrics(run_id, [event for event in events if event["event"] == "metrics"])
-        for event in events:
-            if event["event"] not in ("start", "metrics"):
-                self.apply(run_id, event)
+        if restarts:
+            self._set_tags(self._own(run_id), {_RESTARTS_TAG: str(restarts)})
+
+    def _restarts(self, mlflow_id: str) -> int:
+        """How often its training had begun again when a run was written."""
+        tags: Mapping[str, str] = self._client.get_run(mlflow_id).data.tags
+        return int(tags.get(_RESTARTS_TAG, "0"))
+
+    def closed_trials(self, study: str) -> set[str]:
+        """Ids of the trials of a study whose runs are here and closed."""
+        closed: set[str] = set()
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id],
+                f"tags.study = '{study}' and tags.`{KIND_TAG}` = 'trial'",
+                max_results=_PAGE,
+                page_token=token,
+            )
+            closed |= {run.data.tags[RUN_ID_TAG] for run in page if run.info.status not in _OPEN}
+            token = page.token
+            if not token:
+                return closed
 
     def address(self, run_id: str) -> str | None:
         """The run's id in MLflow, which its page's address ends with; None if it is not there."""
@@ -130,14 +170,20 @@ class MlflowRuns:
         return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
     def _start(self, run_id: str, event: Event) -> None:
+        tags = {RUN_ID_TAG: run_id, KIND_TAG: event["kind"], **event["tags"]}
+        # The record of a parent may be damaged, and come later.
+        parent = None if event["parent_id"] is None else self.address(event["parent_id"])
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent
         found = self.address(run_id)
-        if found is not None:
+        params = {name: str(value) for name, value in event["params"].items()}
+        if found is not None and self._client.get_run(found).data.params == params:
             self._client.update_run(found, status="RUNNING")
-            self._set_tags(found, event["tags"])
+            self._set_tags(found, tags)
             return
-        tags = {RUN_ID_TAG: run_id, "dmu_search.kind": event["kind"], **event["tags"]}
-        if event["parent_id"] is not None:
-            tags["mlflow.parentRunId"] = self._own(event["parent_id"])
+        if found is not None:
+            # Of a study whose journal was cut back: the trial of this number is another one now.
+            self._client.delete_run(found)
         run = self._client.create_run(
             self.experiment_id, start_time=event["time_ms"], tags=tags, run_name=event["name"]
         )

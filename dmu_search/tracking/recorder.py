@@ -1,11 +1,21 @@
 """Records on disk and, beside them, the same runs in MLflow."""
 
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from dmu_search.config.settings import TrackingSettings
-from dmu_search.folders import OutputFolder, check_writable
-from dmu_search.records import Event, Recorder, collect_records, read_events
+from dmu_search.errors import StorageError
+from dmu_search.folders import OutputFolder, check_writable, claimed
+from dmu_search.records import (
+    Event,
+    Recorder,
+    check_records,
+    collect_records,
+    read_events,
+    record_files,
+)
 from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
 
 
@@ -28,14 +38,42 @@ class Tracking:
         if self.runs is None or self.lost is not None:
             return
         try:
-            self.runs.apply(run_id, event)
+            if event["event"] == "restart":
+                record = self.recorder.folder / f"{run_id}.jsonl"
+                self.runs.apply_all(run_id, list(read_events(record)))
+            else:
+                self.runs.apply(run_id, event)
         except Exception as fault:
             # Whatever a database or network client raises: the event is on disk already.
-            self.lost = " ".join(str(fault).split())[:200]
+            self.lost = _one_line(fault)
+
+    def catch_up(self, study: str, run_ids: Iterable[str]) -> None:
+        """Bring into MLflow what a kill, or a lost server, kept out of it; twice adds nothing.
+
+        Args:
+            study: its name.
+            run_ids: of its trials; those that are closed in MLflow are left alone.
+        """
+        if self.runs is None or self.lost is not None:
+            return
+        try:
+            closed = self.runs.closed_trials(study)
+            for run_id in run_ids:
+                path = self.recorder.folder / f"{run_id}.jsonl"
+                if run_id not in closed and path.exists():
+                    self.runs.apply_all(run_id, list(read_events(path)))
+        except StorageError:
+            raise
+        except Exception as fault:
+            self.lost = _one_line(fault)
 
     def address(self, run_id: str) -> str | None:
         """MLflow's own id of a recorded run; None where it never got there."""
         return None if self.runs is None else self.runs.address(run_id)
+
+
+def _one_line(fault: Exception) -> str:
+    return " ".join(str(fault).split())[:200]
 
 
 def open_tracking(settings: TrackingSettings, output_dir: Path) -> Tracking:
@@ -70,7 +108,10 @@ def check_tracking(settings: TrackingSettings, output_dir: Path) -> str:
     if file != uri and not Path(file).exists():
         check_writable(Path(file))
         return f"{uri}, made by the first study"
-    connect(uri)
+    # While another command makes the store, its tables are half there.
+    making = output_dir / "mlartifacts"
+    with claimed(making, wait=True) if making.is_dir() else nullcontext():
+        connect(uri)
     return f"{uri} answers"
 
 
@@ -78,20 +119,21 @@ def sync_records(folder: Path, settings: TrackingSettings, output_dir: Path) -> 
     """Bring the records in ``folder`` into MLflow; done twice, it changes nothing.
 
     Records from elsewhere are copied to those of ``output_dir`` too, where tables and figures are
-    made from.
+    made from. All are checked before anything is written.
 
     Returns:
         The number of runs.
 
     Raises:
         TrackingError: the store cannot be reached.
-        StorageError: a record is damaged.
+        StorageError: records are damaged, or of other runs than those of their names there.
     """
+    check_records(folder, OutputFolder(output_dir).records)
     runs = _open_runs(settings, output_dir)
     if runs is None:
         return 0
     collect_records(folder, OutputFolder(output_dir).records)
-    records = {path.stem: list(read_events(path)) for path in sorted(folder.glob("*.jsonl"))}
+    records = {path.stem: list(read_events(path)) for path in record_files(folder)}
     # Parents first: a trial's run names its study's.
     for run_id, events in sorted(records.items(), key=lambda item: _is_child(item[1])):
         if events:
@@ -107,4 +149,6 @@ def _open_runs(settings: TrackingSettings, output_dir: Path) -> MlflowRuns | Non
     if settings.uri == "none":
         return None
     uri = settings.uri or default_uri(output_dir)
-    return MlflowRuns(uri, settings.experiment, output_dir / "mlartifacts")
+    # Two commands that make one store at a time would each find the other's half-made tables.
+    with claimed(output_dir / "mlartifacts", wait=True):
+        return MlflowRuns(uri, settings.experiment, output_dir / "mlartifacts")

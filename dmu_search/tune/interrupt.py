@@ -8,8 +8,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from dmu_search.errors import DmuSearchError
+
 # Tune ends its loop in order on this signal, saving its state; SIGINT is ours to interpret.
 _STOP_TUNE = signal.SIGUSR1
+
+
+def stop_tune() -> None:
+    """Make Tune leave its loop after the current event."""
+    os.kill(os.getpid(), _STOP_TUNE)
+
+
+@dataclass
+class Halt:
+    """A fault of the disk or of Ray as an orderly end: the trials stay open for a resume.
+
+    Attributes:
+        fault: the first; None while all is well.
+    """
+
+    fault: DmuSearchError | None = None
+
+    def __call__(self, fault: DmuSearchError) -> None:
+        """End the search after the current event."""
+        if self.fault is None:
+            self.fault = fault
+            stop_tune()
 
 
 @dataclass
@@ -26,12 +50,15 @@ class Stop:
         """Stop after the current event; what finished is kept."""
         if self.reason is None:
             self.reason = reason
-            os.kill(os.getpid(), _STOP_TUNE)
+            stop_tune()
 
 
 @contextmanager
 def stop_on_signals(time_budget_s: float | None) -> Iterator[Stop]:
-    """Turn SIGINT, SIGTERM and the budget's end into a ``Stop``; a second Ctrl-C ends at once."""
+    """Turn SIGINT, SIGTERM, SIGHUP and the budget's end into a ``Stop``.
+
+    A second Ctrl-C ends at once.
+    """
     stop = Stop()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
@@ -44,6 +71,7 @@ def stop_on_signals(time_budget_s: float | None) -> Iterator[Stop]:
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, handle),
         signal.SIGTERM: signal.signal(signal.SIGTERM, handle),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, handle),
         # Outside Tune's loop the signal must not end the process.
         _STOP_TUNE: signal.signal(_STOP_TUNE, lambda *_: None),
     }

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from dmu_search.study.trials import TrialState
+
 
 @dataclass(frozen=True)
 class TrialView:
@@ -10,7 +12,8 @@ class TrialView:
 
     Attributes:
         number: in the study, from 0.
-        status: ``running``, ``finished``, ``stopped early``, ``diverged``, ``failed``.
+        status: ``running``, ``interrupted``, ``finished``, ``stopped early``, ``diverged`` or
+            ``failed``.
         epoch: epochs done.
         objective: best validation result so far, all replicas as one; None before the first epoch.
         values: its searched settings.
@@ -30,9 +33,28 @@ class TrialView:
     error: str | None = None
     problem: str | None = None
 
+    @classmethod
+    def of(cls, trial: TrialState, *, problem: str | None = None) -> "TrialView":
+        """A trial as the study knows it; one that is open is running."""
+        metrics = trial.metrics.get(trial.epoch, {})
+        return cls(
+            number=trial.number,
+            status="running" if trial.status == "open" else trial.status,
+            epoch=trial.epoch,
+            objective=None if trial.status in ("diverged", "failed") else trial.objective,
+            values=dict(trial.values),
+            warm_start=trial.source,
+            epoch_wall_time_s=metrics.get("epoch_wall_time_s"),
+            error=trial.error,
+            problem=problem,
+        )
+
 
 class Watcher(Protocol):
     """Is told of every change of a trial, on the thread that runs the search."""
 
     def update(self, trial: TrialView) -> None:
         """A trial began, finished an epoch, or ended."""
+
+    def say(self, sentence: str) -> None:
+        """Something happened that is to be read, such as a trial that is tried again."""

@@ -68,6 +68,37 @@ def trial_share(
     return TrialShare(cpu, gpu, int(min(by_gpu, by_cpu, max_concurrent or math.inf)))
 
 
+def idle(share: TrialShare, *, cpus: float, gpus: float, max_concurrent: int | None) -> str | None:
+    """What of the machine or cluster no trial uses, and why, in words; None where that is little.
+
+    Args:
+        share: what each trial gets.
+        cpus: cores that may be used.
+        gpus: GPUs that may be used.
+        max_concurrent: the user's limit.
+    """
+    trials = f"{share.concurrent} trial{'s' if share.concurrent > 1 else ''}"
+    used = math.ceil(share.concurrent / _fit_on_gpus(share.gpus, 1)) if 0 < share.gpus < 1 else 0
+    used = used or int(share.concurrent * share.gpus)
+    limited = share.concurrent == max_concurrent
+    if gpus - used >= 1:
+        why = f"{cpus:g} cores feed {trials}"
+        if share.gpus == 0:
+            why = "resources.gpus_per_trial=0"
+        elif limited:
+            why = f"search.max_concurrent={max_concurrent}"
+        elif share.gpus > 1:
+            why = f"one trial takes {share.gpus:g}"
+        return f"{gpus - used:g} of {gpus:g} GPUs: {why}"
+    spare = cpus - share.concurrent * share.cpus
+    if share.gpus or spare < 1:
+        return None
+    why = (
+        f"search.max_concurrent={max_concurrent}" if limited else f"one trial takes {share.cpus:g}"
+    )
+    return f"{spare:g} of {cpus:g} CPU cores: {why}"
+
+
 def share_for_memory(needed_bytes: int, total_bytes: int) -> float:
     """The share of a GPU whose memory holds one trial: 1/n for the most trials that fit."""
     fitting = max(1, int(total_bytes / (needed_bytes * _MEMORY_MARGIN)))

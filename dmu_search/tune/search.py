@@ -1,38 +1,49 @@
 """Running one study: its trials under Ray Tune, from the start or from where it stopped."""
 
-import json
 import os
+import socket
+import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 from ray import tune
-from ray.tune import CheckpointConfig
+from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
 
 from dmu_search.data.loading import make_task
+from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.engine.training.trainer import Trainer
-from dmu_search.errors import StorageError
+from dmu_search.errors import DmuSearchError, StorageError
 from dmu_search.names import TASKS
-from dmu_search.study import SearchStudy, WarmStart
 from dmu_search.study.files import Study
-from dmu_search.study.mirror import JournalMirror
+from dmu_search.study.journal import Journal
+from dmu_search.study.mirror import MIRROR_FILE, JournalMirror
+from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.settings import StudySettings
+from dmu_search.study.trials import StudyState, TrialState
 from dmu_search.tracking import Tracking
-from dmu_search.tune.callback import StudyCallback, trial_run_id
+from dmu_search.tracking.trial_runs import TrialRuns, trial_run_id
+from dmu_search.tune.checkpoints import Checkpoints
+from dmu_search.tune.cluster_watch import ClusterWatch
+from dmu_search.tune.following import Following
+from dmu_search.tune.interrupt import Halt
+from dmu_search.tune.nodes import NodeNews, check_fits, largest_node
 from dmu_search.tune.progress import TrialView, Watcher
 from dmu_search.tune.resources import TrialShare, share_for_memory, trial_share
-from dmu_search.tune.scheduler import ResumableASHA, make_scheduler
-from dmu_search.tune.searcher import StudySearcher, TrialGenerator
+from dmu_search.tune.searcher import StudyScheduler, StudySearcher
 from dmu_search.tune.session import Cluster
-from dmu_search.tune.trainable import CHECKPOINT_FILE, TrainingTrial
+from dmu_search.tune.trainable import TrainingTrial
+from dmu_search.tune.trial_faults import memory_kills_as_deaths
 
-# A process that dies (a node, the kernel's out-of-memory killer) takes no trial with it.
-_MAX_FAILURES = 2
+# More carriers than any study asks for.
+_MANY = 10**9
 
 
 @dataclass(frozen=True)
@@ -59,11 +70,8 @@ class BestTrial:
 
     def weights(self) -> dict[str, torch.Tensor] | None:
         """The weights of the best epoch, ``(replica, ..)`` each; None without a checkpoint."""
-        if self.checkpoint is None:
-            return None
-        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
-        weights: dict[str, torch.Tensor] = state["best_weights"]
-        return weights
+        state = None if self.checkpoint is None else read_snapshot(self.checkpoint)
+        return None if state is None else state.get("best_weights")
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Outcome:
 
     Attributes:
         best: None while no trial used its whole budget.
-        counts: Optuna's trial state -> number of trials.
+        counts: status -> number of trials.
         warm_starts: source -> objective of the finished warm starts.
         missing: trials not yet finished, stopped early or failed.
     """
@@ -84,18 +92,24 @@ class Outcome:
 
 
 def plan_share(study: StudySettings, data: Any, cluster: Cluster) -> TrialShare:
-    """What each trial gets; on GPUs a share is measured where none is named."""
+    """What each trial gets; on GPUs a share is measured where none is named.
+
+    Raises:
+        ConfigError: no machine can carry a trial.
+    """
     measured = None
     if cluster.gpus and study.resources.gpus_per_trial == "auto":
         probe = ray.remote(num_gpus=1)(measure_gpu_share)
         measured = ray.get(probe.remote(study, data))
-    return trial_share(
+    share = trial_share(
         study.resources,
         cpus=cluster.cpus,
         gpus=cluster.gpus,
         measured_gpu_share=measured,
         max_concurrent=study.search.max_concurrent,
     )
+    check_fits(share)
+    return share
 
 
 def measure_gpu_share(study: StudySettings, data: Any) -> float:
@@ -120,110 +134,117 @@ def run_study(
     share: TrialShare,
     tracking: Tracking,
     watcher: Watcher,
+    last_words: Callable[[DmuSearchError], None],
 ) -> Outcome:
-    """Run the trials that the study still lacks.
+    """Run the trials that the study still lacks; a fresh Tune run, fed by the journal.
 
-    Returns when all are done, or in order after ``SIGUSR1``.
+    Returns when all are done, or in order after ``SIGUSR1``. The caller holds the study's lock.
 
     Args:
-        study: new, or with the state of an earlier call in its folder.
+        study: new, or begun by an earlier call.
         data: of the task, shared by all trials.
         share: what each trial gets.
         tracking: where runs go; the study's own run is open.
         watcher: told of every change.
+        last_words: says that Ray is lost, on another thread, where Ray keeps this one from saying
+            it; the runs of the trials are closed by then, and the process ends next.
 
     Raises:
-        StorageError: the saved state cannot be read.
+        StorageError: the journal is damaged, or the disk is full; what is in the journal is kept.
+        ClusterError: Ray is lost; what is in the journal is kept.
     """
     settings = study.settings
-    scheduler = make_scheduler(settings)
-    searcher = _searcher(study, share.concurrent)
-    if isinstance(scheduler, ResumableASHA):
-        searcher.after_restore = scheduler.replay
-    callback = StudyCallback(study, tracking, watcher, searcher)
-    resume = _has_state(study)
-    callback.must_be_restored = resume
+    journal = Journal(study.journal)
+    own = SearchStudy.of(settings, events=study.events(), append=journal.append)
+    journal.append({"event": "session", "pid": os.getpid(), "host": socket.gethostname()})
+    halt = Halt()
+    runs = TrialRuns(study, tracking.recorder)
+    direction = TASKS[settings.task].direction
+    mirror = JournalMirror(
+        study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
+    )
+    following = Following(own, runs, mirror, watcher, halt)
+    checkpoints = Checkpoints(study.checkpoints, own, settings.search.checkpoint_mb)
+
+    def close_lost(fault: DmuSearchError) -> None:
+        with suppress(StorageError):
+            runs.interrupt()
+        last_words(fault)
+
+    watch = ClusterWatch(halt, close_lost)
+    scheduler = StudyScheduler(
+        own, checkpoints, halt, watch, min_free_mb=settings.search.min_free_mb
+    )
+    checkpoints.sweep()
+    tracking.catch_up(study.name, [trial_run_id(study.name, number) for number in own.trials])
+    following.begin()
+    try:
+        if not own.over:
+            searcher = StudySearcher(own, halt, share.concurrent)
+            with watch, memory_kills_as_deaths():
+                callbacks = [following, NodeNews(watcher.say)]
+                _carry_out(study, data, searcher, share, scheduler, callbacks)
+        if halt.fault is not None:
+            raise halt.fault
+    finally:
+        # On a full disk this fails too; the next resume closes the runs.
+        with suppress(StorageError):
+            runs.interrupt()
+        journal.close()
+    return _outcome(study, own)
+
+
+def _carry_out(
+    study: Study,
+    data: Any,
+    searcher: StudySearcher,
+    share: TrialShare,
+    scheduler: StudyScheduler,
+    callbacks: list[tune.Callback],
+) -> None:
     # Tune asks for one trial at a time unless it is told how many may wait.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.concurrent)
-    try:
-        analysis = tune.run(
-            tune.with_parameters(TrainingTrial, study=settings, data=data),
+    trainable = tune.with_parameters(
+        TrainingTrial, study=study.settings, data=data, checkpoints=study.checkpoints.resolve()
+    )
+    # Tune's own state is never read back, so it does not belong among the results.
+    with tempfile.TemporaryDirectory(prefix="dmu_search-tune-") as scratch:
+        tune.run(
+            tune.with_resources(trainable, partial(_resources, share, largest_node())),
             name="tune",
-            storage_path=str(study.folder.resolve()),
-            num_samples=settings.search.trials,
-            search_alg=TrialGenerator(searcher, settings.search.trials),
+            storage_path=scratch,
+            # The study says when it is over.
+            num_samples=_MANY,
+            search_alg=searcher,
             scheduler=scheduler,
-            callbacks=[callback],
+            callbacks=callbacks,
             reuse_actors=True,
-            resources_per_trial={"cpu": share.cpus, "gpu": share.gpus},
-            checkpoint_config=CheckpointConfig(num_to_keep=2, checkpoint_at_end=True),
-            max_failures=_MAX_FAILURES,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_folder,
-            resume=resume,
             raise_on_failed_trial=False,
             verbose=0,
         )
-    finally:
-        callback.close_open_runs()
-    return _outcome(study, searcher.study, analysis.trials)
+
+
+def _resources(
+    share: TrialShare, whole: Mapping[str, float], config: Mapping[str, Any]
+) -> PlacementGroupFactory:
+    """A trial's share; a larger one, up to a whole machine, for a trial that lacked memory."""
+    cpus = min(share.cpus * config["room"], max(whole["CPU"], share.cpus))
+    most_gpus = 1.0 if share.gpus < 1 else max(whole["GPU"], share.gpus)
+    gpus = min(share.gpus * config["room"], most_gpus)
+    bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    return PlacementGroupFactory([bundle])
 
 
 def past_trials(study: Study) -> list[TrialView]:
-    """The trials that an earlier call ended, as a watcher would have been told of them."""
-    path = _newest_state(study, "searcher-state-*.pkl")
-    if path is None or not _has_state(study):
-        return []
-    saved = SearchStudy.load(path.read_bytes())
-    return [
-        TrialView(
-            number=trial.number,
-            status=_STATUS_OF_STATE[trial.state.name],
-            epoch=trial.last_step or 0,
-            objective=trial.value if trial.state.name != "FAIL" else None,
-            values=dict(trial.params),
-            warm_start=trial.user_attrs.get("warm_start"),
-        )
-        for trial in saved.trials
-        if trial.state.is_finished()
-    ]
+    """The trials that an earlier call ended, as a watcher would have been told of them.
 
-
-_STATUS_OF_STATE = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed"}
-
-
-def _searcher(study: Study, concurrent: int) -> StudySearcher:
-    settings = study.settings
-    direction = TASKS[settings.task].direction
-    search_study = SearchStudy(
-        settings.space,
-        sampler=settings.search.sampler,
-        seed=settings.search.seed,
-        startup_trials=settings.search.startup_trials,
-        direction=direction,
-        warm_starts=[WarmStart(point.source, point.values) for point in settings.warm_starts],
-    )
-    mirror = JournalMirror(study.folder / "optuna.journal", study.name, direction)
-    return StudySearcher(search_study, mirror, concurrent)
-
-
-def _has_state(study: Study) -> bool:
-    """Whether an earlier call got as far as a trial."""
-    path = _newest_state(study, "experiment_state-*.json")
-    if path is None:
-        return False
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["trial_data"])
-    except (ValueError, KeyError) as fault:
-        raise StorageError(
-            f"{path}: the state of the study cannot be read ({fault}); restore the file, "
-            "or start a new study"
-        ) from None
-
-
-def _newest_state(study: Study, pattern: str) -> Path | None:
-    # Tune's own order: its file names hold the time at which a session began.
-    return max((study.folder / "tune").glob(pattern), key=lambda path: path.name, default=None)
+    Raises:
+        StorageError: the journal is damaged.
+    """
+    trials = StudyState.of(study.events()).trials.values()
+    return [TrialView.of(trial) for trial in trials if trial.status != "open"]
 
 
 def _trial_name(trial: Trial) -> str:
@@ -231,35 +252,35 @@ def _trial_name(trial: Trial) -> str:
 
 
 def _trial_folder(trial: Trial) -> str:
-    # With its id: after a kill, a trial of the same number may have left a folder behind.
+    # With its id: one trial may be carried several times.
     return f"{_trial_name(trial)}-{trial.trial_id}"
 
 
-def _outcome(study: Study, search_study: SearchStudy, trials: list[Trial]) -> Outcome:
-    done = [trial for trial in search_study.trials if trial.state.is_finished()]
-    best = search_study.best
-    warm = {
-        trial.user_attrs["warm_start"]: trial.value
-        for trial in done
-        if "warm_start" in trial.user_attrs and trial.state.name == "COMPLETE"
-    }
+def _outcome(study: Study, own: SearchStudy) -> Outcome:
+    trials = own.trials.values()
+    finished = [trial for trial in trials if trial.status == "finished"]
+    over = sum(trial.status != "open" for trial in trials)
     return Outcome(
-        best=None if best is None else _best_trial(study, best, trials),
-        counts=Counter(trial.state.name for trial in search_study.trials),
-        warm_starts={source: value for source, value in warm.items() if value is not None},
-        missing=max(0, study.settings.search.trials - len(done)),
+        best=None if own.best is None else _best_trial(study, own.best),
+        counts=Counter(trial.status for trial in trials),
+        warm_starts={
+            trial.source: trial.objective
+            for trial in finished
+            if trial.source is not None and trial.objective is not None
+        },
+        missing=max(0, study.settings.search.trials - over),
     )
 
 
-def _best_trial(study: Study, best: Any, trials: list[Trial]) -> BestTrial:
-    trial_id = best.user_attrs["trial_id"]
-    checkpoint = next(trial.checkpoint for trial in trials if trial.trial_id == trial_id)
+def _best_trial(study: Study, best: TrialState) -> BestTrial:
+    assert best.objective is not None, "a finished trial has an objective"
+    newest = best.checkpoints[-1:]
     return BestTrial(
         number=best.number,
-        run_id=trial_run_id(study.name, trial_id),
-        objective=best.value,
-        values=dict(best.params),
-        warm_start=best.user_attrs.get("warm_start"),
-        summary=best.user_attrs["summary"],
-        checkpoint=None if checkpoint is None else Path(checkpoint.path, CHECKPOINT_FILE),
+        run_id=trial_run_id(study.name, best.number),
+        objective=best.objective,
+        values=best.values,
+        warm_start=best.source,
+        summary=best.summary,
+        checkpoint=study.checkpoints / newest[0].file if newest else None,
     )

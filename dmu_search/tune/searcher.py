@@ -1,100 +1,165 @@
-"""The study behind Ray Tune's searcher interface.
+"""The study behind Ray Tune's seams: it is asked and told; Tune places, shares and carries out.
 
-Ray's ``OptunaSearch`` tells trials that ASHA stopped as complete, leaves diverged ones running, and
-cannot be restored after a hard kill; see the design notes in ARCHITECTURE.md.
+A Tune trial is a carrier: it takes one assignment of the study, a setting from its start or from a
+checkpoint. So a resume is a fresh Tune run, and Tune's own state is never read. Ray's
+``OptunaSearch`` tells trials that were stopped as complete, leaves diverged ones running, and
+cannot be restored after a hard kill.
 """
 
-from collections.abc import Callable
-from pathlib import Path
+import math
+import time
 from typing import Any
 
-from ray.tune.search import Searcher, SearchGenerator
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
-from dmu_search.names import Direction
-from dmu_search.study import SearchStudy
-from dmu_search.study.mirror import JournalMirror
+from dmu_search.errors import StorageError
+from dmu_search.study.search_study import SearchStudy
+from dmu_search.tune.checkpoints import Checkpoints
+from dmu_search.tune.cluster_watch import ClusterWatch
+from dmu_search.tune.interrupt import Halt
+from dmu_search.tune.trial_faults import TrialFault, cause_of, fault_of
 
+# Results have to name a metric; the study compares them, not Tune.
 OBJECTIVE = "objective"
-# Ray's words for directions.
-MODES: dict[Direction, str] = {"minimize": "min", "maximize": "max"}
+_LOOK_EVERY_S = 5.0
 
 
 class StudySearcher(Searcher):
-    """Hands Tune the study's proposals and the study Tune's results.
+    """Hands Tune the study's assignments.
 
     Args:
-        study: asked and told.
-        mirror: gets a copy of every finished trial.
+        study: asked.
+        halt: told of a fault of the disk.
         max_concurrent: trials at a time.
-
-    Attributes:
-        restored: whether a saved state was read back.
-        after_restore: then gets what each trial had reported, by id and epoch.
     """
 
-    def __init__(self, study: SearchStudy, mirror: JournalMirror, max_concurrent: int) -> None:
-        super().__init__(metric=OBJECTIVE, mode=MODES[study.direction])
-        self.restored = False
-        self.after_restore: Callable[[dict[str, dict[int, float]]], None] = lambda _: None
-        self.study = study
-        self._mirror = mirror
+    def __init__(self, study: SearchStudy, halt: Halt, max_concurrent: int) -> None:
+        super().__init__(metric=OBJECTIVE, mode="min")
+        self._study = study
+        self._halt = halt
         self._max_concurrent = max_concurrent
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """A trial's configuration; None while enough trials run."""
-        if self.study.running >= self._max_concurrent:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """A carrier's configuration; None while enough trials run, or none is left to start."""
+        if self._study.over or self._halt.fault is not None:
+            return str(Searcher.FINISHED)
+        if self._study.carried >= self._max_concurrent:
             return None
-        proposal = self.study.ask(trial_id)
+        try:
+            assignment = self._study.next()
+        except StorageError as fault:
+            self._halt(fault)
+            return None
+        if assignment is None:
+            return None
         return {
-            "values": dict(proposal.values),
-            "number": proposal.number,
-            "warm_start": proposal.warm_start,
+            "number": assignment.number,
+            "values": dict(assignment.values),
+            "source": assignment.source,
+            "checkpoints": list(assignment.checkpoints),
+            "room": assignment.room,
         }
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass on the objective after an epoch."""
-        self.study.report(trial_id, result["training_iteration"], result[OBJECTIVE])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Pass on how the trial ended: whole budget, stopped early, diverged or failed."""
-        if not self.study.is_running(trial_id):
-            return
-        if error or result is None or result["diverged"]:
-            self.study.fail(trial_id)
-        else:
-            self.study.report(trial_id, result["training_iteration"], result[OBJECTIVE])
-            if result["finished"]:
-                self.study.finish(trial_id, result[OBJECTIVE])
-            else:
-                self.study.prune(trial_id)
-        self._mirror.update(self.study)
+        """Nothing: the study decided the end itself, or hears of the error from the scheduler."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the study's state."""
-        Path(checkpoint_path).write_bytes(self.study.dump())
+        """Nothing: the journal has it all."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Read the study's state back."""
-        self.study = SearchStudy.load(Path(checkpoint_path).read_bytes())
-        self._mirror.update(self.study)
-        self.after_restore(self.study.intermediate_values())
-        self.restored = True
+        """Nothing: the journal has it all."""
 
 
-class TrialGenerator(SearchGenerator):
-    """Ray's generator, but a restored one keeps the number of trials it was made with.
+class StudyScheduler(FIFOScheduler):
+    """Tells the study results and errors, and carries its decisions out.
 
-    Ray's goes back to the saved number, so that a study could never be given more trials.
+    Args:
+        study: told.
+        checkpoints: of the study.
+        halt: told of a fault of the disk.
+        watch: asked whether it was Ray that was lost, when a trial is.
+        min_free_mb: free disk below which the study ends in order.
     """
 
-    def __init__(self, searcher: StudySearcher, trials: int) -> None:
-        super().__init__(searcher)
-        self._trials = trials
+    def __init__(
+        self,
+        study: SearchStudy,
+        checkpoints: Checkpoints,
+        halt: Halt,
+        watch: ClusterWatch,
+        *,
+        min_free_mb: float,
+    ) -> None:
+        super().__init__()
+        self._halt = halt
+        self._watch = watch
+        self._study = study
+        self._checkpoints = checkpoints
+        self._min_free_mb = min_free_mb
+        self._looked_at = -math.inf
+        self._added: list[Trial] = []
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take over a saved state, less its number of trials."""
-        super().set_state(state)
-        self._total_samples = self._trials
-        self._finished = False
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Remember a carrier that has no process yet."""
+        self._added.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The carrier added last, so that it takes the process that has just become free.
+
+        Ray's own choice gives that process to a carrier whose own is still starting, ends the
+        latter and starts another: with short trials, one process trains and the others never do.
+        """
+        return self._added.pop() if self._added else None
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Continue or stop, as the study decides; a disk that is full stops everything."""
+        if self._halt.fault is None:
+            try:
+                self._check_disk()
+                return self._tell(trial, result)
+            except StorageError as fault:
+                self._halt(fault)
+        return str(TrialScheduler.STOP)
+
+    def _check_disk(self) -> None:
+        """Look every few seconds, so that there is room left to end in order."""
+        if time.monotonic() - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        self._checkpoints.check_free(self._min_free_mb)
+
+    def _tell(self, trial: Trial, result: dict[str, Any]) -> str:
+        number = trial.config["number"]
+        goes_on = self._study.report(number, result["report"])
+        # Noted after its result: a state of epochs that the study does not know is of no use.
+        if result["checkpoint"] is not None:
+            self._checkpoints.keep(number, result["checkpoint"])
+        if not goes_on:
+            self._checkpoints.tidy()
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Try a trial again whose process was lost; one that raised has failed."""
+        cause = cause_of(trial)
+        if isinstance(cause, StorageError):
+            self._halt(cause)
+        # Where Ray itself is lost, so are all trials, by no fault of theirs.
+        self._watch.check()
+        if self._halt.fault is not None:
+            return
+        try:
+            self._tell_error(trial.config["number"], fault_of(trial))
+        except StorageError as full:
+            self._halt(full)
+
+    def _tell_error(self, number: int, fault: TrialFault) -> None:
+        if fault.own:
+            self._study.fail(number, fault.reason)
+        else:
+            self._study.lose(number, fault.reason, more_room=fault.more_room)
+        if self._study.trials[number].status != "open":
+            self._checkpoints.tidy()

@@ -1,5 +1,6 @@
 """Starting, or joining, Ray for one command."""
 
+import atexit
 import logging
 import os
 import shlex
@@ -7,22 +8,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-# Ray reads these when it is imported.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables; ours replace them
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the records hold it all
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3")
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-# Our handler turns the first Ctrl-C into Tune's orderly stop, wherever it comes.
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+from typing import Any, NoReturn
 
 import ray
+from ray.exceptions import AuthenticationError
 
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.errors import ConfigError
+from dmu_search.tune.lifeline import Lifeline
+from dmu_search.tune.ray_log import RayLog
+
+_TOKEN = (
+    "resources.address={address}: the cluster does not accept this machine's Ray token, or there "
+    "is none; copy the head's ~/.ray/auth_token here (or name the file in RAY_AUTH_TOKEN_PATH) and "
+    "set RAY_AUTH_MODE=token"
+)
 
 
 @dataclass(frozen=True)
@@ -33,36 +33,61 @@ class Cluster:
         cpus: cores.
         gpus: GPUs.
         nodes: machines.
+        joined: whether it was there before this command.
     """
 
     cpus: float
     gpus: float
     nodes: int
+    joined: bool = False
 
 
 @contextmanager
-def ray_session(settings: ResourceSettings) -> Iterator[Cluster]:
+def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterator[Cluster]:
     """Ray for the length of a ``with`` block: started on this machine, or joined at an address.
 
+    Args:
+        settings: whether, and with what, to start it, or where to join it.
+        log: of what Ray prints; why it refuses a token is only said there.
+
     Raises:
-        ConfigError: no Ray cluster answers at the address.
+        ConfigError: no Ray cluster answers at the address, or none that lets this machine in.
     """
     for name in ("ray", "ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         _init(settings)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as fault:
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, AuthenticationError) as fault:
+        printed = b"" if log is None else log.read()
+        if isinstance(fault, AuthenticationError) or b"InvalidAuthToken" in printed:
+            raise ConfigError(_TOKEN.format(address=settings.address)) from None
         raise ConfigError(
             f"resources.address={settings.address}: Ray cannot be used there "
             f"({' '.join(str(fault).split())[:200]}); check the address, or leave it out to "
             "start Ray on this machine"
         ) from None
+    lifeline = Lifeline.of_session()
     try:
         total = ray.cluster_resources()
         alive = [node for node in ray.nodes() if node["Alive"]]
-        yield Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), len(alive))
+        joined = settings.address is not None
+        yield Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), len(alive), joined)
     finally:
-        ray.shutdown()
+        if lifeline.fault() is None:
+            ray.shutdown()
+        else:
+            # Ray's own way out would wait a minute for what is gone, and end in a crash.
+            atexit.register(end_process)
+
+
+def end_process() -> NoReturn:
+    """End this process, and the Ray that it started, without Ray's help; the exit code is 1."""
+    node = ray._private.worker._global_node
+    if node is not None:
+        node.kill_all_processes(check_alive=False, allow_graceful=True)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(1)
 
 
 def _init(settings: ResourceSettings) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import ray
 
 from dmu_search.tune.devices import assigned_device
+from dmu_search.tune.lifeline import Lifeline
 
 _TICK_S = 2.0
 
@@ -50,11 +51,17 @@ def on_workers(
 
     Yields:
         What has ended since the last time, every few seconds; maybe nothing.
+
+    Raises:
+        ClusterError: Ray is lost.
     """
+    lifeline = Lifeline.of_session()
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=2)(_call)
     waiting = {remote.remote(work, *each): index for index, each in enumerate(arguments)}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=_TICK_S)
+        if (fault := lifeline.fault()) is not None:
+            raise fault
         yield [_ended(waiting.pop(each), each) for each in done]
         if stopped():
             for each in waiting:

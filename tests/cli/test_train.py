@@ -1,5 +1,6 @@
 """The command ``train`` after it was cut off."""
 
+import os
 import re
 
 import pytest
@@ -37,12 +38,12 @@ def test_the_same_command_goes_on_where_it_was_cut_off(words, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         interrupt_after_an_epoch(patch)
         assert main(words) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes it" in capsys.readouterr().err
     (begun,) = read_runs(tmp_path / "runs" / "records")
     assert (begun.status, begun.epochs) == ("KILLED", 1)
 
     assert main(words) == 0
-    assert f"goes on with {begun.run_id}" in capsys.readouterr().out
+    assert f"resumes {begun.run_id}" in capsys.readouterr().out
     (done,) = read_runs(tmp_path / "runs" / "records")
     assert (done.run_id, done.status, done.epochs) == (begun.run_id, "FINISHED", 3)
 
@@ -60,7 +61,7 @@ def test_what_was_finished_or_differs_is_a_new_training(words, tmp_path, monkeyp
 def test_two_processes_never_train_the_same_run(tmp_path):
     with (
         claimed(tmp_path / "run"),
-        pytest.raises(StorageError, match="another process is at work there"),
+        pytest.raises(StorageError, match=f"is in use by process {os.getpid()} on .* since"),
         claimed(tmp_path / "run"),
     ):
         pytest.fail("claimed twice")

@@ -130,7 +130,7 @@ def test_ctrl_c_keeps_what_finished_and_resume_completes_both_studies(tmp_path, 
     terminal.press(b"\x03")
     assert terminal.wait() == 130
     assert "Traceback" not in terminal.shown
-    assert "interrupted; what finished is kept. To go on:" in terminal.shown
+    assert "interrupted; what finished is kept. To resume:" in terminal.shown
     assert "tune resume=latest output_dir=" in terminal.shown
 
     client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
@@ -162,7 +162,7 @@ def test_reproduce_goes_on_after_a_kill_and_trains_nothing_twice(tmp_path):
     first.send_signal(signal.SIGINT)
     shown = first.communicate(timeout=60)[0]
     assert first.returncode == 130
-    assert "the same command goes on" in shown
+    assert "the same command resumes it" in shown
 
     code, shown, errors = run(*words)
     assert code == 0, errors

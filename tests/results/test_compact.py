@@ -1,13 +1,15 @@
 """The compact form against records that trainings really wrote."""
 
+import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 
 from dmu_search.data.loading import load_data
 from dmu_search.errors import StorageError
-from dmu_search.records import Recorder
+from dmu_search.records import Recorder, RunStart
 from dmu_search.results.compact import add_to_compact, read_compact, read_results
 from dmu_search.results.trainings import read_runs
 from dmu_search.retraining.run import plan_run, retrain
@@ -79,6 +81,9 @@ def test_a_folder_may_hold_both_forms(folder, tmp_path):
         ("replicas.csv", "dmu-run,0,", "dmu-run,zero,", "the line of run dmu-run does not fit"),
         ("runs.csv", "FINISHED,3", "FINISHED,three", "the line of run dmu-run does not fit"),
         ("curves.csv", "dmu-run", "other", "restore all three"),
+        ("curves.csv", "run_id", "runid", r"curves\.csv: cannot be read \(no column run_id\)"),
+        ("replicas.csv", "dmu-run,1,", "other,1,", "the line of run dmu-run does not fit"),
+        ("runs.csv", "{", "[{", "the line of run dmu-run does not fit"),
     ],
 )
 def test_damage_is_named(folder, tmp_path, name, old, new, message):
@@ -87,6 +92,62 @@ def test_damage_is_named(folder, tmp_path, name, old, new, message):
     path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     with pytest.raises(StorageError, match=message):
         read_compact(tmp_path)
+
+
+def test_what_is_intact_is_read(folder, tmp_path):
+    add_to_compact(read_runs(folder), tmp_path)
+    path = tmp_path / "replicas.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("dmu-run,0,", "dmu-run,zero,", 1))
+    damaged = []
+    assert [run.run_id for run in read_compact(tmp_path, on_damage=damaged.append)] == ["gru-run"]
+    (fault,) = damaged
+    assert "the line of run dmu-run" in str(fault)
+
+
+def test_a_damaged_record_keeps_no_other_from_being_read(folder, tmp_path):
+    for path in folder.iterdir():
+        shutil.copy(path, tmp_path)
+    (tmp_path / "dmu-run.jsonl").write_bytes(b"\xff\xfe\n")
+    lines = (tmp_path / "gru-run.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "with-a-gap.jsonl").write_text("".join(lines[:1] + lines[2:]), encoding="utf-8")
+    (tmp_path / "no-data.jsonl").write_text(
+        lines[0].replace('"data.sha256"', '"data.sha"'), encoding="utf-8"
+    )
+    damaged = []
+    runs = read_runs(tmp_path, on_damage=damaged.append)
+    assert [run.run_id for run in runs] == ["gru-run", "open-run"]
+    first, second, third = map(str, damaged)
+    assert "dmu-run.jsonl: line 1 is damaged; restore the file" in first
+    assert "no-data.jsonl: is not whole (KeyError: 'data.sha256')" in second
+    assert "with-a-gap.jsonl: is not whole (ValueError: epochs are missing)" in third
+    with pytest.raises(StorageError, match="line 1 is damaged"):
+        read_runs(tmp_path)
+
+
+def test_a_training_that_began_again_counts_with_its_new_epochs(folder, tmp_path):
+    shutil.copy(folder / "gru-run.jsonl", tmp_path)
+    (old,) = read_runs(tmp_path)
+    recorder = Recorder(tmp_path)
+    lines = (tmp_path / "gru-run.jsonl").read_text(encoding="utf-8").splitlines()
+    start, second = json.loads(lines[0]), json.loads(lines[2])
+    recorder.start(
+        RunStart("gru-run", "gru-run", "retraining", params=start["params"], tags=start["tags"])
+    )
+    recorder.log("gru-run", second["values"] | {"val_mse": 0.25}, 2)
+    (new,) = read_runs(tmp_path)
+    assert new.replicas[0].curve == (old.replicas[0].curve[0], 0.25)
+    assert new.replicas[0].metrics == {}
+    assert (new.epochs, new.ended) == (2, False)
+    recorder.end("gru-run", "FINISHED")
+    add_to_compact(read_runs(tmp_path), tmp_path / "compact")
+    (compact,) = read_compact(tmp_path / "compact")
+    assert compact.replicas[0].curve == new.replicas[0].curve
+
+
+def test_a_long_curve_comes_back(tmp_path):
+    curve = tuple(float(np.float32(1 / epoch)) for epoch in range(1, 30_000))
+    add_to_compact([recorded(paper_run(), (3.5,), curves=[curve])], tmp_path)
+    assert read_compact(tmp_path)[0].replicas[0].curve == curve
 
 
 def test_a_missing_file_is_named(folder, tmp_path):

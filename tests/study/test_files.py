@@ -2,7 +2,7 @@ import pytest
 
 from dmu_search.errors import ConfigError, StorageError
 from dmu_search.names import TASKS
-from dmu_search.study.files import create_studies, find_studies
+from dmu_search.study.files import create_studies, find_studies, named_studies
 from tests.studies import plan_studies
 from tests.tables import ON_FILES
 
@@ -67,7 +67,7 @@ def test_what_a_resume_refuses(tmp_path):
     (study,) = create(tmp_path)
     with pytest.raises(ConfigError, match=r"resume=polymusc: no such study"):
         find_studies(tmp_path, "polymusc", {})
-    with pytest.raises(ConfigError, match=r"training.gamma: a study is gone on with as it was"):
+    with pytest.raises(ConfigError, match=r"training.gamma: a study is resumed as it was"):
         find_studies(tmp_path, "latest", {"training.gamma": 1.0})
     (study.folder / "study.yaml").write_text("name: x\n")
     with pytest.raises(ConfigError, match="not the settings of a study"):
@@ -78,3 +78,56 @@ def test_an_output_folder_below_a_file_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):
         create(tmp_path / "file")
+
+
+def test_settings_that_were_deleted_are_read_from_the_journal(tmp_path):
+    (study,) = create(tmp_path, "depth=2", "search.trials=7")
+    (study.folder / "study.yaml").unlink()
+    (found,) = find_studies(tmp_path, "latest", {})
+    assert (found.name, found.settings.fixed) == (study.name, study.settings.fixed)
+    assert (found.settings.space, found.settings.search) == (
+        study.settings.space,
+        study.settings.search,
+    )
+    (study.folder / "study.yaml").write_text("{")
+    assert find_studies(tmp_path, study.name, {}) == (found,)
+
+
+def test_a_study_without_a_journal_says_what_to_do(tmp_path):
+    (study,) = create(tmp_path)
+    study.journal.unlink()
+    with pytest.raises(StorageError, match="begun by an earlier version, or the file is lost"):
+        study.events()
+
+
+def test_a_name_begins_a_study_once(tmp_path):
+    settings = plan_studies(["search.trials=3", f"output_dir={tmp_path}"])
+    assert named_studies(tmp_path, "mine", settings) is None
+    (study,) = create_studies(settings, "mine")
+    assert (study.name, study.folder.name) == ("mine", "mine")
+    (found,) = named_studies(tmp_path, "mine", settings)
+    assert (found.name, found.settings) == ("mine", settings[0])
+    more = plan_studies(["search.trials=9", f"output_dir={tmp_path}"])
+    assert named_studies(tmp_path, "mine", more)[0].settings.search.trials == 9
+    with pytest.raises(ConfigError, match=r"name=mine: .* is there already; choose another name"):
+        create_studies(settings, "mine")
+    other = plan_studies(["search.seed=3", "training.gamma=1.0", f"output_dir={tmp_path}"])
+    with pytest.raises(ConfigError) as caught:
+        named_studies(tmp_path, "mine", other)
+    assert "began with search.seed=0, now 3" in str(caught.value)
+    assert "training.gamma" in str(caught.value)
+
+
+def test_several_studies_share_a_name(tmp_path):
+    settings = plan_studies(["model=dmu,gru", f"output_dir={tmp_path}"])
+    studies = create_studies(settings, "mine")
+    assert [s.name for s in studies] == ["mine-polymusic-dmu-d1", "mine-polymusic-gru-d1"]
+    assert {study.group for study in studies} == {"mine"}
+    assert [s.name for s in named_studies(tmp_path, "mine", settings)] == [s.name for s in studies]
+
+
+def test_the_journal_begins_with_the_settings(tmp_path):
+    (study,) = create(tmp_path)
+    (first,) = study.events()
+    assert first["study"]["name"] == study.name
+    assert first["study"]["settings"]["search"]["trials"] == study.settings.search.trials

@@ -1,183 +1,199 @@
+"""A study cut off anywhere resumes as if it had not been, by any sampler and scheduler."""
+
 import math
 
 import pytest
 
-from dmu_search.config.distributions import Choice, Interval
-from dmu_search.study import SearchStudy, WarmStart
-from dmu_search.study.mirror import JournalMirror
-
-RATE, RULE, RATIO, BATCH = (
-    "training.learning_rate",
-    "training.block_learning_rate_rule",
-    "training.block_learning_rate_ratio",
-    "training.batch_size",
-)
-SPACE = {
-    RATIO: Interval(0.02, 1.0, log=True),
-    RATE: Interval(1e-4, 1e-1, log=True),
-    RULE: Choice(("paper", "released", "ratio")),
-    BATCH: Choice((16, 32)),
-}
-PAPER = WarmStart("paper", {RATE: 0.005, RULE: "paper", BATCH: 32})
+from dmu_search.study.proposals import SAMPLERS
+from dmu_search.study.search_study import RETRIES, Report
+from dmu_search.study.stopping import SCHEDULERS
+from dmu_search.study.trials import Checkpoint, StudyState
+from tests.study.toy import MAX_EPOCHS, PAPER, RATE, carry_out, decisions, epoch_of, loss, make
 
 
-def make(sampler="tpe", seed=0, warm_starts=(PAPER,)):
-    return SearchStudy(SPACE, sampler=sampler, seed=seed, startup_trials=4, warm_starts=warm_starts)
+@pytest.fixture(scope="module", params=[(s, r) for s in SAMPLERS for r in SCHEDULERS], ids=str)
+def whole(request):
+    """A study of some 300 events, by every sampler and scheduler."""
+    sampler, scheduler = request.param
+    trials = 80 if scheduler == "asha" else 26
+    settings = {"sampler": sampler, "scheduler": scheduler, "trials": trials}
+    journal: list[dict] = []
+    carry_out(make(**settings, journal=journal))
+    assert 200 < len(journal) < 500
+    return settings, journal
 
 
-def loss(values):
-    return abs(math.log(values[RATE] / 0.01)) + (values[RULE] == "ratio")
+def check_nothing_lost_or_repeated(journal, whole_journal):
+    state, expected = StudyState.of(journal), StudyState.of(whole_journal)
+    assert decisions(journal) == decisions(whole_journal)
+    assert state.trials.keys() == expected.trials.keys()
+    for number, trial in state.trials.items():
+        want = expected.trials[number]
+        assert (trial.values, trial.status) == (want.values, want.status)
+        assert str(trial.objectives) == str(want.objectives)
 
 
-def search(study, trials, reload_before=None):
-    proposals = []
-    for number in range(trials):
-        if number == reload_before:
-            study = SearchStudy.load(study.dump())
-        trial_id = f"t{number}"
-        proposal = study.ask(trial_id)
-        proposals.append(proposal)
-        study.report(trial_id, 1, loss(proposal.values) + 1)
-        if number % 3 == 2:
-            study.prune(trial_id)
-        else:
-            study.finish(trial_id, loss(proposal.values))
-    return study, proposals
+@pytest.mark.parametrize("part", range(3))
+def test_cut_after_any_event_a_study_resumes_as_if_never_interrupted(whole, part):
+    settings, expected = whole
+    # A cut at every event costs a study each: the quick suite takes every twentieth.
+    for cut in range(part * 20, len(expected) + 1, 60):
+        journal = list(expected[:cut])
+        carry_out(make(**settings, journal=journal))
+        check_nothing_lost_or_repeated(journal, expected)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_the_seed_decides_the_proposals(sampler):
-    _, first = search(make(sampler), 12)
-    _, again = search(make(sampler), 12)
-    _, other = search(make(sampler, seed=1), 12)
-    assert first == again
-    assert first[1:] != other[1:]
+@pytest.mark.slow
+def test_cut_after_every_event_and_cut_again_while_it_resumes(whole):
+    settings, expected = whole
+    for cut in range(len(expected) + 1):
+        journal = list(expected[:cut])
+        # A resume whose process is gone again after a few steps, twice.
+        for _ in range(2):
+            carry_out(make(**settings, journal=journal), epochs=3)
+        carry_out(make(**settings, journal=journal), epochs=math.inf if cut % 10 == 0 else 30)
+        got = decisions(journal)
+        assert got == decisions(expected)[: len(got)]
+        assert (
+            len(got) == len(decisions(expected)) or len(got) > len(decisions(expected[:cut])) + 20
+        )
+        if cut % 10 == 0:
+            check_nothing_lost_or_repeated(journal, expected)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_saved_study_proposes_what_it_would_have(sampler):
-    _, whole = search(make(sampler), 12)
-    _, interrupted = search(make(sampler), 12, reload_before=7)
-    assert interrupted == whole
+def test_parallel_trials_cut_off_lose_and_repeat_nothing():
+    settings = {"sampler": "random", "scheduler": "none", "trials": 12}
+    expected: list[dict] = []
+    carry_out(make(**settings, journal=expected), concurrent=4)
+    for cut in range(0, len(expected), 7):
+        journal = list(expected[:cut])
+        carry_out(make(**settings, journal=journal), concurrent=4)
+        results = [(e["trial"], e["epoch"]) for e in journal if e["event"] == "result"]
+        assert sorted(results) == sorted({*results})
+        assert StudyState.of(journal).trials.keys() == set(range(12))
+        # Without learning, proposals do not depend on the order in which trials end.
+        asked = {e["trial"]: e["values"] for e in journal if e["event"] == "ask"}
+        assert asked == {e["trial"]: e["values"] for e in expected if e["event"] == "ask"}
 
 
-def test_parallel_proposals_of_the_startup_phase_do_not_depend_on_results():
-    parallel, one_by_one = make(), make()
-    together = [parallel.ask(f"t{number}") for number in range(4)]
-    _, apart = search(one_by_one, 4)
-    assert together == apart
+def test_each_decision_is_on_disk_before_it_takes_effect():
+    study = None
+    seen = []
+
+    def append(event):
+        trial = study.trials.get(event.get("trial"))
+        seen.append((event["event"], None if trial is None else (trial.status, trial.epoch)))
+
+    study = make(trials=1)
+    study._append = append
+    assignment = study.next()
+    study.report(assignment.number, epoch_of(assignment.values, 1))
+    study.fail(assignment.number, "why")
+    assert seen == [("ask", None), ("result", ("open", 0)), ("fail", ("open", 1))]
 
 
-def test_warm_starts_come_first_and_say_so():
-    _, proposals = search(make(), 3)
-    assert proposals[0].values == PAPER.values
-    assert [p.warm_start for p in proposals] == ["paper", None, None]
+def test_a_write_that_fails_changes_nothing():
+    study = make(trials=3)
+    assignment = study.next()
+
+    def full(event):
+        raise OSError("no space")
+
+    study._append = full
+    before = dict(study.trials)
+    with pytest.raises(OSError, match="no space"):
+        study.report(assignment.number, epoch_of(assignment.values, 1))
+    with pytest.raises(OSError, match="no space"):
+        study.next()
+    assert study.trials == before
 
 
-def test_a_conditional_hyperparameter_is_sampled_only_where_it_matters():
-    _, proposals = search(make("random"), 40)
-    assert {p.values[RULE] for p in proposals} == {"paper", "released", "ratio"}
-    for proposal in proposals:
-        assert (RATIO in proposal.values) == (proposal.values[RULE] == "ratio")
+def test_open_trials_come_first_from_their_newest_checkpoint():
+    journal: list[dict] = []
+    study = make(trials=5, journal=journal, scheduler="none")
+    first, second = study.next(), study.next()
+    for epoch in range(1, 6):
+        study.report(second.number, epoch_of(second.values, epoch))
+        dropped = study.keep_checkpoint(second.number, Checkpoint(epoch, f"e{epoch}"))
+        assert dropped == ((f"e{epoch - 2}",) if epoch > 2 else ())
+        study.drop_checkpoints(second.number, dropped)
+    resumed = make(trials=5, journal=journal, scheduler="none")
+    assert [resumed.next().number for _ in range(2)] == [first.number, second.number]
+    resumed = make(trials=5, journal=journal, scheduler="none")
+    resumed.next()
+    assert resumed.next().checkpoints == (Checkpoint(5, "e5"), Checkpoint(4, "e4"))
+    assert resumed.next().number == 2
+
+
+def test_a_repeated_epoch_changes_nothing_and_another_result_takes_its_place():
+    journal: list[dict] = []
+    study = make(trials=1, warm_starts=(), scheduler="none", journal=journal)
+    number = study.next().number
+    for epoch in (1, 2, 3):
+        study.report(number, Report(epoch, 5.0 - epoch, {"objective": 5.0 - epoch}))
+    length = len(journal)
+    assert study.report(number, Report(2, 3.0, {"objective": 3.0}))
+    assert len(journal) == length
+    study.report(number, Report(2, 3.5, {"objective": 3.5}))
+    assert dict(StudyState.of(journal).trials[number].objectives) == {1: 4.0, 2: 3.5}
+    assert dict(study.trials[number].metrics) == {1: {"objective": 4.0}, 2: {"objective": 3.5}}
+
+
+def test_outcomes():
+    study = make(trials=6, scheduler="none", warm_starts=())
+    numbers = [study.next().number for _ in range(4)]
+    assert not study.report(numbers[0], Report(1, 1.5, {}, finished=True, summary={"test": 1.0}))
+    assert not study.report(numbers[1], Report(1, math.nan, {}))
+    study.fail(numbers[2], "ValueError: no")
+    assert study.report(numbers[3], Report(1, 0.1, {}))
+    statuses = [trial.status for trial in study.trials.values()]
+    assert statuses == ["finished", "diverged", "failed", "open"]
+    assert study.best.number == numbers[0]
+    assert study.trials[numbers[2]].error == "ValueError: no"
+    assert study.carried == 1
+    assert not study.over
+
+
+def test_a_lost_process_is_tried_again_but_not_for_ever():
+    study = make(trials=1)
+    for attempt in range(RETRIES):
+        number = study.next().number
+        assert study.lose(number, "killed", more_room=attempt == 0)
+        assert study.carried == 0
+    assignment = study.next()
+    assert assignment.room == 2.0
+    assert not study.lose(assignment.number, "killed", more_room=False)
+    assert study.trials[assignment.number].error == "its process was lost 3 times (killed)"
+    assert study.over
+
+
+def test_a_study_can_be_given_more_trials():
+    journal: list[dict] = []
+    carry_out(make(trials=3, journal=journal))
+    assert make(trials=3, journal=journal).next() is None
+    assert carry_out(make(trials=5, journal=journal)) == [3, 4]
+
+
+def test_warm_starts_come_first_and_are_never_stopped():
+    bad = [PAPER, *(type(PAPER)(f"w{i}", {**PAPER.values, RATE: 1e-4}) for i in range(3))]
+    study = make(trials=12, warm_starts=bad)
+    carry_out(study, concurrent=2)
+    trials = list(study.trials.values())
+    assert [trial.source for trial in trials[:5]] == ["paper", "w0", "w1", "w2", None]
+    assert all(trial.status == "finished" for trial in trials[:4])
+    assert all(trial.values[RATE] == 1e-4 for trial in trials[1:4])
+    assert any(trial.status == "stopped early" for trial in trials[4:])
 
 
 def test_the_search_learns():
-    study, _ = search(make(warm_starts=()), 60)
-    best = study.best
-    assert best.value < 0.1
-    assert best.params[RULE] != "ratio"
+    study = make(trials=60, warm_starts=(), scheduler="none")
+    carry_out(study)
+    assert loss(study.best.values) < 0.1 + 2.0 / MAX_EPOCHS
 
 
-@pytest.mark.parametrize(
-    "distribution",
-    [
-        Interval(0.1, 0.9),
-        Interval(1e-4, 1e-1, log=True),
-        Interval(0.0, 1.0, step=0.1),
-        Interval(8, 64, integer=True),
-        Interval(8, 64, integer=True, log=True),
-        Interval(16, 64, integer=True, step=16),
-    ],
-)
-def test_both_bounds_can_be_proposed(distribution):
-    name = BATCH if distribution.integer else RATE
-    bounds = [WarmStart("bound", {name: bound}) for bound in (distribution.low, distribution.high)]
-    study = SearchStudy(
-        {name: distribution}, sampler="random", seed=0, startup_trials=1, warm_starts=bounds
-    )
-    proposed = [study.ask(f"t{number}").values[name] for number in range(2)]
-    assert proposed == [distribution.low, distribution.high]
-
-
-def test_integer_bounds_and_steps_are_sampled():
-    study = SearchStudy(
-        {BATCH: Interval(16, 64, integer=True, step=16)}, sampler="random", seed=0, startup_trials=1
-    )
-    assert {study.ask(f"t{number}").values[BATCH] for number in range(60)} == {16, 32, 48, 64}
-
-
-def test_outcomes_are_told_as_optuna_means_them():
-    study = make()
-    for number in range(5):
-        study.ask(f"t{number}")
-    study.report("t0", 1, 3.0)
-    study.report("t0", 2, 2.0)
-    study.report("t0", 2, 9.0)  # repeated after a resume: the first stays
-    study.prune("t0")
-    study.finish("t1", 1.5)
-    study.finish("t2", math.nan)
-    study.fail("t3")
-    states = [trial.state.name for trial in study.trials]
-    assert states == ["PRUNED", "COMPLETE", "FAIL", "FAIL", "RUNNING"]
-    assert study.trials[0].value == 2.0
-    assert study.trials[0].intermediate_values == {1: 3.0, 2: 2.0}
-    assert study.best.number == 1
-    assert study.running == 1
-
-
-def test_a_pruned_trial_is_never_the_best():
-    study = make()
-    study.ask("t0")
-    study.report("t0", 1, 0.0)
-    study.prune("t0")
-    assert study.best is None
-
-
-def test_the_best_of_an_objective_that_is_to_be_large_is_the_largest(tmp_path):
-    study = SearchStudy(
-        SPACE, sampler="tpe", seed=0, startup_trials=4, direction="maximize", warm_starts=()
-    )
-    mirror = JournalMirror(tmp_path / "optuna.journal", "study", study.direction)
-    for number in range(60):
-        proposal = study.ask(f"t{number}")
-        study.finish(f"t{number}", -loss(proposal.values))
-        mirror.update(study)
-    study = SearchStudy.load(study.dump())
-    assert study.best.value == max(trial.value for trial in study.trials)
-    # It learns towards large values.
-    assert study.best.value > -0.1
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
-    assert optuna.load_study(study_name="study", storage=storage).best_value == study.best.value
-
-
-def test_the_mirror_holds_every_finished_trial_once(tmp_path):
-    study, _ = search(make(), 5)
-    study.ask("running")
-    path = tmp_path / "optuna.journal"
-    for _ in range(2):
-        mirror = JournalMirror(path, "study", study.direction)
-        mirror.update(study)
-        mirror.update(study)
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    loaded = optuna.load_study(
-        study_name="study", storage=JournalStorage(JournalFileBackend(str(path)))
-    )
-    assert [trial.params for trial in loaded.trials] == [t.params for t in study.trials[:5]]
-    assert loaded.best_value == study.best.value
+def test_of_an_objective_that_is_to_be_large_the_best_is_the_largest():
+    study = make(trials=4, warm_starts=(), direction="maximize")
+    for _ in range(4):
+        number = study.next().number
+        study.report(number, Report(1, float(number), {}, finished=True))
+    assert study.best.objective == 3.0

@@ -91,6 +91,70 @@ def test_sync_brings_records_in_and_twice_changes_nothing(store_uri, tmp_path):
         assert [(point.step, point.value) for point in history] == [(1, 4.0), (2, 3.0), (3, 2.0)]
 
 
+def history_of(uri, run_id="s1.t1"):
+    client, runs = runs_of(uri)
+    history = client.get_metric_history(runs[run_id].info.run_id, "val_nll_nats")
+    return [(point.step, point.value) for point in history]
+
+
+def begin_again(recorder):
+    """The same trial once more, with other results from its second epoch on, and one less."""
+    recorder.start(TRIAL)
+    for epoch, value in ((1, 4.0), (2, 3.5)):
+        recorder.log("s1.t1", {"val_nll_nats": value, "nan": float("nan")}, epoch)
+
+
+def test_what_a_training_that_began_again_made_void_leaves_mlflow(store_uri, tmp_path):
+    tracking = open_tracking(settings(store_uri), tmp_path)
+    write_study(tracking.recorder)
+    begin_again(tracking.recorder)
+    assert tracking.lost is None
+    assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
+    _, runs = runs_of(store_uri)
+    assert set(runs) == {"s1", "s1.t1"}
+    assert runs["s1.t1"].info.status == "RUNNING"
+    assert runs["s1.t1"].data.tags["mlflow.parentRunId"] == runs["s1"].info.run_id
+    tracking.recorder.end("s1.t1", "FINISHED")
+    _, runs = runs_of(store_uri)
+    assert runs["s1.t1"].info.status == "FINISHED"
+
+
+def test_sync_takes_back_what_became_void_since_the_last_one(store_uri, tmp_path):
+    recorder = open_tracking(settings("none"), tmp_path).recorder
+    write_study(recorder)
+    sync_records(tmp_path / "records", settings(store_uri), tmp_path)
+    begin_again(recorder)
+    ids = set()
+    for _ in range(2):
+        sync_records(tmp_path / "records", settings(store_uri), tmp_path)
+        assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
+        ids.add(runs_of(store_uri)[1]["s1.t1"].info.run_id)
+    assert len(ids) == 1
+
+
+def test_sync_checks_all_records_before_it_writes_anything(store_uri, tmp_path):
+    there = tmp_path / "there"
+    write_study(open_tracking(settings("none"), there).recorder)
+    (there / "records" / "s1.jsonl").write_text("x\n")
+    with pytest.raises(StorageError, match=r"s1\.jsonl: line 1 is damaged"):
+        sync_records(there / "records", settings(store_uri), tmp_path / "own")
+    assert not (tmp_path / "own").exists()
+    assert not runs_of(store_uri)[1]
+
+
+def test_a_trial_comes_in_without_its_study_and_finds_it_later(store_uri, tmp_path):
+    recorder = open_tracking(settings("none"), tmp_path).recorder
+    write_study(recorder)
+    study = tmp_path / "records" / "s1.jsonl"
+    content = study.read_bytes()
+    study.unlink()
+    assert sync_records(tmp_path / "records", settings(store_uri), tmp_path) == 1
+    study.write_bytes(content)
+    assert sync_records(tmp_path / "records", settings(store_uri), tmp_path) == 2
+    _, runs = runs_of(store_uri)
+    assert runs["s1.t1"].data.tags["mlflow.parentRunId"] == runs["s1"].info.run_id
+
+
 @pytest.mark.parametrize(
     ("uri", "message"),
     [

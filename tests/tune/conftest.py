@@ -52,12 +52,16 @@ class Watching:
 
     def __init__(self, then=None):
         self.told = []
+        self.said = []
         self._then = then
 
     def update(self, trial):
         self.told.append(trial)
         if self._then is not None and self._then(trial):
             self._then = None
+
+    def say(self, sentence):
+        self.said.append(sentence)
 
 
 class Bench:
@@ -69,7 +73,7 @@ class Bench:
 
     def plan(self, *words, small=SMALL):
         words = [*small, *words, f"output_dir={self.folder}"]
-        if small is SMALL:
+        if "task=polymusic" in small:
             words.append(f"data.root={self.cache}")
         (settings,) = plan_studies(words)
         (study,) = create_studies([settings])
@@ -88,6 +92,7 @@ class Bench:
             share=TrialShare(cpus=1.0, gpus=0.0, concurrent=concurrent),
             tracking=tracking,
             watcher=watcher or Watching(),
+            last_words=print,
         )
 
 

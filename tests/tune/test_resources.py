@@ -2,7 +2,7 @@ import pytest
 
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.errors import ConfigError
-from dmu_search.tune.resources import TrialShare, share_for_memory, trial_share
+from dmu_search.tune.resources import TrialShare, idle, share_for_memory, trial_share
 
 GIB = 2**30
 
@@ -66,3 +66,20 @@ def test_more_than_there_is(given, message):
 )
 def test_a_measured_need_becomes_an_even_share_of_an_8_gib_card(needed, expected):
     assert share_for_memory(needed, 8 * GIB) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "cpus", "gpus", "limit", "said"),
+    [
+        (TrialShare(1.0, 1.0, 3), 3, 6, None, "3 of 6 GPUs: 3 cores feed 3 trials"),
+        (TrialShare(0.75, 0.25, 16), 12, 4, None, None),
+        (TrialShare(1.0, 0.25, 5), 8, 4, 5, "2 of 4 GPUs: search.max_concurrent=5"),
+        (TrialShare(1.0, 2.0, 1), 8, 3, None, "1 of 3 GPUs: one trial takes 2"),
+        (TrialShare(1.0, 0.0, 8), 64, 0, 8, "56 of 64 CPU cores: search.max_concurrent=8"),
+        (TrialShare(3.0, 0.0, 2), 8, 0, None, "2 of 8 CPU cores: one trial takes 3"),
+        (TrialShare(1.0, 0.0, 2), 2, 0, None, None),
+        (TrialShare(1.0, 0.0, 2), 2, 1, None, "1 of 1 GPUs: resources.gpus_per_trial=0"),
+    ],
+)
+def test_idle_devices_are_named_with_the_reason(share, cpus, gpus, limit, said):
+    assert idle(share, cpus=cpus, gpus=gpus, max_concurrent=limit) == said

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from dmu_search.data.loading import load_data, make_task
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import StorageError
+from dmu_search.folders import claimed
 from dmu_search.records import read_events
 from dmu_search.study.files import find_studies
 from dmu_search.tune.search import past_trials
@@ -55,7 +56,7 @@ def test_a_study_tries_the_published_settings_first_and_logs_everything(bench):
     study = bench.plan("search.trials=4", "search.scheduler=none")
     watcher = Watching()
     outcome = bench.run(study, concurrent=2, watcher=watcher)
-    assert outcome.counts == {"COMPLETE": 4}
+    assert outcome.counts == {"finished": 4}
     assert outcome.missing == 0
     assert set(outcome.warm_starts) == {"paper", "released"}
     assert outcome.best.objective <= min(outcome.warm_starts.values())
@@ -86,7 +87,7 @@ def test_a_trial_is_judged_by_the_replica_that_the_objective_names(bench):
     (found,) = find_studies(bench.folder, study.name, {})
     assert found.settings.search.objective == "worst_replica"
     outcome = bench.run(found)
-    assert outcome.counts == {"COMPLETE": 2}
+    assert outcome.counts == {"finished": 2}
     client, trials, _ = mlflow_runs(bench, study)
     for run in trials.values():
         metrics = run.data.metrics
@@ -130,18 +131,18 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(bench, ignore_late_s
     _, ours, _ = mlflow_runs(bench, whole)
 
     study = bench.plan(*words)
-    first = bench.run(study, watcher=stop_when(lambda t: t.number == 2 and t.epoch >= 1))
-    assert first.missing == 3
+    first = bench.run(study, watcher=stop_when(lambda t: t.number == 1 and t.epoch >= 2))
+    assert first.missing == 4
     _, trials, _ = mlflow_runs(bench, study)
-    assert trials[2].info.status == "KILLED"
-    assert trials[2].data.tags["outcome"] == "interrupted"
+    assert trials[1].info.status == "KILLED"
+    assert trials[1].data.tags["outcome"] == "interrupted"
 
     (found,) = find_studies(bench.folder, study.name, {})
-    assert [view.number for view in past_trials(found)] == [0, 1]
+    assert [view.number for view in past_trials(found)] == [0]
     watcher = Watching()
     second = bench.run(found, watcher=watcher)
     assert second.missing == 0
-    assert {view.number for view in watcher.told} == {2, 3, 4}
+    assert {view.number for view in watcher.told} == {1, 2, 3, 4}
     client, resumed, parents = mlflow_runs(bench, study)
     assert len(parents) == 1
     assert sorted(resumed) == sorted(ours) == [0, 1, 2, 3, 4]
@@ -178,7 +179,7 @@ def test_a_finished_study_can_be_given_more_trials(bench):
     bench.run(study)
     watcher = Watching()
     outcome = bench.run(study, watcher=watcher, trials=3)
-    assert outcome.counts == {"COMPLETE": 3}
+    assert outcome.counts == {"finished": 3}
     assert {view.number for view in watcher.told} == {2}
     again = Watching()
     assert bench.run(study, watcher=again, trials=3).missing == 0
@@ -195,12 +196,12 @@ def test_weak_trials_are_stopped_but_never_a_warm_start(bench):
     )
     outcome = bench.run(study)
     _, trials, _ = mlflow_runs(bench, study)
-    assert outcome.counts["PRUNED"] >= 1
+    assert outcome.counts["stopped early"] >= 1
     for run in trials.values():
         if "warm_start" in run.data.tags:
             assert run.data.tags["outcome"] == "finished"
     stopped = [r for r in trials.values() if r.data.tags["outcome"] == "stopped early"]
-    assert len(stopped) == outcome.counts["PRUNED"]
+    assert len(stopped) == outcome.counts["stopped early"]
     assert all("test_nll_nats" not in run.data.metrics for run in stopped)
 
 
@@ -210,7 +211,7 @@ def test_a_trial_that_meets_the_stop_rule_has_used_its_budget(bench):
     stop = ("training.stop_below=1e9", "training.stop_patience=1")
     study = bench.plan("search.trials=3", *stop, small=SMALL_ADDING)
     outcome = bench.run(study)
-    assert outcome.counts == {"COMPLETE": 3}
+    assert outcome.counts == {"finished": 3}
     client, trials, _ = mlflow_runs(bench, study)
     for run in trials.values():
         assert run.data.tags["outcome"] == "finished"
@@ -234,7 +235,7 @@ def test_a_diverging_trial_fails_alone(bench):
     assert diverged
     assert all(float(r.data.params["training.learning_rate"]) > 1 for r in diverged)
     assert all(r.info.status == "FAILED" for r in diverged)
-    assert outcome.counts["FAIL"] == len(diverged)
+    assert outcome.counts["diverged"] == len(diverged)
     assert outcome.best.values["training.learning_rate"] == 0.01
 
 
@@ -243,7 +244,7 @@ def test_a_trial_that_raises_is_reported_and_closed(bench):
     study = bench.plan("search.trials=1")
     watcher = Watching()
     outcome = bench.run(study, watcher=watcher, data="no corpus")
-    assert outcome.counts == {"FAIL": 1}
+    assert outcome.counts == {"failed": 1}
     assert outcome.best is None
     assert watcher.told[-1].status == "failed"
     assert "'str' object has no attribute 'task_data'" in watcher.told[-1].error
@@ -252,19 +253,49 @@ def test_a_trial_that_raises_is_reported_and_closed(bench):
     assert "no attribute" in trials[0].data.tags["error"]
 
 
-def test_a_damaged_state_is_refused_and_left_alone(bench):
+def test_a_damaged_journal_is_refused_and_left_alone(bench):
     study = bench.plan("search.trials=1")
-    state = study.folder / "tune" / "experiment_state-2026-01-01_00-00-00.json"
-    state.parent.mkdir()
-    state.write_text("{")
-    with pytest.raises(StorageError, match="the state of the study cannot be read"):
+    study.journal.write_bytes(b"{\n" + study.journal.read_bytes())
+    before = study.journal.read_bytes()
+    with pytest.raises(StorageError, match=r"journal.jsonl: line 1 is damaged"):
         bench.run(study)
-    assert state.read_text() == "{"
+    assert study.journal.read_bytes() == before
+
+
+def test_nothing_of_a_study_is_pickled_but_weights(bench):
+    study = bench.plan("search.trials=2", "search.scheduler=none")
+    bench.run(study)
+    kinds = {path.suffix for path in study.folder.rglob("*") if path.is_file()}
+    assert kinds == {".yaml", ".jsonl", ".journal", ".pt"}
+    # Of two finished trials one has its last state kept, for its weights; it loads as plain data.
+    (checkpoint,) = study.checkpoints.rglob("*.pt")
+    assert torch.load(checkpoint, weights_only=True)["epoch"] == 3
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_and_leaves_no_run_open(bench):
-    """A hard kill of a process of its own; the snapshot may not know the trial it cuts off."""
+def test_a_resumed_trial_goes_on_from_its_newest_good_checkpoint(bench, ignore_late_stop):
+    words = ("search.trials=1", "search.scheduler=none", "training.max_epochs=6")
+    small = [word for word in SMALL if not word.startswith("training.max_epochs")]
+    whole = bench.plan(*words, small=(*small, f"data.root={bench.cache}"))
+    expected = bench.run(whole)
+    study = bench.plan(*words, small=(*small, f"data.root={bench.cache}"))
+    bench.run(study, watcher=stop_when(lambda trial: trial.epoch >= 4))
+    newest = max(study.checkpoints.rglob("*.pt"))
+    newest.write_bytes(newest.read_bytes()[:100])
+    watcher = Watching()
+    outcome = bench.run(study, watcher=watcher)
+    assert outcome.best.objective == expected.best.objective
+    assert any("cannot be read" in (view.problem or "") for view in watcher.told)
+    events = study.events()
+    epochs = [event["epoch"] for event in events if event["event"] == "result"]
+    assert epochs == list(range(1, 7))
+    for name, own in expected.best.weights().items():
+        assert torch.equal(outcome.best.weights()[name], own)
+
+
+@pytest.mark.slow
+def test_a_killed_search_resumes_and_leaves_no_run_open(bench):
+    """A hard kill of a process of its own."""
     words = [word for word in SMALL if not word.startswith("training.max_epochs")]
     words += ["search.trials=4", "training.max_epochs=200", "search.max_concurrent=1"]
     words += ["search.scheduler=none", f"output_dir={bench.folder}", f"data.root={bench.cache}"]
@@ -276,14 +307,30 @@ def test_a_killed_search_goes_on_and_leaves_no_run_open(bench):
     process.kill()
     process.wait()
     (study,) = find_studies(bench.folder, "latest", {})
+    begun = [event["trial"] for event in study.events() if event["event"] == "ask"]
     outcome = bench.run(study)
-    assert outcome.counts == {"COMPLETE": 4}
+    assert outcome.counts == {"finished": 4}
+    asked = [event["trial"] for event in study.events() if event["event"] == "ask"]
+    assert asked == [0, 1, 2, 3]
+    assert asked[: len(begun)] == begun
+    results = [(e["trial"], e["epoch"]) for e in study.events() if e["event"] == "result"]
+    assert sorted(results) == [(t, epoch) for t in range(4) for epoch in range(1, 201)]
     client = MlflowClient(f"sqlite:///{bench.folder / 'mlflow.db'}")
-    runs = [run for run in client.search_runs(["1"]) if run.data.tags.get("outcome") != "lost"]
-    trials = [run.data.tags["trial_number"] for run in runs if "trial_number" in run.data.tags]
-    assert sorted(trials) == ["0", "1", "2", "3"]
-    statuses = {run.info.status for run in client.search_runs(["1"]) if "outcome" in run.data.tags}
-    assert statuses <= {"FINISHED", "KILLED"}
+    trials = [run for run in client.search_runs(["1"]) if "trial_number" in run.data.tags]
+    assert sorted(run.data.tags["trial_number"] for run in trials) == ["0", "1", "2", "3"]
+    assert {run.info.status for run in trials} == {"FINISHED"}
+
+
+def test_a_second_process_is_told_who_has_the_study(bench):
+    study = bench.plan("search.trials=1")
+    words = ["tune", f"resume={study.name}", f"output_dir={bench.folder}"]
+    with claimed(study.folder):
+        done = subprocess.run(
+            [sys.executable, "-m", "dmu_search", *words], capture_output=True, text=True
+        )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"is in use by process {os.getpid()} on " in done.stderr
+    assert len(study.events()) == 1
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmu_search.engine.plans.runs import PlannedRun, Trained, carry_out
+from dmu_search.engine.plans.runs import PlannedRun, carry_out
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks import Task, TaskData, task_class
 from dmu_search.engine.training.trainer import EpochResult
@@ -65,8 +65,9 @@ def carry_out_plan(
     device: str,
     on_begin: Callable[[PlannedRun], None],
     on_epoch: Callable[[EpochResult], None],
+    on_problem: Callable[[str], None] = lambda problem: None,
 ) -> None:
-    """Carry out what of a plan is not done yet; called again, it goes on where it was cut off.
+    """Carry out what of a plan is not done yet; called again, it resumes.
 
     Args:
         folder: of the plan.
@@ -74,6 +75,7 @@ def carry_out_plan(
         device: ``cpu`` or ``cuda``.
         on_begin: told of every training.
         on_epoch: told of every epoch.
+        on_problem: told why a training that was cut off begins again.
 
     Raises:
         StorageError: the plan cannot be read, or ``out`` not written.
@@ -88,7 +90,14 @@ def carry_out_plan(
         on_begin(run)
         if (run.task, name) not in tasks:
             tasks[run.task, name] = _load_task(run.task, folder / f"{name}.npz", device)
-        _carry_out(run, tasks[run.task, name], out, recorder, on_epoch)
+        carry_out(
+            run,
+            tasks[run.task, name],
+            folder=OutputFolder(out).retrained / run.name,
+            recorder=recorder,
+            on_epoch=on_epoch,
+            on_problem=on_problem,
+        )
 
 
 def read_plan(folder: Path) -> list[tuple[PlannedRun, str]]:
@@ -140,14 +149,3 @@ def _load_task(task: str, path: Path, device: str) -> Task[Any, Any]:
             f"{path}: cannot be read ({fault}); write the plan again with reproduce plan_only=true"
         ) from None
     return task_class(task)(data, device=torch.device(device))
-
-
-def _carry_out(
-    run: PlannedRun,
-    task: Task[Any, Any],
-    out: Path,
-    recorder: Recorder,
-    on_epoch: Callable[[EpochResult], None],
-) -> Trained:
-    folder = OutputFolder(out).retrained / run.name
-    return carry_out(run, task, folder=folder, recorder=recorder, on_epoch=on_epoch)

@@ -1,4 +1,4 @@
-"""Carrying out a training that was planned: recorded, and gone on with after a kill."""
+"""Carrying out a training that was planned: recorded, and resumed after a kill."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ import torch
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import Task
 from dmu_search.engine.training.metrics import replica_metrics, summary_metrics
+from dmu_search.engine.training.snapshots import resumed
 from dmu_search.engine.training.trainer import EpochResult, Trainer
 from dmu_search.errors import TrialError
 from dmu_search.folders import claimed, written_whole
@@ -70,12 +71,14 @@ def carry_out(
     on_epoch: Callable[[EpochResult], None],
     evaluate: Callable[[Trainer], dict[str, tuple[float, ...]]] = Trainer.evaluate_best,
     finish: Callable[[Trainer, Trained], None] = lambda trainer, trained: None,
+    on_problem: Callable[[str], None] = lambda problem: None,
     checkpoint_every_s: float = 10.0,
 ) -> Trained:
     """Train all replicas to the end and evaluate each at its best epoch.
 
-    A training that was cut off goes on from its last checkpoint, in the same record, and gives what
-    it would have given.
+    A training that was cut off is resumed from its last checkpoint, in the same record, and gives
+    what it would have given. Where the checkpoint is of no use, it begins again; epochs that come
+    out otherwise then take the place of those recorded.
 
     Args:
         run: what to train.
@@ -85,6 +88,7 @@ def carry_out(
         on_epoch: told of every epoch.
         evaluate: gives the results of the trained replicas.
         finish: called before the record is closed.
+        on_problem: told, in a sentence, why a training that was cut off begins again.
         checkpoint_every_s: seconds between checkpoints; more where saving one takes long.
 
     Raises:
@@ -95,7 +99,7 @@ def carry_out(
         recorder.start(run.start)
         status = "KILLED"
         try:
-            trainer = Trainer(task, run.network, run.training)
+            trainer = _trainer(run, task, folder / CHECKPOINT_FILE, recorder, on_problem)
             _train(
                 trainer, run.name, folder / CHECKPOINT_FILE, recorder, on_epoch, checkpoint_every_s
             )
@@ -121,6 +125,32 @@ def carry_out(
         return trained
 
 
+def _trainer(
+    run: PlannedRun,
+    task: Task[Any, Any],
+    checkpoint: Path,
+    recorder: Recorder,
+    on_problem: Callable[[str], None],
+) -> Trainer:
+    """The trainer of a run, where its checkpoint leaves it if that is of use."""
+
+    def new() -> Trainer:
+        return Trainer(task, run.network, run.training)
+
+    if not checkpoint.exists():
+        return new()
+    trainer = resumed(new, checkpoint)
+    if trainer is None:
+        problem = f"{checkpoint}: is damaged or of another network; the training begins again"
+    elif recorder.lacks(run.name, trainer.epoch):
+        problem = f"{run.name}: epochs are missing from its record; the training begins again"
+    else:
+        return trainer
+    recorder.tag(run.name, {"problem": problem})
+    on_problem(problem)
+    return new()
+
+
 def _train(
     trainer: Trainer,
     name: str,
@@ -129,8 +159,6 @@ def _train(
     on_epoch: Callable[[EpochResult], None],
     checkpoint_every_s: float,
 ) -> None:
-    if checkpoint.exists():
-        trainer.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
     due_at = time.monotonic() + checkpoint_every_s
     while not trainer.finished:
         result = trainer.run_epoch()

@@ -172,7 +172,7 @@ class Trainer:
         if self.finished:
             raise TrialError(
                 f"training is finished after epoch {self.epoch} of {self.training.max_epochs}; "
-                "raise training.max_epochs to go on"
+                "raise training.max_epochs to train longer"
             )
         started = time.perf_counter()
         train_loss = self._pass(self._generators)

@@ -1,0 +1,230 @@
+"""The trials of a study, and its state as a fold over the events of its journal."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from dmu_search.config.keys import Value
+from dmu_search.errors import StorageError
+from dmu_search.names import Direction, signed_loss
+from dmu_search.study.journal import Event
+
+Status = Literal["open", "finished", "stopped early", "diverged", "failed"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state that a trial can be resumed from.
+
+    Attributes:
+        epoch: that it was written after.
+        file: its path below the study's folder.
+    """
+
+    epoch: int
+    file: str
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """One setting and what is known of it.
+
+    Attributes:
+        number: in the study, from 0.
+        values: the searched keys that apply.
+        source: whose setting it is (``paper``, ``released``); None for a sampler's proposal.
+        status: ``open`` until it ended.
+        objectives: epoch -> objective, the best so far; nan where training had diverged.
+        metrics: epoch -> everything that was measured.
+        summary: metrics of all splits at the best epoch, once it used its whole budget.
+        checkpoints: the newest two, older first.
+        retries: how often its process was lost.
+        room: times the usual share of the machine that it needs.
+        error: why it failed, in a sentence.
+    """
+
+    number: int
+    values: Mapping[str, Value]
+    source: str | None = None
+    status: Status = "open"
+    objectives: Mapping[int, float] = field(default_factory=dict)
+    metrics: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    summary: Mapping[str, float] = field(default_factory=dict)
+    checkpoints: tuple[Checkpoint, ...] = ()
+    retries: int = 0
+    room: float = 1.0
+    error: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs known; 0 before the first."""
+        return max(self.objectives, default=0)
+
+    @property
+    def objective(self) -> float | None:
+        """The objective after the last epoch; None before the first and where it diverged."""
+        value = self.objectives.get(self.epoch, math.nan)
+        return None if math.isnan(value) else value
+
+
+@dataclass
+class StudyState:
+    """All that a journal says.
+
+    Kinds of events, with what they hold beside ``event`` and ``time_ms``:
+
+    ``study``: ``format``, ``study`` (what ``study.yaml`` holds): the first line.
+    ``session``: ``pid``, ``host``: a process took the study over.
+    ``ask``: ``trial``, ``values``, ``source``: a setting is to be tried.
+    ``result``: ``trial``, ``epoch``, ``objective`` (null for nan), ``metrics``, ``summary``, and
+    the ``decision`` made on it: ``continue``, or the status that the trial ends with.
+    ``restart``: ``trial``, ``epoch``: from this epoch on it was trained anew with other results.
+    ``checkpoint``: ``trial``, ``epoch``, ``file``. ``dropped``: ``trial``, ``files`` removed.
+    ``retry``: ``trial``, ``reason``, ``room``: its process was lost.
+    ``fail``: ``trial``, ``error``: it raised, or was lost too often.
+
+    Attributes:
+        trials: by number.
+        identity: the first event; empty before it.
+    """
+
+    trials: dict[int, TrialState] = field(default_factory=dict)
+    identity: Event = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> "StudyState":
+        """The state after these events.
+
+        Raises:
+            StorageError: an event makes no sense after those before it.
+        """
+        state = cls()
+        for number, event in enumerate(events, start=1):
+            try:
+                state.apply(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as fault:
+                raise StorageError(
+                    f"event {number} of the journal ({event.get('event')}) makes no sense there "
+                    f"({type(fault).__name__}: {fault}); `python -m dmu_search doctor study=NAME` "
+                    "keeps what stands before it"
+                ) from None
+        return state
+
+    def apply(self, event: Event) -> None:
+        """Take one more event in; kinds of later versions are passed over.
+
+        Raises:
+            ValueError: it lacks something, or holds something else.
+            KeyError: it is of a trial that is not known.
+        """
+        kind = event["event"]
+        for name, kinds in _SHAPES.get(kind, {}).items():
+            if not isinstance(event.get(name, ...), kinds):
+                raise ValueError(f"{name} is missing or of another kind")
+        if kind == "study":
+            if event["format"] != FORMAT:
+                raise ValueError(f"written by another version, format {event['format']}")
+            self.identity = event
+        elif kind == "ask":
+            if event["trial"] in self.trials:
+                raise ValueError(f"trial {event['trial']} is asked for twice")
+            self.trials[event["trial"]] = TrialState(
+                event["trial"], dict(event["values"]), event["source"]
+            )
+        elif kind in _CHANGES:
+            trial = self.trials[event["trial"]]
+            self.trials[trial.number] = _CHANGES[kind](trial, event)
+
+    def best(self, direction: Direction) -> TrialState | None:
+        """The trial with the best objective of those that used their whole budget."""
+        finished = [trial for trial in self.trials.values() if trial.status == "finished"]
+
+        def loss(trial: TrialState) -> float:
+            assert trial.objective is not None, "a finished trial has an objective"
+            return signed_loss(trial.objective, direction)
+
+        return min(finished, key=loss, default=None)
+
+
+def _result(trial: TrialState, event: Event) -> TrialState:
+    epoch, objective = int(event["epoch"]), event["objective"]
+    decision: Any = event["decision"]
+    if decision not in ("continue", *get_args(Status)):
+        raise ValueError(f"no such decision: {decision}")
+    return replace(
+        trial,
+        objectives={**trial.objectives, epoch: math.nan if objective is None else objective},
+        metrics={**trial.metrics, epoch: from_json(event["metrics"])},
+        summary=from_json(event.get("summary", {})),
+        status="open" if decision == "continue" else decision,
+    )
+
+
+def _restart(trial: TrialState, event: Event) -> TrialState:
+    first = event["epoch"]
+    return replace(
+        trial,
+        objectives={epoch: v for epoch, v in trial.objectives.items() if epoch < first},
+        metrics={epoch: v for epoch, v in trial.metrics.items() if epoch < first},
+    )
+
+
+def _checkpoint(trial: TrialState, event: Event) -> TrialState:
+    new = Checkpoint(event["epoch"], event["file"])
+    kept = tuple(each for each in trial.checkpoints if each.file != new.file)
+    return replace(trial, checkpoints=(*kept, new))
+
+
+def _dropped(trial: TrialState, event: Event) -> TrialState:
+    gone = set(event["files"])
+    return replace(trial, checkpoints=tuple(c for c in trial.checkpoints if c.file not in gone))
+
+
+def _retry(trial: TrialState, event: Event) -> TrialState:
+    return replace(trial, retries=trial.retries + 1, room=event["room"])
+
+
+def _fail(trial: TrialState, event: Event) -> TrialState:
+    return replace(trial, status="failed", error=event["error"])
+
+
+_NUMBER = (int, float)
+# What each kind of event has to hold.
+_SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "study": {"format": int},
+    "ask": {"trial": int, "values": dict, "source": (str, type(None))},
+    "result": {
+        "trial": int,
+        "epoch": int,
+        "objective": (*_NUMBER, type(None)),
+        "metrics": dict,
+        "decision": str,
+    },
+    "restart": {"trial": int, "epoch": int},
+    "checkpoint": {"trial": int, "epoch": int, "file": str},
+    "dropped": {"trial": int, "files": list},
+    "retry": {"trial": int, "reason": str, "room": _NUMBER},
+    "fail": {"trial": int, "error": str},
+}
+
+_CHANGES = {
+    "result": _result,
+    "restart": _restart,
+    "checkpoint": _checkpoint,
+    "dropped": _dropped,
+    "retry": _retry,
+    "fail": _fail,
+}
+
+
+def to_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
+    """Metrics as JSON has them: what is not finite as text."""
+    return {name: v if math.isfinite(v) else str(v) for name, v in metrics.items()}
+
+
+def from_json(metrics: Mapping[str, float | str]) -> dict[str, float]:
+    """The inverse of ``to_json``."""
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,127 @@
+"""The trials of a study as recorded runs; they follow the study's journal and never lead."""
+
+from collections.abc import Mapping
+
+from dmu_search.config.keys import Value
+from dmu_search.records import Param, Recorder, RunStart
+from dmu_search.study.files import Study
+from dmu_search.study.journal import Event
+from dmu_search.study.trials import Status, TrialState
+
+_STATUS_OF_RUN: dict[Status, str] = {
+    "finished": "FINISHED",
+    "stopped early": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+}
+
+
+def trial_run_id(study_name: str, number: int) -> str:
+    """The id of a trial's recorded run, the same after a resume."""
+    return f"{study_name}.{number:04d}"
+
+
+class TrialRuns:
+    """Keeps one run per trial, under the run of the study.
+
+    Args:
+        study: whose trials.
+        recorder: where to.
+    """
+
+    def __init__(self, study: Study, recorder: Recorder) -> None:
+        self._study = study
+        self._recorder = recorder
+        self._open: set[int] = set()
+
+    def catch_up(self, trials: Mapping[int, TrialState]) -> None:
+        """Close the runs of trials whose end a kill kept from the records."""
+        for trial in trials.values():
+            run_id = trial_run_id(self._study.name, trial.number)
+            if trial.status != "open" and not self._recorder.is_closed(run_id):
+                self.begin(trial)
+                self._close(trial)
+
+    def begin(self, trial: TrialState) -> None:
+        """Open a trial's run, or resume it; epochs that its record lacks are brought in."""
+        settings = self._study.settings
+        tags = {
+            "study": self._study.name,
+            "task": settings.task,
+            "model": settings.model,
+            "depth": str(settings.depth),
+            "trial_number": str(trial.number),
+        }
+        if trial.source is not None:
+            tags["warm_start"] = trial.source
+        run_id = trial_run_id(self._study.name, trial.number)
+        start = RunStart(
+            run_id=run_id,
+            name=f"trial {trial.number:03d}",
+            kind="trial",
+            parent_id=self._study.name,
+            params={name: _param(value) for name, value in trial.values.items()},
+            tags=tags,
+        )
+        self._recorder.start(start)
+        self._open.add(trial.number)
+        for epoch in sorted(trial.metrics):
+            self._recorder.log(run_id, trial.metrics[epoch], epoch)
+
+    def follow(self, event: Event, trial: TrialState) -> None:
+        """Keep what an event of the journal says of a trial."""
+        run_id = trial_run_id(self._study.name, trial.number)
+        match event["event"]:
+            case "result":
+                self._recorder.log(run_id, trial.metrics[event["epoch"]], event["epoch"])
+            case "retry":
+                self.tag(trial.number, {"retried": event["reason"]})
+        if trial.status != "open":
+            if trial.number not in self._open:
+                self.begin(trial)
+            self._close(trial)
+
+    def note(self, problem: str) -> None:
+        """Note, on the run of the study, what is wrong and stops nothing."""
+        self._recorder.tag(self._study.name, {"problem": problem})
+
+    def rewrite(self, trial: TrialState) -> None:
+        """Write the record of a trial anew; what MLflow has of it besides is void."""
+        run_id = trial_run_id(self._study.name, trial.number)
+        self.begin(trial)
+        self._recorder.void_after(run_id, trial.epoch)
+        self.finish(trial)
+
+    def finish(self, trial: TrialState) -> None:
+        """Close the run of a trial that nobody carries at the moment."""
+        if trial.status == "open":
+            self.interrupt()
+        else:
+            self._close(trial)
+
+    def tag(self, number: int, tags: Mapping[str, str]) -> None:
+        """Add tags to the run of a trial, if it is open."""
+        if number in self._open:
+            self._recorder.tag(trial_run_id(self._study.name, number), tags)
+
+    def interrupt(self) -> None:
+        """Close what is open; a resume opens it again."""
+        for number in sorted(self._open):
+            run_id = trial_run_id(self._study.name, number)
+            self._recorder.tag(run_id, {"outcome": "interrupted"})
+            self._recorder.end(run_id, "KILLED")
+        self._open.clear()
+
+    def _close(self, trial: TrialState) -> None:
+        run_id = trial_run_id(self._study.name, trial.number)
+        if trial.summary:
+            self._recorder.summarise(run_id, trial.summary)
+        error = {"error": trial.error} if trial.error else {}
+        self._recorder.tag(run_id, {"outcome": trial.status, **error})
+        self._recorder.end(run_id, _STATUS_OF_RUN[trial.status])
+        self._open.discard(trial.number)
+
+
+def _param(value: Value) -> Param:
+    assert not isinstance(value, tuple), "widths are not searched"
+    return value

@@ -1,0 +1,97 @@
+"""The checkpoints of a study: written by the trials' processes, counted by the study.
+
+A process writes a file aside, waits until it is on disk and renames it; only then does the study
+note it in its journal, and forget the oldest but one.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from dmu_search.engine.plans.runs import save_state
+from dmu_search.errors import StorageError
+from dmu_search.study.search_study import SearchStudy
+from dmu_search.study.trials import Checkpoint
+
+
+def checkpoint_name(number: int, epoch: int) -> str:
+    """Its path below the folder of the study's checkpoints."""
+    return f"trial-{number:04d}/epoch-{epoch:06d}.pt"
+
+
+def write_checkpoint(folder: Path, number: int, epoch: int, state: dict[str, object]) -> Checkpoint:
+    """Write the state of a trial; when this returns, it is on disk.
+
+    Args:
+        folder: of the study's checkpoints.
+        number: of the trial.
+        epoch: that it is after.
+        state: of its trainer.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    name = checkpoint_name(number, epoch)
+    save_state(folder / name, state)
+    return Checkpoint(epoch, name)
+
+
+class Checkpoints:
+    """Keeps the checkpoints of a study within bounds.
+
+    Args:
+        folder: of them.
+        study: that notes them.
+        limit_mb: beyond, a trial keeps its newest only.
+    """
+
+    def __init__(self, folder: Path, study: SearchStudy, limit_mb: float) -> None:
+        self._folder = folder
+        self._study = study
+        self._limit_bytes = limit_mb * 1e6
+
+    def keep(self, number: int, checkpoint: Checkpoint) -> None:
+        """Note a new checkpoint of a trial, and remove those that are no longer needed."""
+        old = list(self._study.keep_checkpoint(number, checkpoint))
+        if self._size_bytes() > self._limit_bytes:
+            old = [each.file for each in self._study.trials[number].checkpoints[:-1]]
+        self._remove(number, old)
+
+    def tidy(self) -> None:
+        """After the end of a trial: only the best trial's last state is of use."""
+        best = self._study.best
+        for trial in self._study.trials.values():
+            if trial.status == "open" or not trial.checkpoints:
+                continue
+            is_best = best is not None and trial.number == best.number
+            useless = trial.checkpoints[:-1] if is_best else trial.checkpoints
+            self._remove(trial.number, [each.file for each in useless])
+
+    def check_free(self, min_free_mb: float) -> None:
+        """Find out whether the disk has room for more.
+
+        Raises:
+            StorageError: it has less than ``min_free_mb``.
+        """
+        free_mb = shutil.disk_usage(self._folder.parent).free / 1e6
+        if free_mb < min_free_mb:
+            raise StorageError(
+                f"{self._folder.parent}: {free_mb:.0f} MB of disk are free, less than "
+                f"search.min_free_mb={min_free_mb:g}; free space or lower it, then resume"
+            )
+
+    def sweep(self) -> None:
+        """Remove files that no trial knows, such as one half-written when its process died."""
+        known = {c.file for trial in self._study.trials.values() for c in trial.checkpoints}
+        for file in self._folder.glob("trial-*/*"):
+            if file.relative_to(self._folder).as_posix() not in known:
+                file.unlink(missing_ok=True)
+
+    def _remove(self, number: int, files: Sequence[str]) -> None:
+        if files:
+            self._study.drop_checkpoints(number, files)
+            for file in files:
+                (self._folder / file).unlink(missing_ok=True)
+
+    def _size_bytes(self) -> int:
+        return sum(file.stat().st_size for file in self._folder.glob("trial-*/*.pt"))
