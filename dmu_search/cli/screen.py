@@ -1,16 +1,20 @@
 """What a search shows while it runs: a live table, or plain lines where there is no terminal."""
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.errors import MarkupError
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dmu_search.cli.plain_text import visible
 from dmu_search.errors import StorageError
 from dmu_search.names import Direction, signed_loss
 from dmu_search.tune.progress import TrialView
@@ -18,6 +22,10 @@ from dmu_search.tune.progress import TrialView
 _ROWS = 12
 # Seconds between two plain lines about the same running trial.
 _PLAIN_EVERY_S = 15.0
+# What looks like a tag of rich's and is none of ours.
+_FOREIGN = re.compile(
+    r"(?<!\\)\[(?=[a-z#/@][^\[]*?\])(?!(?:bold|bold red|bold yellow|red|yellow|green|/)\])"
+)
 _OVER = ("finished", "stopped early", "diverged", "failed")
 
 
@@ -205,8 +213,26 @@ def open_console() -> Console:
 
     It keeps to the stream that is stdout now, whatever that is while Ray is used.
     """
-    console = Console(file=sys.stdout)
-    return console if console.is_terminal else Console(file=sys.stdout, width=140)
+    console = _PlainConsole(file=sys.stdout)
+    return console if console.is_terminal else _PlainConsole(file=sys.stdout, width=140)
+
+
+class _PlainConsole(Console):
+    """Reads no markup but this program's own, and no control characters.
+
+    Rich takes ``[link=..]`` in a file's name for markup, fails on ``[/]`` there, and lets escape
+    sequences through.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text with our own tags as styles, and everything else as it is written."""
+        shown = visible(text)
+        try:
+            return super().render_str(
+                _FOREIGN.sub(r"\\\g<0>", shown), **{**options, "emoji": False}
+            )
+        except MarkupError:
+            return super().render_str(shown, **{**options, "emoji": False, "markup": False})
 
 
 def print_warning(console: Console, sentence: str) -> None:

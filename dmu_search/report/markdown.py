@@ -50,4 +50,4 @@ def _claim(claim: str, verdicts: Sequence[Verdict]) -> str:
 def _cell(text: str) -> str:
     for symbol in ("|", "<", ">", "*"):
         text = text.replace(symbol, f"\\{symbol}")
-    return text
+    return text.replace("](", "]\\(")
