@@ -205,9 +205,7 @@ def check_mirror(study: Study, trials: Mapping[int, TrialState]) -> Found:
     """Optuna's copy of the trials against the journal."""
     path = study.folder / MIRROR_FILE
     direction = TASKS[study.settings.task].direction
-    ended = next(
-        (number for number, trial in sorted(trials.items()) if trial.status == "open"), len(trials)
-    )
+    ended = sum(trial.over for trial in trials.values())
     there = mirrored_trials(path, study.name)
     if there == ended:
         return Found("mirror", f"{MIRROR_FILE} has the {ended} trials that ended")
@@ -219,7 +217,9 @@ def check_mirror(study: Study, trials: Mapping[int, TrialState]) -> Found:
         if mirror.problem is not None:
             raise not_writable(path, mirror.problem)
 
-    state = "cannot be read" if there is None else f"has {there} trials, the journal {ended}"
+    state = (
+        "cannot be read" if there is None else f"has {there} trials, the journal {ended} that ended"
+    )
     return Found("mirror", f"{MIRROR_FILE} {state}", "written anew from the journal", mend)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
 
 from dmu_search.config.distributions import Distribution
 from dmu_search.folders import set_aside
@@ -31,7 +32,7 @@ class _NoLock:
 class JournalMirror:
     """Writes trials to an Optuna journal, once each; nothing is ever read back into the search.
 
-    A trial has the same number there as everywhere else, so it is written when all before it are.
+    A trial has the same number there as everywhere else; one that is not over is running there.
     A mirror that cannot be read is written anew; whatever goes wrong with it stops no study.
 
     Args:
@@ -54,42 +55,67 @@ class JournalMirror:
     ) -> None:
         self._space = Space(space)
         self._written = 0
+        self._running: dict[int, int] = {}
         self.problem: str | None = None
         try:
             there = mirrored_trials(path, study_name)
             if there is None:
                 set_aside(path)
-            self._study = _open(path, study_name, direction)
-            self._written = there or 0
+            self._storage = _storage(path)
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=study_name,
+                direction=direction,
+                load_if_exists=True,
+            )
+            written = self._study.get_trials(deepcopy=False)
+            self._written = len(written)
+            self._running = {
+                trial.number: trial._trial_id for trial in written if not trial.state.is_finished()
+            }
         except Exception as fault:  # Whatever Optuna makes of a damaged file or a full disk.
             self.problem = _sentence(path, fault)
 
     def update(self, trials: Mapping[int, TrialState]) -> None:
-        """Add the trials that ended since the last call, up to the first that is open."""
+        """Add trials that are new, and end those that are over, since the last call."""
+        if self.problem is not None:
+            return
         try:
-            while self._is_next(trials) and self.problem is None:
-                self._study.add_trial(self._space.frozen(trials[self._written]))
-                self._written += 1
+            for number in [number for number in self._running if trials[number].over]:
+                self._end(self._running.pop(number), self._space.frozen(trials[number]))
+            while self._written in trials:
+                self._add(trials[self._written])
         except Exception as fault:
             self.problem = _sentence(Path(MIRROR_FILE), fault)
 
-    def _is_next(self, trials: Mapping[int, TrialState]) -> bool:
-        return self._written in trials and trials[self._written].status != "open"
+    def _add(self, trial: TrialState) -> None:
+        self._study.add_trial(self._space.frozen(trial))
+        if not trial.over:
+            newest = self._study.get_trials(deepcopy=False)[-1]
+            self._running[trial.number] = newest._trial_id
+        self._written += 1
+
+    def _end(self, trial_id: int, ended: FrozenTrial) -> None:
+        for epoch, value in ended.intermediate_values.items():
+            self._storage.set_trial_intermediate_value(trial_id, epoch, value)
+        for name, value in ended.user_attrs.items():
+            self._storage.set_trial_user_attr(trial_id, name, value)
+        self._storage.set_trial_state_values(trial_id, ended.state, ended.values)
 
 
 def mirrored_trials(path: Path, study_name: str) -> int | None:
-    """How many trials a mirror has, 0 where there is none; None where it cannot be read."""
+    """How many trials ended there, 0 where there is no mirror; None where it cannot be read."""
     if not path.exists():
         return 0
     if not path.is_file():
         return None
     try:
-        backend = JournalFileBackend(os.fspath(path), lock_obj=_NoLock())  # type: ignore[arg-type]
-        found = JournalStorage(backend)
+        found = _storage(path)
         names = [each.study_name for each in found.get_all_studies()]
         if study_name not in names:
             return 0 if not names else None
-        return len(found.get_all_trials(found.get_study_id_from_name(study_name), deepcopy=False))
+        trials = found.get_all_trials(found.get_study_id_from_name(study_name), deepcopy=False)
+        return sum(trial.state.is_finished() for trial in trials)
     except Exception:  # Whatever Optuna's reader makes of a damaged file.
         return None
 
@@ -99,11 +125,7 @@ def _sentence(path: Path, fault: Exception) -> str:
     return f"{path.name} cannot be kept up to date: {reason}"
 
 
-def _open(path: Path, study_name: str, direction: Direction) -> optuna.Study:
-    backend = JournalFileBackend(os.fspath(path), lock_obj=_NoLock())  # type: ignore[arg-type]
-    return optuna.create_study(
-        storage=JournalStorage(backend),
-        study_name=study_name,
-        direction=direction,
-        load_if_exists=True,
+def _storage(path: Path) -> JournalStorage:
+    return JournalStorage(
+        JournalFileBackend(os.fspath(path), lock_obj=_NoLock())  # type: ignore[arg-type]
     )

@@ -1,7 +1,10 @@
-"""Settings to try next, by Optuna's samplers; the only place where they are drawn."""
+"""Settings to try next, and the paused trials to carry on with; the only place that proposes."""
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
@@ -11,41 +14,38 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from scipy.stats.qmc import Sobol
 
 from dmu_search.config.distributions import Choice, Distribution
-from dmu_search.config.keys import KEYS, Value
-from dmu_search.names import Direction
-from dmu_search.study.trials import Status, TrialState
+from dmu_search.config.keys import Value
+from dmu_search.names import Direction, signed_loss
+from dmu_search.study.curve_model import CurveModel, Trials, View
+from dmu_search.study.gaussian_process import Floats
+from dmu_search.study.stopping import value_at
+from dmu_search.study.trials import Fit, Status, TrialState
+from dmu_search.study.unit_cube import UnitCube, condition_of, in_order
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # `multivariate` and `group` are experimental by name for years; the pinned versions are tested.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
+# One proposal in so many ignores what is known, so that no model can lock a study in.
+_IGNORANT = 10
+# A model of densities needs so many values that compare.
+_COMPARABLE = 8
+# A paused trial is worth carrying on with if its expected improvement, as a logarithm, is not
+# further below that of a new setting: the new one is more likely to be overrated, being the best of
+# hundreds of candidates.
+_HANDICAP = 0.5
 
-def _tpe(seed: int, startup_trials: int) -> BaseSampler:
-    # Constant liar: running trials count as bad, so that parallel proposals spread. Group: a
-    # conditional hyperparameter is modelled from the trials that have it.
-    return TPESampler(
-        seed=seed,
-        n_startup_trials=startup_trials,
-        multivariate=True,
-        group=True,
-        constant_liar=True,
-    )
-
-
-def _random(seed: int, startup_trials: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
-
-
-SAMPLERS = {"tpe": _tpe, "random": _random}
 
 # Optuna's words: a trial that was stopped early is PRUNED with its last value.
 _STATES: dict[Status, OptunaState] = {
     "open": OptunaState.RUNNING,
+    "paused": OptunaState.RUNNING,
     "finished": OptunaState.COMPLETE,
     "stopped early": OptunaState.PRUNED,
     "diverged": OptunaState.FAIL,
@@ -61,15 +61,15 @@ class Space:
     """
 
     def __init__(self, distributions: Mapping[str, Distribution]) -> None:
-        # Conditional keys last: what they depend on is then known.
-        names = sorted(distributions, key=lambda name: (KEYS[name].only_if is not None, name))
-        self._distributions = {name: _optuna_distribution(distributions[name]) for name in names}
+        self._distributions = {
+            name: _optuna_distribution(distributions[name]) for name in in_order(distributions)
+        }
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Value]:
         """Draw the keys that apply, those that others depend on first."""
         values: dict[str, Value] = {}
         for name, distribution in self._distributions.items():
-            condition = KEYS[name].only_if
+            condition = condition_of(name)
             if condition is None or values.get(condition[0], condition[1]) == condition[1]:
                 values[name] = _suggest(trial, name, distribution)
         return values
@@ -80,52 +80,72 @@ class Space:
         finite = {epoch: v for epoch, v in trial.objectives.items() if v == v}
         if state == OptunaState.PRUNED and not finite:
             state = OptunaState.FAIL
-        known = {name: value for name, value in trial.values.items() if name in self._distributions}
         return create_trial(
             state=state,
             value=trial.objective if state == OptunaState.COMPLETE else None,
-            params={name: _to_optuna(value) for name, value in known.items()},
-            distributions={name: self._distributions[name] for name in known},
-            intermediate_values=finite if trial.status != "open" else {},
+            **self._parameters(trial),
+            intermediate_values=finite if trial.over else {},
             user_attrs={"trial": trial.number}
             | ({"source": trial.source} if trial.source else {})
             | ({"error": trial.error} if trial.error else {}),
         )
 
+    def judged(self, trial: TrialState, value: float | None) -> FrozenTrial:
+        """A trial with a value that compares with others'; running where it has none."""
+        state = OptunaState.RUNNING if value is None else OptunaState.COMPLETE
+        return create_trial(state=state, value=value, **self._parameters(trial))
 
-class Proposals:
-    """Draws settings from what a study knows.
+    def _parameters(self, trial: TrialState) -> dict[str, Any]:
+        known = {name: value for name, value in trial.values.items() if name in self._distributions}
+        return {
+            "params": {name: _to_optuna(value) for name, value in known.items()},
+            "distributions": {name: self._distributions[name] for name in known},
+        }
 
-    Each draw has a generator of its own, seeded by the study's seed and the trial's number, so that
-    a study resumed from its journal proposes what it would have proposed without the interruption.
 
-    Args:
+@dataclass(frozen=True)
+class Plan:
+    """What samplers have to know of a study.
+
+    Attributes:
         space: what is searched.
-        sampler: a key of ``SAMPLERS``.
         seed: of the study.
-        startup_trials: random trials before the sampler learns from results.
+        startup_trials: before the sampler learns from results.
         direction: whether the objective is to be small or large.
+        rungs: epochs at which trials are compared, ascending.
+        max_epochs: of a trial that uses its whole budget.
     """
 
-    def __init__(
-        self,
-        space: Mapping[str, Distribution],
-        *,
-        sampler: str,
-        seed: int,
-        startup_trials: int,
-        direction: Direction,
-    ) -> None:
-        self._space = Space(space)
-        self._sampler = sampler
-        self._seed = seed
-        self._startup_trials = startup_trials
-        self._study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=seed))
-        self._running: dict[int, optuna.Trial] = {}
-        self._told: set[int] = set()
+    space: Mapping[str, Distribution]
+    seed: int
+    startup_trials: int
+    direction: Direction
+    rungs: tuple[int, ...]
+    max_epochs: int
+
+    def rng(self, number: int) -> np.random.Generator:
+        """A generator for trial ``number`` alone.
+
+        So a study resumed from its journal proposes what it would have proposed.
+        """
+        return np.random.default_rng(np.random.SeedSequence([self.seed, number]))
+
+    def seed_of(self, number: int) -> int:
+        """The same as a number below 2^32, for Optuna's samplers."""
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+
+
+class Sampler(Protocol):
+    """Proposes settings, from the trials as they are.
+
+    One that has no model of its own never fits, and judges paused trials by their values.
+    """
+
+    def refit(self, trials: Trials, fit: Fit | None) -> Fit | None:
+        """A new fit of the model, to be kept with the study; None where the last one will do."""
 
     def propose(
-        self, number: int, trials: Mapping[int, TrialState], given: Mapping[str, Value]
+        self, number: int, trials: Trials, *, given: Mapping[str, Value], fit: Fit | None
     ) -> dict[str, Value]:
         """The setting of trial ``number``.
 
@@ -133,38 +153,210 @@ class Proposals:
             number: of the new trial.
             trials: all that the study knows, by number.
             given: values that are settled, of a warm start; the others are drawn.
+            fit: the last one.
         """
-        self._tell(trials)
-        own_seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
-        self._study.sampler = SAMPLERS[self._sampler](own_seed, self._startup_trials)
+
+    def best_of(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int:
+        """The trial, of paused ones at the same rung, to carry on with."""
+
+    def worth_more(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int | None:
+        """The paused trial that is worth more than a new setting; None where none is."""
+
+
+@dataclass
+class _Unmodelled:
+    """The sampler's view of paused trials where it has no model.
+
+    Attributes:
+        plan: of the study.
+    """
+
+    plan: Plan
+    space: Space = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.space = Space(self.plan.space)
+
+    def refit(self, trials: Trials, fit: Fit | None) -> Fit | None:
+        """No model."""
+        return None
+
+    def best_of(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int:
+        """The one with the best last value."""
+        return min(numbers, key=lambda number: (_last_loss(trials[number], self.plan), number))
+
+    def worth_more(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int | None:
+        """None: what a new setting is worth is not known."""
+        return None
+
+    def _ask(self, study: optuna.Study, given: Mapping[str, Value]) -> dict[str, Value]:
         if given:
-            self._study.enqueue_trial({name: _to_optuna(value) for name, value in given.items()})
-        trial = self._study.ask()
-        self._running[number] = trial
-        return self._space.suggest(trial)
+            study.enqueue_trial({name: _to_optuna(value) for name, value in given.items()})
+        return self.space.suggest(study.ask())
 
-    def _tell(self, trials: Mapping[int, TrialState]) -> None:
-        """Bring Optuna's study up to date, in the order of the trials' numbers."""
-        for number, trial in trials.items():
-            if number in self._told:
-                continue
-            if number not in self._running:
-                self._add(trial)
-            if trial.status != "open":
-                self._told.add(number)
-                own = self._running.pop(number, None)
-                if own is not None:
-                    frozen = self._space.frozen(trial)
-                    for epoch, value in frozen.intermediate_values.items():
-                        own.report(value, epoch)
-                    self._study.tell(own, frozen.value, state=frozen.state)
 
-    def _add(self, trial: TrialState) -> None:
-        """Take in a trial of an earlier process."""
-        self._study.add_trial(self._space.frozen(trial))
-        if trial.status == "open":
-            newest = self._study.get_trials(deepcopy=False)[-1]
-            self._running[trial.number] = optuna.Trial(self._study, newest._trial_id)
+class RandomProposals(_Unmodelled):
+    """Every setting is as likely as its neighbours."""
+
+    def propose(
+        self, number: int, trials: Trials, *, given: Mapping[str, Value], fit: Fit | None
+    ) -> dict[str, Value]:
+        """Drawn without regard to what is known."""
+        sampler = RandomSampler(seed=self.plan.seed_of(number))
+        study = optuna.create_study(direction=self.plan.direction, sampler=sampler)
+        return self._ask(study, given)
+
+
+class TpeProposals(_Unmodelled):
+    """Optuna's tree-structured Parzen estimator over values that compare: those of one rung.
+
+    The highest rung that enough trials have reached, as in BOHB (Falkner et al., 2018). Told of
+    trials that were stopped early as Optuna's pruners tell them, TPE ranks every finished trial
+    above all others and stays around the first of them.
+    """
+
+    def propose(
+        self, number: int, trials: Trials, *, given: Mapping[str, Value], fit: Fit | None
+    ) -> dict[str, Value]:
+        """Where settings that were good at the rung are more frequent than others."""
+        values = self._comparable(trials)
+        ignorant = len(values) < self.plan.startup_trials or number % _IGNORANT == 0
+        # Constant liar: running trials count as bad, so that parallel proposals spread. Group: a
+        # conditional hyperparameter is modelled from the trials that have it.
+        sampler = TPESampler(
+            seed=self.plan.seed_of(number),
+            n_startup_trials=10**9 if ignorant else 0,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+        )
+        study = optuna.create_study(direction=self.plan.direction, sampler=sampler)
+        for trial in trials.values():
+            if trial.number in values or trial.status == "open":
+                study.add_trial(self.space.judged(trial, values.get(trial.number)))
+        return self._ask(study, given)
+
+    def _comparable(self, trials: Trials) -> dict[int, float]:
+        """Values at the highest rung that enough trials have; diverged ones as the worst."""
+        known: dict[int, float] = {}
+        for rung in (self.plan.max_epochs, *reversed(self.plan.rungs)):
+            at_rung = {trial.number: value_at(trial, rung) for trial in trials.values()}
+            known = {number: value for number, value in at_rung.items() if value is not None}
+            if len(known) >= max(_COMPARABLE, self.plan.startup_trials):
+                break
+        finite = [value for value in known.values() if math.isfinite(value)]
+        if not finite:
+            return {}
+        worst = max(finite, key=lambda value: signed_loss(value, self.plan.direction))
+        return {n: value if math.isfinite(value) else worst for n, value in known.items()}
+
+
+class QmcProposals(_Unmodelled):
+    """Sobol's sequence, scrambled by the study's seed: settings that fill the space evenly."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._cube = UnitCube(self.plan.space)
+
+    def propose(
+        self, number: int, trials: Trials, *, given: Mapping[str, Value], fit: Fit | None
+    ) -> dict[str, Value]:
+        """The sequence's point of that number."""
+        if not self._cube.keys:
+            return {}
+        sequence = Sobol(len(self._cube.keys), scramble=True, rng=self.plan.seed)
+        if number:  # SciPy's takes no step of 0.
+            sequence.fast_forward(number)
+        point = sequence.random(1)
+        return completed(self._cube, self._cube.snapped(point)[0], given)
+
+
+class GpProposals(QmcProposals):
+    """A Gaussian process over settings and epochs, after a start by Sobol's sequence."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._model = CurveModel(
+            self._cube,
+            rungs=self.plan.rungs,
+            max_epochs=self.plan.max_epochs,
+            direction=self.plan.direction,
+        )
+        self._last: _Looked | None = None
+
+    def refit(self, trials: Trials, fit: Fit | None) -> Fit | None:
+        """New hyperparameters when there is much more to fit them to."""
+        return self._model.refit(trials, fit) if self._knows(trials) else None
+
+    def propose(
+        self, number: int, trials: Trials, *, given: Mapping[str, Value], fit: Fit | None
+    ) -> dict[str, Value]:
+        """Where the largest improvement is expected at the end of training."""
+        if fit is None or number % _IGNORANT == 0 or not self._cube.keys:
+            return super().propose(number, trials, given=given, fit=fit)
+        return completed(self._cube, self._look(trials, fit).point, given)
+
+    def best_of(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int:
+        """The one that is expected to end best."""
+        if fit is None:
+            return super().best_of(numbers, trials, fit=fit)
+        view = self._look(trials, fit).view
+        expected = view.expected([trials[number].values for number in numbers])
+        return numbers[int(np.argmin(expected))]
+
+    def worth_more(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int | None:
+        """The one with the largest expected improvement, if a new setting has not much more."""
+        if fit is None or not numbers:
+            return None
+        looked = self._look(trials, fit)
+        gains = looked.view.gains([trials[number].values for number in numbers])
+        if gains.max() < looked.gain - _HANDICAP:
+            return None
+        return numbers[int(np.argmax(gains))]
+
+    def _knows(self, trials: Trials) -> bool:
+        return sum(bool(trial.objectives) for trial in trials.values()) >= self.plan.startup_trials
+
+    def _look(self, trials: Trials, fit: Fit) -> "_Looked":
+        """The model's view of the trials as they are, kept until one changes."""
+        state = tuple((trial.status, trial.epoch) for trial in trials.values())
+        if self._last is None or self._last.at != (state, fit):
+            view = self._model.view(trials, fit, self.plan.rng(len(trials)))
+            shown = [trial for trial in trials.values() if trial.objective is not None]
+            shown.sort(key=lambda trial: (_last_loss(trial, self.plan), trial.number))
+            point, gain = view.new([trial.values for trial in shown])
+            self._last = _Looked((state, fit), view, point, gain)
+        return self._last
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A view of the trials, and the best new setting in it."""
+
+    at: tuple[object, Fit]
+    view: View
+    point: Floats
+    gain: float
+
+
+def completed(cube: UnitCube, point: Floats, given: Mapping[str, Value]) -> dict[str, Value]:
+    """The setting at a point ``(keys,)``, with values that are settled in place of its own."""
+    values = cube.values(point)
+    # Once more, because what is settled decides which other keys apply.
+    return {**cube.values(cube.point({**values, **given})), **given} if given else values
+
+
+def _last_loss(trial: TrialState, plan: Plan) -> float:
+    return math.inf if trial.objective is None else signed_loss(trial.objective, plan.direction)
+
+
+SAMPLERS: dict[str, Callable[[Plan], Sampler]] = {
+    "auto": GpProposals,
+    "gp": GpProposals,
+    "tpe": TpeProposals,
+    "qmc": QmcProposals,
+    "random": RandomProposals,
+}
 
 
 def _optuna_distribution(distribution: Distribution) -> BaseDistribution:

@@ -8,14 +8,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dmu_search.config.distributions import Distribution
 from dmu_search.config.keys import Value
-from dmu_search.names import TASKS, Direction
+from dmu_search.names import TASKS, Direction, signed_loss
 from dmu_search.study.journal import Event
-from dmu_search.study.proposals import Proposals
+from dmu_search.study.proposals import SAMPLERS, Plan
 from dmu_search.study.settings import StudySettings, WarmStart
-from dmu_search.study.stopping import SCHEDULERS, Stopping
-from dmu_search.study.trials import Checkpoint, StudyState, TrialState, to_json
+from dmu_search.study.stopping import SCHEDULERS, Rungs, Stopping
+from dmu_search.study.trials import Checkpoint, Status, StudyState, TrialState, to_json
 
 # A trial whose process is lost is tried again so often; then it counts as failed.
 RETRIES = 2
@@ -33,6 +32,7 @@ class Assignment:
         source: whose setting it is; None for a sampler's proposal.
         checkpoints: to resume from, the newest first; the next one where one is damaged.
         room: times the usual share of the machine.
+        pauses_at: epochs after which it may have to pause, so that its state is needed.
     """
 
     number: int
@@ -40,6 +40,7 @@ class Assignment:
     source: str | None
     checkpoints: tuple[Checkpoint, ...]
     room: float
+    pauses_at: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,9 @@ class SearchStudy:
     """Asked for assignments and told their results, by trial number.
 
     Args:
-        space: what is searched.
+        plan: what the sampler has to know.
         sampler: a key of ``proposals.SAMPLERS``.
-        seed: of the sampler.
-        startup_trials: random trials before the sampler learns from results.
-        direction: whether the objective is to be small or large.
-        stopping: the rule that stops trials early.
+        stopping: the rule on who goes on.
         trials: settings to try in all, warm starts included.
         warm_starts: the first of them.
         events: of the journal so far, after its first line or empty.
@@ -83,28 +81,23 @@ class SearchStudy:
 
     def __init__(
         self,
-        space: Mapping[str, Distribution],
+        plan: Plan,
         *,
         sampler: str,
-        seed: int,
-        startup_trials: int,
-        direction: Direction,
         stopping: Stopping,
         trials: int,
         warm_starts: Sequence[WarmStart] = (),
         events: Sequence[Event] = (),
         append: Callable[[Event], None] = lambda event: None,
     ) -> None:
-        self.direction: Direction = direction
+        self.direction: Direction = plan.direction
         self.follow: Callable[[Event, TrialState], None] = lambda event, trial: None
         self._state = StudyState.of(events)
         self._stopping = stopping
         self._limit = trials
         self._warm_starts = tuple(warm_starts)
         self._append = append
-        self._proposals = Proposals(
-            space, sampler=sampler, seed=seed, startup_trials=startup_trials, direction=direction
-        )
+        self._sampler = SAMPLERS[sampler](plan)
         self._carried: set[int] = set()
 
     @classmethod
@@ -121,18 +114,24 @@ class SearchStudy:
             StorageError: the events make no sense.
         """
         search, direction = settings.search, TASKS[settings.task].direction
-        return cls(
+        rungs = Rungs.of(
+            settings.grace_epochs,
+            settings.max_epochs,
+            reduction_factor=search.reduction_factor,
+            direction=direction,
+        )
+        plan = Plan(
             settings.space,
-            sampler=search.sampler,
             seed=search.seed,
             startup_trials=search.startup_trials,
             direction=direction,
-            stopping=SCHEDULERS[search.scheduler](
-                grace_epochs=settings.grace_epochs,
-                reduction_factor=search.reduction_factor,
-                max_epochs=settings.max_epochs,
-                direction=direction,
-            ),
+            rungs=rungs.epochs,
+            max_epochs=settings.max_epochs,
+        )
+        return cls(
+            plan,
+            sampler=search.sampler,
+            stopping=SCHEDULERS[search.scheduler](rungs),
             trials=search.trials,
             warm_starts=settings.warm_starts,
             events=events,
@@ -152,28 +151,48 @@ class SearchStudy:
     @property
     def over(self) -> bool:
         """Whether every trial of the study has ended."""
-        return len(self.trials) >= self._limit and not self._open()
+        return len(self.trials) >= self._limit and all(t.over for t in self.trials.values())
 
     @property
     def best(self) -> TrialState | None:
         """The best of the trials that used their whole budget."""
         return self._state.best(self.direction)
 
+    def least_likely(self) -> list[int]:
+        """Paused trials, the least likely to go on first."""
+        paused = [self.trials[number] for number in self._of("paused")]
+        return [trial.number for trial in sorted(paused, key=self._loss, reverse=True)]
+
     def next(self) -> Assignment | None:
         """The next trial to carry out; None while all that are left are carried.
 
-        Trials that an earlier process left open come first, then new ones.
+        Trials that an earlier process left open come first, then paused ones that are to go on,
+        then new ones. When none of these is left, the trials that are still paused end.
         """
-        waiting = [trial for trial in self._open() if trial.number not in self._carried]
+        waiting = [number for number in self._of("open") if number not in self._carried]
         if waiting:
-            trial = waiting[0]
-        elif len(self.trials) < self._limit:
-            trial = self._ask()
+            trial = self.trials[waiting[0]]
         else:
-            return None
+            self._refit(self.trials)
+            number = self._to_promote(self.trials)
+            if number is not None:
+                self._keep({"event": "promote", "trial": number})
+                trial = self.trials[number]
+            elif len(self.trials) < self._limit:
+                trial = self._ask()
+            else:
+                if not self._carried:
+                    self._end_paused()
+                return None
         self._carried.add(trial.number)
-        newest_first = tuple(reversed(trial.checkpoints))
-        return Assignment(trial.number, trial.values, trial.source, newest_first, trial.room)
+        return Assignment(
+            number=trial.number,
+            values=trial.values,
+            source=trial.source,
+            checkpoints=tuple(reversed(trial.checkpoints)),
+            room=trial.room,
+            pauses_at=self._stopping.pauses_at(trial),
+        )
 
     def report(self, number: int, report: Report) -> bool:
         """Take a result in and decide; returns whether the trial goes on.
@@ -239,33 +258,83 @@ class SearchStudy:
         self._keep({"event": "fail", "trial": number, "error": error})
         self._carried.discard(number)
 
-    def _open(self) -> list[TrialState]:
-        return [trial for trial in self.trials.values() if trial.status == "open"]
+    def _of(self, status: Status) -> list[int]:
+        return [trial.number for trial in self.trials.values() if trial.status == status]
 
     def _ask(self) -> TrialState:
         number = len(self.trials)
         point = self._warm_starts[number] if number < len(self._warm_starts) else None
         given = {} if point is None else point.values
-        values = self._proposals.propose(number, self.trials, given)
+        values = self._sampler.propose(number, self.trials, given=given, fit=self._state.fit)
         source = None if point is None else point.source
         self._keep({"event": "ask", "trial": number, "values": values, "source": source})
         return self.trials[number]
 
     def _decide(self, event: Event, report: Report) -> str:
-        """``continue``, or the status that the trial ends with."""
+        """``continue``, or the status that the trial has from now on."""
         if not math.isfinite(report.objective):
             return "diverged"
         if report.finished:
             return "finished"
-        after = StudyState(dict(self.trials))
-        after.apply({**event, "decision": "continue"})
-        stops = self._stopping.stops(after.trials, event["trial"])
-        return "stopped early" if stops else "continue"
+        number = event["trial"]
+        decision = self._stopping.decide(self._after(event, "continue"), number)
+        if decision == "paused":
+            # A trial that would be the next to go on need not pause.
+            trials = self._after(event, "paused")
+            if self._to_promote(trials) == number:
+                return "continue"
+        return decision
+
+    def _after(self, event: Event, decision: str) -> Mapping[int, TrialState]:
+        """The trials as an event with this decision would leave them."""
+        state = StudyState(dict(self.trials))
+        state.apply({**event, "decision": decision})
+        return state.trials
+
+    def _to_promote(self, trials: Mapping[int, TrialState]) -> int | None:
+        """The paused trial to carry on with now; None where a new setting is due, or nothing is."""
+        fit = self._state.fit
+        due = self._stopping.due(trials)
+        if due:
+            return self._sampler.best_of(due, trials, fit=fit)
+        paused = [number for number, trial in trials.items() if trial.status == "paused"]
+        if not paused:
+            return None
+        if len(trials) < len(self._warm_starts):
+            return None
+        chosen = self._sampler.worth_more(paused, trials, fit=fit)
+        if chosen is None and len(trials) >= self._limit:
+            # The best that was seen is trained to its end.
+            chosen = self._leader(trials)
+        return chosen
+
+    def _leader(self, trials: Mapping[int, TrialState]) -> int | None:
+        """The paused trial that no other has been better than; None where another has."""
+        leader = min(trials.values(), key=self._loss)
+        return leader.number if leader.status == "paused" else None
+
+    def _loss(self, trial: TrialState) -> float:
+        if trial.objective is None:
+            return math.inf
+        return signed_loss(trial.objective, self.direction)
+
+    def _refit(self, trials: Mapping[int, TrialState]) -> None:
+        """Keep new hyperparameters of the sampler's model, before anything follows from them."""
+        fit = self._sampler.refit(trials, self._state.fit)
+        if fit is not None:
+            self._keep(
+                {"event": "fit", "observations": fit.observations, "values": list(fit.values)}
+            )
+
+    def _end_paused(self) -> None:
+        for number in self._of("paused"):
+            self._keep({"event": "end", "trial": number})
 
     def _keep(self, event: Event) -> None:
         self._append(event)
         self._state.apply(event)
-        self.follow(event, self.trials[event["trial"]])
+        if "trial" in event:
+            self.follow(event, self.trials[event["trial"]])
 
 
 def _same(known: float, new: float) -> bool:

@@ -10,7 +10,7 @@ from dmu_search.errors import StorageError
 from dmu_search.names import Direction, signed_loss
 from dmu_search.study.journal import Event
 
-Status = Literal["open", "finished", "stopped early", "diverged", "failed"]
+Status = Literal["open", "paused", "finished", "stopped early", "diverged", "failed"]
 
 FORMAT = 1
 
@@ -29,6 +29,19 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """Hyperparameters of a model of the trials, kept so that a resumed study has the same model.
+
+    Attributes:
+        observations: that they were fitted to.
+        values: as the model has them.
+    """
+
+    observations: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class TrialState:
     """One setting and what is known of it.
 
@@ -36,7 +49,7 @@ class TrialState:
         number: in the study, from 0.
         values: the searched keys that apply.
         source: whose setting it is (``paper``, ``released``); None for a sampler's proposal.
-        status: ``open`` until it ended.
+        status: ``open`` or ``paused`` until it ended.
         objectives: epoch -> objective, the best so far; nan where training had diverged.
         metrics: epoch -> everything that was measured.
         summary: metrics of all splits at the best epoch, once it used its whole budget.
@@ -57,6 +70,11 @@ class TrialState:
     retries: int = 0
     room: float = 1.0
     error: str | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self.status not in ("open", "paused")
 
     @property
     def epoch(self) -> int:
@@ -85,14 +103,19 @@ class StudyState:
     ``checkpoint``: ``trial``, ``epoch``, ``file``. ``dropped``: ``trial``, ``files`` removed.
     ``retry``: ``trial``, ``reason``, ``room``: its process was lost.
     ``fail``: ``trial``, ``error``: it raised, or was lost too often.
+    ``promote``: ``trial``: it was paused and goes on. ``end``: ``trial``: it was paused and ends as
+    stopped early.
+    ``fit``: ``observations``, ``values``: hyperparameters of the sampler's model from now on.
 
     Attributes:
         trials: by number.
+        fit: of the sampler's model; None before the first.
         identity: the first event; empty before it.
     """
 
     trials: dict[int, TrialState] = field(default_factory=dict)
     identity: Event = field(default_factory=dict)
+    fit: Fit | None = None
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> "StudyState":
@@ -134,6 +157,8 @@ class StudyState:
             self.trials[event["trial"]] = TrialState(
                 event["trial"], dict(event["values"]), event["source"]
             )
+        elif kind == "fit":
+            self.fit = Fit(event["observations"], tuple(float(v) for v in event["values"]))
         elif kind in _CHANGES:
             trial = self.trials[event["trial"]]
             self.trials[trial.number] = _CHANGES[kind](trial, event)
@@ -187,6 +212,14 @@ def _retry(trial: TrialState, event: Event) -> TrialState:
     return replace(trial, retries=trial.retries + 1, room=event["room"])
 
 
+def _promote(trial: TrialState, event: Event) -> TrialState:
+    return replace(trial, status="open")
+
+
+def _end(trial: TrialState, event: Event) -> TrialState:
+    return replace(trial, status="stopped early")
+
+
 def _fail(trial: TrialState, event: Event) -> TrialState:
     return replace(trial, status="failed", error=event["error"])
 
@@ -208,6 +241,9 @@ _SHAPES: Mapping[str, Mapping[str, Any]] = {
     "dropped": {"trial": int, "files": list},
     "retry": {"trial": int, "reason": str, "room": _NUMBER},
     "fail": {"trial": int, "error": str},
+    "promote": {"trial": int},
+    "end": {"trial": int},
+    "fit": {"observations": int, "values": list},
 }
 
 _CHANGES = {
@@ -217,6 +253,8 @@ _CHANGES = {
     "dropped": _dropped,
     "retry": _retry,
     "fail": _fail,
+    "promote": _promote,
+    "end": _end,
 }
 
 

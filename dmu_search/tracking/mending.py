@@ -67,7 +67,7 @@ def check_records_of(study: Study, trials: Mapping[int, TrialState]) -> list[Fou
 def _check_trial(trial: TrialState, path: Path | None, runs: TrialRuns) -> Found | None:
     name = f"trial {trial.number}"
     if path is None:
-        if not trial.metrics and trial.status == "open":
+        if not trial.metrics and not trial.over:
             return None
         return Found("records", f"{name}: is missing", _ANEW, lambda: runs.rewrite(trial))
 
@@ -85,7 +85,7 @@ def _check_trial(trial: TrialState, path: Path | None, runs: TrialRuns) -> Found
         for epoch, values in recorded.items()
     ):
         return Found("records", f"{name}: says other than the journal", _ANEW, rewrite)
-    if len(recorded) < len(trial.metrics) or (trial.status != "open" and not closed):
+    if len(recorded) < len(trial.metrics) or (trial.over and not closed):
 
         def catch_up() -> None:
             runs.begin(trial)

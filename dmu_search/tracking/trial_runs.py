@@ -38,7 +38,7 @@ class TrialRuns:
         """Close the runs of trials whose end a kill kept from the records."""
         for trial in trials.values():
             run_id = trial_run_id(self._study.name, trial.number)
-            if trial.status != "open" and not self._recorder.is_closed(run_id):
+            if trial.over and not self._recorder.is_closed(run_id):
                 self.begin(trial)
                 self._close(trial)
 
@@ -76,7 +76,7 @@ class TrialRuns:
                 self._recorder.log(run_id, trial.metrics[event["epoch"]], event["epoch"])
             case "retry":
                 self.tag(trial.number, {"retried": event["reason"]})
-        if trial.status != "open":
+        if trial.over:
             if trial.number not in self._open:
                 self.begin(trial)
             self._close(trial)
@@ -94,10 +94,10 @@ class TrialRuns:
 
     def finish(self, trial: TrialState) -> None:
         """Close the run of a trial that nobody carries at the moment."""
-        if trial.status == "open":
-            self.interrupt()
-        else:
+        if trial.over:
             self._close(trial)
+        else:
+            self.interrupt()
 
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
         """Add tags to the run of a trial, if it is open."""

@@ -42,7 +42,8 @@ class Checkpoints:
     Args:
         folder: of them.
         study: that notes them.
-        limit_mb: beyond, a trial keeps its newest only.
+        limit_mb: beyond, a trial keeps its newest only, and the paused ones that are the least
+            likely to go on keep none: they would begin again.
     """
 
     def __init__(self, folder: Path, study: SearchStudy, limit_mb: float) -> None:
@@ -56,15 +57,21 @@ class Checkpoints:
         if self._size_bytes() > self._limit_bytes:
             old = [each.file for each in self._study.trials[number].checkpoints[:-1]]
         self._remove(number, old)
+        for paused in self._study.least_likely():
+            if self._size_bytes() <= self._limit_bytes:
+                break
+            files = [each.file for each in self._study.trials[paused].checkpoints]
+            self._remove(paused, files)
 
     def tidy(self) -> None:
-        """After the end of a trial: only the best trial's last state is of use."""
+        """After the end of a trial: the last states of the best and of paused ones are kept."""
         best = self._study.best
         for trial in self._study.trials.values():
             if trial.status == "open" or not trial.checkpoints:
                 continue
             is_best = best is not None and trial.number == best.number
-            useless = trial.checkpoints[:-1] if is_best else trial.checkpoints
+            keeps_last = is_best or trial.status == "paused"
+            useless = trial.checkpoints[:-1] if keeps_last else trial.checkpoints
             self._remove(trial.number, [each.file for each in useless])
 
     def check_free(self, min_free_mb: float) -> None:

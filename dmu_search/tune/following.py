@@ -54,12 +54,12 @@ class Following(tune.Callback):
         """An event took effect."""
         self._runs.follow(event, trial)
         match event["event"]:
-            case "result" | "fail":
+            case "result" | "fail" | "end":
                 self._watcher.update(TrialView.of(trial, problem=self._problems.get(trial.number)))
             case "retry":
                 more = f", with {trial.room:g} times the room" if trial.room > 1 else ""
                 self._watcher.say(f"trial {trial.number} is tried again{more}: {event['reason']}")
-        if trial.status != "open":
+        if trial.over:
             self._update_mirror()
 
     def _update_mirror(self) -> None:

@@ -12,8 +12,8 @@ class TrialView:
 
     Attributes:
         number: in the study, from 0.
-        status: ``running``, ``interrupted``, ``finished``, ``stopped early``, ``diverged`` or
-            ``failed``.
+        status: ``running``, ``paused``, ``interrupted``, ``finished``, ``stopped early``,
+            ``diverged`` or ``failed``.
         epoch: epochs done.
         objective: best validation result so far, all replicas as one; None before the first epoch.
         values: its searched settings.

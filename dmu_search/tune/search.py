@@ -259,7 +259,7 @@ def _trial_folder(trial: Trial) -> str:
 def _outcome(study: Study, own: SearchStudy) -> Outcome:
     trials = own.trials.values()
     finished = [trial for trial in trials if trial.status == "finished"]
-    over = sum(trial.status != "open" for trial in trials)
+    over = sum(trial.over for trial in trials)
     return Outcome(
         best=None if own.best is None else _best_trial(study, own.best),
         counts=Counter(trial.status for trial in trials),

@@ -53,13 +53,15 @@ class StudySearcher(Searcher):
             self._halt(fault)
             return None
         if assignment is None:
-            return None
+            # Asked for the last time, the study ends what is still paused.
+            return str(Searcher.FINISHED) if self._study.over else None
         return {
             "number": assignment.number,
             "values": dict(assignment.values),
             "source": assignment.source,
             "checkpoints": list(assignment.checkpoints),
             "room": assignment.room,
+            "pauses_at": assignment.pauses_at,
         }
 
     def on_trial_complete(

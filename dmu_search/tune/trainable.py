@@ -64,6 +64,7 @@ class TrainingTrial(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._number: int = config["number"]
+        self._pauses_at: tuple[int, ...] = config["pauses_at"]
         settings = self._study.run(config["values"])
 
         def new() -> Trainer:
@@ -108,7 +109,8 @@ class TrainingTrial(tune.Trainable):
     def _checkpoint(self, report: Report) -> Checkpoint | None:
         """Write one if it is time, or if this is the state to keep."""
         due = time.monotonic() - self._saved_at >= self._study.search.checkpoint_every_s
-        if math.isnan(report.objective) or not (due or report.finished):
+        needed = report.finished or report.epoch in self._pauses_at
+        if math.isnan(report.objective) or not (due or needed):
             return None
         state = self._trainer.state_dict()
         checkpoint = write_checkpoint(self._folder, self._number, report.epoch, state)

@@ -8,7 +8,7 @@ from optuna.storages.journal import JournalFileBackend
 from dmu_search.config.distributions import Interval
 from dmu_search.study.mirror import JournalMirror
 from dmu_search.study.settings import WarmStart
-from tests.study.toy import BATCH, PAPER, RATE, RATIO, RULE, SPACE, carry_out, make
+from tests.study.toy import BATCH, PAPER, RATE, RATIO, RULE, SPACE, carry_out, epoch_of, make
 
 
 def proposals(**settings):
@@ -94,16 +94,23 @@ def test_the_mirror_holds_every_ended_trial_once_under_its_own_number(tmp_path):
     assert loaded(path).best_trial.number == study.best.number
 
 
-def test_a_trial_waits_in_the_mirror_for_those_before_it(tmp_path):
+def test_a_trial_that_is_not_over_is_running_in_the_mirror(tmp_path):
     study = make(trials=3)
     first, second = study.next(), study.next()
     study.fail(second.number, "x")
-    mirror = mirror_of(tmp_path / "optuna.journal", study)
+    path = tmp_path / "optuna.journal"
+    mirror_of(path, study).update(study.trials)
+    assert [t.state.name for t in loaded(path).trials] == ["RUNNING", "FAIL"]
+    study.report(first.number, epoch_of(first.values, 1))
+    study.fail(first.number, "y")
+    # Another process takes over.
+    mirror = mirror_of(path, study)
     mirror.update(study.trials)
-    assert len(loaded(tmp_path / "optuna.journal").trials) == 0
-    study.fail(first.number, "x")
     mirror.update(study.trials)
-    assert len(loaded(tmp_path / "optuna.journal").trials) == 2
+    ended = loaded(path).trials
+    assert [t.state.name for t in ended] == ["FAIL", "FAIL"]
+    assert ended[0].intermediate_values.keys() == {1}
+    assert ended[0].user_attrs["error"] == "y"
 
 
 @pytest.mark.parametrize("damage", [b"\xff\x00", b"{}\n", b"not json\n[]\n"])

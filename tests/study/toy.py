@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 from dmu_search.config.distributions import Choice, Interval
+from dmu_search.study.proposals import Plan
 from dmu_search.study.search_study import Report, SearchStudy
 from dmu_search.study.settings import WarmStart
-from dmu_search.study.stopping import SCHEDULERS
+from dmu_search.study.stopping import SCHEDULERS, Rungs
 from dmu_search.study.trials import Checkpoint
 
 RATE, RULE, RATIO, BATCH = (
@@ -44,15 +45,19 @@ def make(
 ):
     """A study whose journal is the list ``journal``, in the state that it tells."""
     journal = [] if journal is None else journal
-    return SearchStudy(
+    rungs = Rungs.of(1, MAX_EPOCHS, reduction_factor=3, direction=direction)
+    plan = Plan(
         space,
-        sampler=sampler,
         seed=seed,
         startup_trials=4,
         direction=direction,
-        stopping=SCHEDULERS[scheduler](
-            grace_epochs=1, reduction_factor=3, max_epochs=MAX_EPOCHS, direction=direction
-        ),
+        rungs=rungs.epochs,
+        max_epochs=MAX_EPOCHS,
+    )
+    return SearchStudy(
+        plan,
+        sampler=sampler,
+        stopping=SCHEDULERS[scheduler](rungs),
         trials=trials,
         warm_starts=warm_starts,
         events=tuple(journal),
@@ -90,7 +95,8 @@ def carry_out(
             begun.append(assignment.number)
         for number, (values, epoch) in list(running.items()):
             goes_on = study.report(number, epoch_of(values, epoch + 1))
-            if goes_on and (epoch + 1) % checkpoint_every == 0:
+            paused = study.trials[number].status == "paused"
+            if paused or (goes_on and (epoch + 1) % checkpoint_every == 0):
                 study.keep_checkpoint(number, Checkpoint(epoch + 1, f"{number}-{epoch + 1}"))
             if goes_on:
                 running[number] = (values, epoch + 1)
@@ -102,7 +108,7 @@ def carry_out(
 def decisions(journal: Sequence[dict]) -> list[tuple]:
     """What was proposed and decided, in order, without what only a resume adds."""
     return [
-        (e["event"], e["trial"], str(e.get("values")), e.get("epoch"), e.get("decision"))
+        (e["event"], e.get("trial"), str(e.get("values")), e.get("epoch"), e.get("decision"))
         for e in journal
-        if e["event"] in ("ask", "result")
+        if e["event"] in ("ask", "result", "promote", "end", "fit")
     ]

@@ -1,0 +1,239 @@
+"""What a study expects of settings: a Gaussian process over settings and epochs.
+
+All values at all rungs are observations of one function of the setting and the logarithm of the
+epoch, so a setting seen for a few epochs tells of the end as much as it is worth. Kandasamy et al.,
+"Multi-fidelity Bayesian Optimisation with Continuous Approximations" (2017); Swersky et al.,
+"Freeze-Thaw Bayesian Optimization" (2014), for weighing paused trials against new ones.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from dmu_search.names import Direction, signed_loss
+from dmu_search.study.gaussian_process import (
+    Floats,
+    GaussianProcess,
+    Hyperparameters,
+    fitted,
+    log_expected_improvement,
+)
+from dmu_search.study.trials import Fit, TrialState
+from dmu_search.study.unit_cube import UnitCube
+
+Trials = Mapping[int, TrialState]
+
+# Hyperparameters are fitted anew when there are so many times the observations of the last fit,
+# to so many of them at most.
+_REFIT_GROWTH = 1.25
+_FIT_AT_MOST = 180
+# A model over more than this takes longer than 100 ms a proposal; the best are kept.
+_OBSERVE_AT_MOST = 800
+_DRAWN, _NEAR_BEST, _PER_BEST = 400, 8, 12
+_NEAR, _REFINE = (0.2, 0.05, 0.015), (0.1, 0.03, 0.01)
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What is known of the function.
+
+    Attributes:
+        x: settings and epochs, ``(n, features + 1)``.
+        loss: ``(n,)``; infinite where training diverged.
+    """
+
+    x: Floats
+    loss: Floats
+
+    @cached_property
+    def y(self) -> Floats:
+        """Losses as a process can model them: of mean 0 and variance 1, ``(n,)``.
+
+        The sum of two views: the losses themselves up to twice the median's distance from the
+        best, so that what is good is told apart by how much; and their ranks as normal scores, so
+        that what is bad is told apart at all.
+        """
+        finite = self.loss[np.isfinite(self.loss)]
+        best, median = finite.min(), float(np.median(finite))
+        capped = np.minimum(self.loss, median + (median - best))
+        scores = ndtri((rankdata(self.loss) - 0.5) / len(self.loss))
+        return _standardised(_standardised(capped) + scores)
+
+
+def _standardised(values: Floats) -> Floats:
+    deviation = float(values.std())
+    found: Floats = (values - values.mean()) / (deviation if deviation > 0 else 1.0)
+    return found
+
+
+class CurveModel:
+    """Proposes settings, and says which paused trial is worth more than a new setting.
+
+    Args:
+        cube: of the search space.
+        rungs: epochs at which trials are compared, ascending.
+        max_epochs: of a trial that uses its whole budget.
+        direction: whether the objective is to be small or large.
+    """
+
+    def __init__(
+        self,
+        cube: UnitCube,
+        *,
+        rungs: Sequence[int],
+        max_epochs: int,
+        direction: Direction,
+    ) -> None:
+        self._cube = cube
+        self._rungs = (*rungs, max_epochs)
+        self._direction: Direction = direction
+
+    def observations(self, trials: Trials) -> Observations | None:
+        """Values at the rungs, and at the last epoch of each trial; None while none is finite."""
+        x, losses = [], []
+        for trial in trials.values():
+            known = self._known(trial)
+            if known:
+                point = self._cube.point(trial.values)
+                for epoch, loss in known.items():
+                    x.append([*point, self._time(epoch)])
+                    losses.append(loss)
+        found = np.array(losses)
+        if not np.isfinite(found).any():
+            return None
+        kept = np.sort(np.argsort(found, kind="stable")[:_OBSERVE_AT_MOST])
+        points = np.array(x)[kept]
+        features = self._cube.features(points[:, :-1])
+        return Observations(np.column_stack([features, points[:, -1]]), found[kept])
+
+    def _known(self, trial: TrialState) -> dict[int, float]:
+        """Losses by epoch: at each rung and at the last epoch."""
+        losses = {
+            epoch: signed_loss(value, self._direction) if math.isfinite(value) else math.inf
+            for epoch, value in trial.objectives.items()
+        }
+        if trial.status == "diverged":
+            # Whatever it showed before: this is how it ends.
+            return {max(trial.epoch, 1): math.inf, self._rungs[-1]: math.inf}
+        reached = {
+            min((epoch for epoch in losses if epoch >= rung), default=0) for rung in self._rungs
+        }
+        return {epoch: losses[epoch] for epoch in sorted(reached | {trial.epoch}) if epoch}
+
+    def _time(self, epoch: int) -> float:
+        """0 at the first rung, 1 at the end, in proportion to the logarithm."""
+        first, last = math.log(self._rungs[0]), math.log(self._rungs[-1])
+        return 1.0 if first == last else (math.log(epoch) - first) / (last - first)
+
+    def refit(self, trials: Trials, fit: Fit | None) -> Fit | None:
+        """Hyperparameters for what is known now, where the last ones are out of date; else None.
+
+        Args:
+            trials: all that is known.
+            fit: the last one.
+        """
+        seen = self.observations(trials)
+        if seen is None or (fit and len(seen.loss) < _REFIT_GROWTH * fit.observations):
+            return None
+        features = seen.x.shape[1]
+        start = Hyperparameters(fit.values) if fit else Hyperparameters.expected(features)
+        some = np.arange(len(seen.loss))
+        if len(some) > _FIT_AT_MOST:
+            rng = np.random.default_rng(len(some))
+            some = np.sort(rng.choice(some, _FIT_AT_MOST, replace=False))
+        found = fitted(seen.x[some], seen.y[some], start=start)
+        return Fit(len(seen.loss), found.values)
+
+    def view(self, trials: Trials, fit: Fit, rng: np.random.Generator) -> "View":
+        """What the model makes of the trials as they are.
+
+        Args:
+            trials: all that is known.
+            fit: the last one.
+            rng: of the candidates.
+        """
+        seen = self.observations(trials)
+        assert seen is not None, "there is a fit"
+        process = GaussianProcess(Hyperparameters(fit.values), x=seen.x, y=seen.y)
+        view = View(self._cube, process, best=float(seen.y.min()), rng=rng)
+        pending = [trial.values for trial in trials.values() if trial.status == "open"]
+        return view.believing(pending) if pending else view
+
+
+class View:
+    """The model's view of the end of training.
+
+    Args:
+        cube: of the search space.
+        process: conditioned on all that is known.
+        best: the smallest value so far, as the process sees values.
+        rng: of the candidates.
+    """
+
+    def __init__(
+        self,
+        cube: UnitCube,
+        process: GaussianProcess,
+        *,
+        best: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self._cube = cube
+        self._process = process
+        self._best = best
+        self._rng = rng
+
+    def believing(self, settings: Sequence[Mapping[str, object]]) -> "View":
+        """The view had settings that train at the moment ended as expected, so others differ."""
+        process = self._process.believing(self._at_end(self._points(settings)))
+        return View(self._cube, process, best=self._best, rng=self._rng)
+
+    def expected(self, settings: Sequence[Mapping[str, object]]) -> Floats:
+        """The values ``(n,)`` that settings are expected to end with; small is good."""
+        return self._process.predict(self._at_end(self._points(settings)))[0]
+
+    def gains(self, settings: Sequence[Mapping[str, object]]) -> Floats:
+        """Logarithms ``(n,)`` of the improvement expected of settings at the end of training."""
+        return self._gains_at(self._points(settings))
+
+    def new(self, good: Sequence[Mapping[str, object]]) -> tuple[Floats, float]:
+        """The point with the largest expected improvement, and its logarithm.
+
+        Args:
+            good: settings around which to look too.
+        """
+        points = self._cube.snapped(self._candidates(self._points(good)))
+        gains = self._gains_at(points)
+        for spread in _REFINE:
+            top = np.argsort(-gains, kind="stable")[:5]
+            near = self._cube.snapped(self._around(points[top], spread, copies=20))
+            points = np.vstack([points[top], near])
+            gains = np.concatenate([gains[top], self._gains_at(near)])
+        winner = int(np.argmax(gains))
+        return points[winner], float(gains[winner])
+
+    def _candidates(self, good: Floats) -> Floats:
+        drawn = self._rng.random((_DRAWN, len(self._cube.keys)))
+        near = [self._around(good[:_NEAR_BEST], spread, copies=_PER_BEST) for spread in _NEAR]
+        return np.vstack([drawn, *near])
+
+    def _around(self, points: Floats, spread: float, *, copies: int) -> Floats:
+        """Copies that differ from points in about half of the coordinates."""
+        many = np.repeat(points, copies, axis=0)
+        moved = self._rng.random(many.shape) < 0.5
+        return np.clip(many + moved * self._rng.normal(0, spread, many.shape), 0.0, 1.0)
+
+    def _gains_at(self, points: Floats) -> Floats:
+        mean, deviation = self._process.predict(self._at_end(points))
+        return log_expected_improvement(mean, deviation, best=self._best)
+
+    def _points(self, settings: Sequence[Mapping[str, object]]) -> Floats:
+        return np.array([self._cube.point(values) for values in settings])  # type: ignore[arg-type]
+
+    def _at_end(self, points: Floats) -> Floats:
+        return np.column_stack([self._cube.features(points), np.ones(len(points))])
