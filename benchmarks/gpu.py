@@ -147,8 +147,8 @@ def train(case: Case, task: Any, runner: Runner | None, rounds: int) -> Timing:
     network = task.network(case.network)
     drawn = network.initialise(own)
     weights = {name: weight.to(task.device).requires_grad_() for name, weight in drawn.items()}
-    optimiser = adam(weights, network, training, recordable=runner is not None)
-    step = TrainingStep.of(task, network, weights, optimiser, training)
+    optimiser = adam(weights, network, settings=training, recordable=runner is not None)
+    step = TrainingStep.of(task, network, weights=weights, optimiser=optimiser, training=training)
     run = PlainPass(step) if runner is None else BucketedPass(step, runner)
     on_gpu = task.device.type == "cuda"
     if on_gpu:

@@ -78,7 +78,7 @@ class Recorder:
         _drop_cut_off_line(self._path(run_id))
         self.end(run_id, status)
 
-    def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    def log(self, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
         """Keep ``metrics`` of epoch ``step``, unless it is kept already.
 
         A resumed training repeats the epochs since its last checkpoint, with the same values. Where

@@ -42,7 +42,7 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
     files = [file for task in tasks for file in files_of(task)]
     if not files:
         return DONE
-    settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
+    settings = build(DataSettings, "data", values=cast(Mapping[str, Value], given))
     music = [task for task in tasks if TASKS[task].data == "corpus"]
     if "data.corpus" in given and music and not dry_run:
         corpus = load_data(music[0], settings)

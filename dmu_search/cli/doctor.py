@@ -70,9 +70,9 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
     text = {name: str(value) for name, value in given.items() if value is not None}
     output_dir = Path(text.get("output_dir", str(default_of("output_dir"))))
     if "study" in text:
-        return mend_study(open_console(), output_dir, text["study"], dry_run=dry_run)
+        return mend_study(open_console(), output_dir, name=text["study"], dry_run=dry_run)
     tracking = TrackingSettings(text.get("tracking.uri"), str(default_of("tracking.experiment")))
-    settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
+    settings = build(DataSettings, "data", values=cast(Mapping[str, Value], given))
     store = DataStore.from_settings(settings)
     checks: tuple[Callable[[], list[Finding]], ...] = (
         _versions,
@@ -138,7 +138,10 @@ def _engine() -> list[Finding]:
         findings = [Finding("engine", "PyTorch loop, several times slower", backend.reason)]
     if torch.cuda.is_available():
         gpu = torch.device("cuda")
-        by = {name: training_backend(task_class(name), gpu, torch.float32).name for name in TASKS}
+        by = {
+            name: training_backend(task_class(name), gpu, dtype=torch.float32).name
+            for name in TASKS
+        }
         state = ", ".join(f"{name} by {backend}" for name, backend in by.items())
         findings.append(Finding("engine, GPU", f"{state} (not measured on a GPU yet)"))
     return findings
@@ -150,7 +153,9 @@ def _plain_models() -> list[Finding]:
 
     task, cpu = task_class(next(iter(TASKS))), torch.device("cpu")
     choices = {
-        model: training_backend(task, cpu, torch.float32, NetworkSettings(model, (1,)))
+        model: training_backend(
+            task, cpu, dtype=torch.float32, network=NetworkSettings(model, (1,))
+        )
         for model in MODELS
     }
     return [

@@ -77,7 +77,7 @@ class MidiReport:
 MidiTunes = tuple[tuple[Roll, ...], MidiReport]
 
 
-def load_midi_tunes(source: Path, reading: Reading, cache: Path) -> MidiTunes:
+def load_midi_tunes(source: Path, reading: Reading, *, cache: Path) -> MidiTunes:
     """The tunes of a folder or archive; read once, then taken from the cache.
 
     The cache is known by the names and contents of all files, the reading, and the versions of the
@@ -98,7 +98,7 @@ def load_midi_tunes(source: Path, reading: Reading, cache: Path) -> MidiTunes:
     digests = [(file.name, _digest(file)) for file in midi_files(source)]
     if not digests:
         raise DataError(f"{source}: holds no .mid or .midi file; name another folder or archive")
-    cached = _load(_cache_file(cache, digests, reading), reading)
+    cached = _load(_cache_file(cache, digests, reading=reading), reading)
     if cached is not None:
         return cached
     files = tqdm(
@@ -111,7 +111,7 @@ def load_midi_tunes(source: Path, reading: Reading, cache: Path) -> MidiTunes:
     )
     # What was read decides where it is kept, even if a file has changed since the first look.
     digests, tunes = _read_all(files, reading)
-    _save(_cache_file(cache, digests, reading), tunes)
+    _save(_cache_file(cache, digests, reading=reading), tunes)
     return tunes
 
 
@@ -175,7 +175,7 @@ def _digest(file: MidiFile) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _cache_file(cache: Path, digests: Sequence[tuple[str, str]], reading: Reading) -> Path:
+def _cache_file(cache: Path, digests: Sequence[tuple[str, str]], *, reading: Reading) -> Path:
     parts = [RULE_VERSION, *map(version, _PARSERS), str(reading), sorted(digests)]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     return cache / CACHE_FOLDER / f"{key}.npz"

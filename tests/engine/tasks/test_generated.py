@@ -157,7 +157,7 @@ def test_rules_of_adding(length: int, longest: int) -> None:
 def test_marked_steps_of_adding_are_redrawn_until_they_differ() -> None:
     draws = torch.rand(2, 1, 100_000, generator=torch.Generator().manual_seed(0))
     for length in (100, 109, 12):
-        first, second = marked_steps(*draws, torch.full((1, 100_000), length))
+        first, second = marked_steps(draws[0], draws[1], lengths=torch.full((1, 100_000), length))
         assert (first != second).all()
         assert_uniform(first.numpy(), range(10))
         limit = length // 2 - 1
@@ -182,7 +182,7 @@ def test_rows_first_met_while_evaluating_do_for_training(monkeypatch) -> None:
     monkeypatch.setenv("DMU_SEARCH_BACKEND", "reference")
     task = Adding(small_rules(length=17))
     settings = TrainingSettings(0.01, batch_size=task.rules.valid_sequences)
-    trainer = Trainer(task, NetworkSettings("dmu", (3,)), settings)
+    trainer = Trainer(task, NetworkSettings("dmu", (3,)), training=settings)
     full_rows.cache_clear()
     trainer.evaluate_best(("valid",))
     assert math.isfinite(trainer.run_epoch().metrics["val_mse"][0])
@@ -285,7 +285,7 @@ def test_scores_are_those_of_the_last_own_step(
         inputs = fixed.inputs[:, :steps, sequence]
         if not inputs.is_floating_point():
             inputs = torch.eye(task.input_size, dtype=torch.float64)[inputs]
-        rows = module.full_rows(2, 1, steps, task.device)
+        rows = module.full_rows(2, 1, times=steps, device=task.device)
         states, _ = network.recur(weights, inputs.expand(2, -1, -1), rows=rows)
         outputs = network.read(weights, states[:, -1:])
         targets = fixed.targets[:, sequence : sequence + 1].expand(2, -1)

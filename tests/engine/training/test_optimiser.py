@@ -75,7 +75,7 @@ def test_first_dense_layer_is_both_its_matrices() -> None:
 def test_gamma_scales_every_learning_rate() -> None:
     network = PolyMusic.network(NetworkSettings("dmu", (4, 4)))
     weights = network.initialise([torch.Generator()])
-    optimiser = adam(weights, network, TrainingSettings(0.4))
+    optimiser = adam(weights, network, settings=TrainingSettings(0.4))
     decay_learning_rates(optimiser, 0.5)
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1, 0.2, 0.2])
 
@@ -125,7 +125,7 @@ def test_a_recorded_step_sees_learning_rates_change() -> None:
     network = PolyMusic.network(NetworkSettings("dmu", (4,)))
     weights = network.initialise([torch.Generator()])
     optimiser, plain = (
-        adam(weights, network, TrainingSettings(0.5), recordable=recordable)
+        adam(weights, network, settings=TrainingSettings(0.5), recordable=recordable)
         for recordable in (True, False)
     )
     rates = [group["lr"] for group in optimiser.param_groups]
