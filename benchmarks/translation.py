@@ -42,7 +42,12 @@ def main() -> None:
     before = peak_mb()
     for ratio in (1.0, 0.0):
         training = TrainingSettings(
-            0.005, weight_decay=1e-4, teacher_forcing_ratio=ratio, replicas=arguments.replicas
+            0.005,
+            batch_size=32,
+            max_epochs=1,
+            weight_decay=1e-4,
+            teacher_forcing_ratio=ratio,
+            replicas=arguments.replicas,
         )
         trainer = Trainer(task, NetworkSettings("dmu", (200,)), training=training)
         step, adam = steps(trainer, arguments.steps)

@@ -111,11 +111,13 @@ class RunSettings:
             for name, value in values.items()
             if name not in _OF_A_RUN and matters(name, values)
         }
-        return RunSettings.from_values(self.task, self.model, depth=self.depth, values=kept)
+        return RunSettings.from_values(
+            self.task, self.model, depth=self.depth, values=kept | _OF_A_RUN
+        )
 
 
-# What one run of a setting has of its own.
-_OF_A_RUN = ("training.seed", "training.replicas", "training.max_epochs")
+# What one run of a setting has of its own, and what stands there in the setting.
+_OF_A_RUN = {"training.seed": 0, "training.replicas": 1, "training.max_epochs": 1}
 
 
 def matters(name: str, values: Mapping[str, Value]) -> bool:

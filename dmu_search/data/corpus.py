@@ -108,9 +108,12 @@ class Corpus:
 
 def load(task: str, settings: DataSettings) -> Corpus:
     """The corpus that settings name; see ``load_piano_rolls``."""
-    reading = Reading(Fraction(settings.step), settings.transpose)
+    reading = Reading(Fraction(settings.needed("step")), settings.needed("transpose"))
     return load_piano_rolls(
-        settings.corpus, DataStore.from_settings(settings), limit=settings.limit, reading=reading
+        settings.needed("corpus"),
+        DataStore.from_settings(settings),
+        limit=settings.limit,
+        reading=reading,
     )
 
 

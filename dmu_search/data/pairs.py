@@ -149,7 +149,7 @@ def load(task: str, settings: DataSettings) -> PairCorpus:
         task,
         DataStore.from_settings(settings),
         file=settings.pairs_file,
-        pairs=settings.pairs,
+        pairs=settings.needed("pairs"),
         limit=settings.limit,
     )
 

@@ -10,6 +10,7 @@ from dmu_search.config.compose import Composed, compose_study
 from dmu_search.config.distributions import Choice, Distribution, Interval
 from dmu_search.config.grammar import Alternatives, Setting
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
+from dmu_search.config.roots import default_choice
 from dmu_search.config.settings import (
     ResourceSettings,
     RunSettings,
@@ -133,8 +134,8 @@ def studies_of(given: Mapping[str, Setting | Alternatives]) -> tuple[StudySettin
     Raises:
         ConfigError: every fault of the overrides and of the YAML behind them.
     """
-    tasks = alternatives(given.get("task", "polymusic"))
-    models = alternatives(given.get("model", "dmu"))
+    tasks = alternatives(given.get("task", default_choice("task")))
+    models = alternatives(given.get("model", default_choice("model")))
     depths = alternatives(given.get("depth"))
     shared = {
         name: cast(Setting, setting)

@@ -63,7 +63,7 @@ def test_the_space_of_the_synthetic_tasks_is_the_documented_one(task):
 def test_a_value_on_the_command_line_fixes_a_hyperparameter():
     study = plan_one("training.learning_rate=0.01")
     assert "training.learning_rate" not in study.space
-    assert study.run({}).training.learning_rate == 0.01
+    assert study.example().training.learning_rate == 0.01
     assert all("training.learning_rate" not in p.values for p in study.warm_starts)
 
 
@@ -112,7 +112,7 @@ def test_comma_lists_make_a_study_of_each():
 
 def test_keys_of_one_model_may_stand_beside_another():
     dmu, rhn = plan_studies(["model=dmu,rhn", "network.z_bias=1"])
-    assert dmu.run({"training.learning_rate": 0.1}).network.z_bias == 1
+    assert dmu.example().network.z_bias == 1
     assert "network.z_bias" not in rhn.fixed
 
 

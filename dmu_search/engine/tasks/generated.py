@@ -32,7 +32,7 @@ EVALUATION_ROWS = 2**19
 
 @dataclass(frozen=True)
 class Rules:
-    """The parameters of a synthetic task; the defaults are the paper's and the release's.
+    """The parameters of a synthetic task.
 
     Attributes:
         length: shortest length L, in steps; the release's rules at any L, see each task.
@@ -45,8 +45,8 @@ class Rules:
         test_sequences: of the fixed set that nothing is chosen by.
     """
 
-    length: int = 100
-    batches_per_epoch: int = 200
+    length: int
+    batches_per_epoch: int
     noise: str = "fresh"
     train_sequences: int = 1_000
     valid_sequences: int = 1_000

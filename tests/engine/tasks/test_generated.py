@@ -91,14 +91,13 @@ def test_the_fixed_sets_are_the_same_everywhere_and_differ(name: str) -> None:
 
 @every_task
 def test_an_epoch_has_the_asked_batches(name: str) -> None:
-    assert Rules().batches_per_epoch == 200
     made = batches(task_class(name)(small_rules(batches_per_epoch=4)), seeds=[0, 1], size=3)
     assert [batch.targets.shape for batch in made] == [(2, 3)] * 4
 
 
 @every_task
 def test_the_papers_sizes_are_the_defaults(name: str) -> None:
-    task = task_class(name)(Rules())
+    task = task_class(name)(Rules(100, 200))
     sizes = {split: task.fixed_set(split).count for split in ("train", "valid", "test")}
     assert sizes == {"train": 1_000, "valid": 1_000, "test": 10_000}
 
@@ -181,7 +180,7 @@ def test_marked_step_0_of_adding_keeps_its_marker_and_adds_nothing() -> None:
 def test_rows_first_met_while_evaluating_do_for_training(monkeypatch) -> None:
     monkeypatch.setenv("DMU_SEARCH_BACKEND", "reference")
     task = Adding(small_rules(length=17))
-    settings = TrainingSettings(0.01, batch_size=task.rules.valid_sequences)
+    settings = TrainingSettings(0.01, batch_size=task.rules.valid_sequences, max_epochs=1)
     trainer = Trainer(task, NetworkSettings("dmu", (3,)), training=settings)
     full_rows.cache_clear()
     trainer.evaluate_best(("valid",))
@@ -223,7 +222,7 @@ def test_rules_of_tempord(length: int, longest: int, starts: tuple[int, int, int
 
 def test_windows_of_tempord_neither_overlap_nor_leave_the_sequence() -> None:
     for length in range(module.SHORTEST, 1_000):
-        (first, second, third), width = windows(Rules(length=length))
+        (first, second, third), width = windows(Rules(length, 200))
         assert 0 < first < first + width <= second < second + width <= third, length
         assert third + width < length, length
         if length > 41:

@@ -152,7 +152,7 @@ def test_learns(model: str) -> None:
 def test_running_loss_is_that_of_the_training_text() -> None:
     """Without learning; every stream and chunk counts by its words."""
     task = SmallNatLang(small_text(), dtype=torch.float64)
-    settings = TrainingSettings(0.0, batch_size=32, replicas=2)
+    settings = TrainingSettings(0.0, batch_size=32, max_epochs=1, replicas=2)
     trainer = Trainer(task, NetworkSettings("gru", (4,)), training=settings)
     running = trainer.run_epoch().metrics["running_train_nll_nats"]
     metrics = trainer.evaluate_best(("train",))

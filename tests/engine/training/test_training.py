@@ -61,7 +61,7 @@ def test_learns(network: NetworkSettings) -> None:
 def test_learns_the_rules_of_a_synthetic_task(task: str, model: str, low: float) -> None:
     rules = small_rules(batches_per_epoch=40, valid_sequences=200)
     network = NetworkSettings(model, (8, 8), z_bias=3.0)
-    settings = TrainingSettings(0.02, max_epochs=4, replicas=2, seed=7)
+    settings = TrainingSettings(0.02, batch_size=32, max_epochs=4, replicas=2, seed=7)
     trainer = Trainer(task_class(task)(rules), network, training=settings)
     last = results(trainer, 4)[-1]
     assert max(last.metrics[f"best_val_{trainer.task.objective}"]) < low
