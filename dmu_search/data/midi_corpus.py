@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -19,6 +18,7 @@ from dmu_search.data.midi import MidiTune, Reading, read_tune
 from dmu_search.data.midi_files import MidiFile, midi_files
 from dmu_search.engine.tasks.polymusic import NOTES, PianoRolls, Roll
 from dmu_search.errors import DataError
+from dmu_search.folders import replacing
 
 # Of the rule in `read_tune` and the selection here: a new one leaves older caches unused.
 RULE_VERSION = 1
@@ -196,22 +196,18 @@ def _load(path: Path, reading: Reading) -> MidiTunes | None:
 
 
 def _save(path: Path, tunes: MidiTunes) -> None:
-    """Write the cache; it appears under its name when it is whole, whoever else writes it too."""
+    """Write the cache; others may write it at the same time."""
     rolls, report = tunes
     own = {name: value for name, value in asdict(report).items() if name != "reading"}
-    draft = path.with_name(f".{path.stem}-{uuid4().hex}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as file:
             np.savez_compressed(
-                draft,
+                file,
                 notes=np.packbits(np.concatenate([_NOTHING, *rolls]), axis=1),
                 ends=np.cumsum([len(roll) for roll in rolls], dtype=np.int64),
                 report=np.frombuffer(json.dumps(own).encode(), dtype=np.uint8),
             )
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
     except OSError as error:
         raise cache_not_writable(path.parents[1], error) from error
 
