@@ -104,7 +104,7 @@ class Recorder:
         return max(self._kept[run_id], default=0)
 
     def lacks(self, run_id: str, last: int) -> bool:
-        """Whether an epoch up to ``last`` is not kept, so that going on after it leaves a gap."""
+        """Whether an epoch up to ``last`` is not kept, so that resuming after it leaves a gap."""
         return any(epoch not in self._kept[run_id] for epoch in range(1, last + 1))
 
     def summarise(self, run_id: str, metrics: Mapping[str, float]) -> None:
@@ -291,7 +291,7 @@ def check_records(source: Path, own: Path) -> None:
         kept, brought = _content(own / path.name), path.read_bytes()
         if not (kept.startswith(brought) or brought.startswith(kept)):
             faults.append(
-                f"{path}: {own / path.name} is another run of the same name, or went on by itself; "
+                f"{path}: {own / path.name} is another run of the same name, or has other epochs; "
                 "rename one of them"
             )
     if faults:

@@ -290,8 +290,11 @@ def test_help_is_quick(words: list[str]) -> None:
 def test_folder_mlflow_does_not_hide_the_library() -> None:
     assert (REPOSITORY / "mlflow").is_dir()
     assert not list((REPOSITORY / "mlflow").rglob("*.py"))
-    # With -m, as for `python -m dmu_search`, the working directory comes first in the search path.
-    assert "version" in run_here([sys.executable, "-m", "mlflow", "--version"]).stdout
+    # With -c, as for `python -m dmu_search`, the working directory comes first in the search path.
+    program = "import sys; from importlib.util import find_spec; print(find_spec('mlflow').origin)"
+    (found,) = run_here([sys.executable, "-c", program]).stdout.splitlines()
+    assert Path(found).name == "__init__.py"
+    assert not Path(found).is_relative_to(REPOSITORY / "mlflow")
 
 
 def test_constraints_satisfy_the_declared_ranges() -> None:

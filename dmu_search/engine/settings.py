@@ -39,7 +39,7 @@ class TrainingSettings:
         learning_rate: of Adam, for everything outside the DMU block.
         weight_decay: coupled L2, as in ``torch.optim.Adam``.
         gamma: factor on every learning rate after each epoch.
-        batch_size: sequences per batch.
+        batch_size: sequences per batch; the release's where a file to train names none.
         max_epochs: epochs after which training is finished.
         block_learning_rate_rule: the DMU block's learning rate: ``paper`` divides it by
             ``depth + 1 - i`` in dense layer i, ``released`` by ``2 * depth`` in the whole block,
@@ -62,7 +62,7 @@ class TrainingSettings:
     _: KW_ONLY
     weight_decay: float = 0.0
     gamma: float = 1.0
-    batch_size: int
+    batch_size: int = 32
     max_epochs: int
     block_learning_rate_rule: str = "paper"
     block_learning_rate_ratio: float = 1.0

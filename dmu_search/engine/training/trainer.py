@@ -324,7 +324,7 @@ class Trainer:
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a snapshot, exactly as the trainer that made it would have.
+        """Resume from a snapshot, exactly as the trainer that made it would have.
 
         Args:
             state: made by ``state_dict`` of a trainer with the same task and settings, apart from
