@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from dmu_search.names import Direction, signed_loss
 from dmu_search.study.gaussian_process import (
@@ -22,6 +20,8 @@ from dmu_search.study.gaussian_process import (
     Hyperparameters,
     fitted,
     log_expected_improvement,
+    normal_scores,
+    standardised,
 )
 from dmu_search.study.trials import Fit, TrialState
 from dmu_search.study.unit_cube import UnitCube
@@ -61,14 +61,7 @@ class Observations:
         finite = self.loss[np.isfinite(self.loss)]
         best, median = finite.min(), float(np.median(finite))
         capped = np.minimum(self.loss, median + (median - best))
-        scores = ndtri((rankdata(self.loss) - 0.5) / len(self.loss))
-        return _standardised(_standardised(capped) + scores)
-
-
-def _standardised(values: Floats) -> Floats:
-    deviation = float(values.std())
-    found: Floats = (values - values.mean()) / (deviation if deviation > 0 else 1.0)
-    return found
+        return standardised(standardised(capped) + normal_scores(self.loss))
 
 
 class CurveModel:
@@ -149,7 +142,7 @@ class CurveModel:
         found = fitted(seen.x[some], seen.y[some], start=start)
         return Fit(len(seen.loss), found.values)
 
-    def view(self, trials: Trials, fit: Fit, rng: np.random.Generator) -> "View":
+    def view(self, trials: Trials, fit: Fit, *, rng: np.random.Generator) -> "View":
         """What the model makes of the trials as they are.
 
         Args:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
-from scipy.special import erfcx, ndtr
+from scipy.special import erfcx, ndtr, ndtri
+from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 
@@ -81,6 +82,19 @@ class GaussianProcess:
         return self._variance * (1 + root + root * root / 3) * np.exp(-root)
 
 
+def standardised(values: Floats) -> Floats:
+    """Values of mean 0 and variance 1; equal ones are 0."""
+    deviation = float(values.std())
+    found: Floats = (values - values.mean()) / (deviation if deviation > 0 else 1.0)
+    return found
+
+
+def normal_scores(values: Floats) -> Floats:
+    """What a normal variable would be in place of values of these ranks; equal ones share one."""
+    found: Floats = ndtri((rankdata(values) - 0.5) / len(values))
+    return found
+
+
 def fitted(x: Floats, y: Floats, *, start: Hyperparameters) -> Hyperparameters:
     """The most probable hyperparameters, by a quasi-Newton method.
 
@@ -94,7 +108,7 @@ def fitted(x: Floats, y: Floats, *, start: Hyperparameters) -> Hyperparameters:
     found = minimize(
         _negative_log_posterior,
         np.clip(start.values, *np.array(bounds).T),
-        args=(x, y),
+        args=((x, y),),
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
@@ -103,8 +117,9 @@ def fitted(x: Floats, y: Floats, *, start: Hyperparameters) -> Hyperparameters:
     return Hyperparameters(tuple(float(value) for value in found.x))
 
 
-def _negative_log_posterior(theta: Floats, x: Floats, y: Floats) -> tuple[float, Floats]:
+def _negative_log_posterior(theta: Floats, data: tuple[Floats, Floats]) -> tuple[float, Floats]:
     """With its gradient; a kernel that cannot be factored is infinitely bad."""
+    x, y = data
     features = x.shape[1]
     scaled = x / np.exp(theta[:features])
     variance, noise = math.exp(2 * theta[-2]), math.exp(2 * theta[-1])

@@ -17,7 +17,6 @@ from optuna.distributions import (
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
-from scipy.stats.qmc import Sobol
 
 from dmu_search.config.distributions import Choice, Distribution
 from dmu_search.config.keys import Value
@@ -71,7 +70,7 @@ class Space:
         for name, distribution in self._distributions.items():
             condition = condition_of(name)
             if condition is None or values.get(condition[0], condition[1]) == condition[1]:
-                values[name] = _suggest(trial, name, distribution)
+                values[name] = _suggest(trial, name, distribution=distribution)
         return values
 
     def frozen(self, trial: TrialState) -> FrozenTrial:
@@ -262,13 +261,8 @@ class QmcProposals(_Unmodelled):
         self, number: int, trials: Trials, *, given: Mapping[str, Value], fit: Fit | None
     ) -> dict[str, Value]:
         """The sequence's point of that number."""
-        if not self._cube.keys:
-            return {}
-        sequence = Sobol(len(self._cube.keys), scramble=True, rng=self.plan.seed)
-        if number:  # SciPy's takes no step of 0.
-            sequence.fast_forward(number)
-        point = sequence.random(1)
-        return completed(self._cube, self._cube.snapped(point)[0], given)
+        point = self._cube.even_point(number, seed=self.plan.seed)
+        return completed(self._cube, point, given=given)
 
 
 class GpProposals(QmcProposals):
@@ -294,7 +288,7 @@ class GpProposals(QmcProposals):
         """Where the largest improvement is expected at the end of training."""
         if fit is None or number % _IGNORANT == 0 or not self._cube.keys:
             return super().propose(number, trials, given=given, fit=fit)
-        return completed(self._cube, self._look(trials, fit).point, given)
+        return completed(self._cube, self._look(trials, fit).point, given=given)
 
     def best_of(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int:
         """The one that is expected to end best."""
@@ -321,7 +315,7 @@ class GpProposals(QmcProposals):
         """The model's view of the trials as they are, kept until one changes."""
         state = tuple((trial.status, trial.epoch) for trial in trials.values())
         if self._last is None or self._last.at != (state, fit):
-            view = self._model.view(trials, fit, self.plan.rng(len(trials)))
+            view = self._model.view(trials, fit, rng=self.plan.rng(len(trials)))
             shown = [trial for trial in trials.values() if trial.objective is not None]
             shown.sort(key=lambda trial: (_last_loss(trial, self.plan), trial.number))
             point, gain = view.new([trial.values for trial in shown])
@@ -339,7 +333,7 @@ class _Looked:
     gain: float
 
 
-def completed(cube: UnitCube, point: Floats, given: Mapping[str, Value]) -> dict[str, Value]:
+def completed(cube: UnitCube, point: Floats, *, given: Mapping[str, Value]) -> dict[str, Value]:
     """The setting at a point ``(keys,)``, with values that are settled in place of its own."""
     values = cube.values(point)
     # Once more, because what is settled decides which other keys apply.
@@ -378,7 +372,7 @@ def _to_optuna(value: Value) -> bool | int | float | str | None:
     return value
 
 
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Value:
+def _suggest(trial: optuna.Trial, name: str, *, distribution: BaseDistribution) -> Value:
     if isinstance(distribution, CategoricalDistribution):
         choice: Value = trial.suggest_categorical(name, distribution.choices)
         return choice

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats.qmc import Sobol
 
 from dmu_search.config.distributions import Choice, Distribution, Interval
 from dmu_search.config.keys import KEYS, Value
@@ -144,6 +145,17 @@ class UnitCube:
     def __init__(self, space: Mapping[str, Distribution]) -> None:
         self.keys = tuple(in_order(space))
         self._axes = [_axis(space[name]) for name in self.keys]
+
+    def even_point(self, number: int, *, seed: int) -> Floats:
+        """The point ``(keys,)`` of that number in Sobol's sequence, scrambled by a seed."""
+        if not self.keys:
+            return np.zeros(0)
+        sequence = Sobol(len(self.keys), scramble=True, rng=seed)
+        if number:  # SciPy's takes no step of 0.
+            sequence.fast_forward(number)
+        drawn: Floats = sequence.random(1)
+        point: Floats = self.snapped(drawn)[0]
+        return point
 
     def snapped(self, points: Floats) -> Floats:
         """The nearest points that are settings: ``(n, keys)`` both."""

@@ -19,7 +19,9 @@ def checkpoint_name(number: int, epoch: int) -> str:
     return f"trial-{number:04d}/epoch-{epoch:06d}.pt"
 
 
-def write_checkpoint(folder: Path, number: int, epoch: int, state: dict[str, object]) -> Checkpoint:
+def write_checkpoint(
+    folder: Path, number: int, *, epoch: int, state: dict[str, object]
+) -> Checkpoint:
     """Write the state of a trial; when this returns, it is on disk.
 
     Args:
@@ -46,7 +48,7 @@ class Checkpoints:
             likely to go on keep none: they would begin again.
     """
 
-    def __init__(self, folder: Path, study: SearchStudy, limit_mb: float) -> None:
+    def __init__(self, folder: Path, study: SearchStudy, *, limit_mb: float) -> None:
         self._folder = folder
         self._study = study
         self._limit_bytes = limit_mb * 1e6

@@ -54,7 +54,11 @@ def test_good_values_take_the_type_of_the_key(name, given, kept):
         ("training.gamma", 1.5, "must be a number > 0 and <= 1, got 1.5"),
         ("training.batch_size", 0.5, "must be a whole number >= 1, got 0.5"),
         ("training.max_epochs", None, "must be a whole number >= 1, got null"),
-        ("search.sampler", "tpee", r"one of tpe, random, got 'tpee' \(did you mean tpe\?\)"),
+        (
+            "search.sampler",
+            "tpee",
+            r"one of auto, gp, tpe, qmc, random, got 'tpee' \(did you mean tpe\?\)",
+        ),
         ("training.gradient_clipping", True, "must be one of off, norm, got True"),
         ("network.widths", [0], "must be auto, paper, matched or a list"),
         ("network.widths", "papr", r"did you mean paper\?"),
