@@ -57,19 +57,19 @@ class Space:
     """A search space in Optuna's terms.
 
     Args:
-        distributions: of the searched keys.
+        distributions: of the searched keys, or of a benchmark's own hyperparameters.
     """
 
     def __init__(self, distributions: Mapping[str, Distribution]) -> None:
         # Conditional keys last: what they depend on is then known.
-        names = sorted(distributions, key=lambda name: (KEYS[name].only_if is not None, name))
+        names = sorted(distributions, key=lambda name: (_condition(name) is not None, name))
         self._distributions = {name: _optuna_distribution(distributions[name]) for name in names}
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Value]:
         """Draw the keys that apply, those that others depend on first."""
         values: dict[str, Value] = {}
         for name, distribution in self._distributions.items():
-            condition = KEYS[name].only_if
+            condition = _condition(name)
             if condition is None or values.get(condition[0], condition[1]) == condition[1]:
                 values[name] = _suggest(trial, name, distribution)
         return values
@@ -165,6 +165,11 @@ class Proposals:
         if trial.status == "open":
             newest = self._study.get_trials(deepcopy=False)[-1]
             self._running[trial.number] = optuna.Trial(self._study, newest._trial_id)
+
+
+def _condition(name: str) -> tuple[str, str] | None:
+    """When a name applies: as its key says; always where it is none, as in a benchmark's space."""
+    return KEYS[name].only_if if name in KEYS else None
 
 
 def _optuna_distribution(distribution: Distribution) -> BaseDistribution:
