@@ -1,9 +1,10 @@
 """Records our table of recurrent networks: see benchmarks/tables/README.md.
 
-python benchmarks/record_table.py --work FOLDER [--parts adding-dmu,..]
+python benchmarks/record_table.py --work FOLDER [--parts adding-dmu,..] [--pack]
 
 Trains setting after setting on one thread and writes each to FOLDER as it ends, so that the same
-command resumes the recording.
+command resumes the recording. --pack trains nothing: it writes what FOLDER holds to
+benchmarks/tables.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 # One thread everywhere, also in libraries that look before torch can tell them.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -19,6 +21,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import torch
 from simulation.recordings import RECORDINGS, Recording, line_of, train
+from simulation.tables import TABLES, write_part
 
 
 def main() -> int:
@@ -26,10 +29,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of finished settings")
     parser.add_argument("--parts", default=",".join(RECORDINGS), help="which, of the default")
+    parser.add_argument("--pack", action="store_true", help="write the table")
     words = parser.parse_args()
     torch.set_num_threads(1)
+    recordings = [RECORDINGS[name] for name in words.parts.split(",")]
+    if words.pack:
+        for each in recordings:
+            lines = read_lines(words.work / f"{each.name}.jsonl")
+            write_part(TABLES / each.name, each.about(), lines)
+            print(f"{each.name}: {len(lines)} settings")
+        return 0
     words.work.mkdir(parents=True, exist_ok=True)
-    record([RECORDINGS[name] for name in words.parts.split(",")], words.work)
+    record(recordings, words.work)
     return 0
 
 
@@ -37,7 +48,11 @@ def record(recordings: list[Recording], folder: Path) -> None:
     """Train what is missing, all parts taking turns, so that all grow alike."""
     work = {each.name: list(enumerate(each.drawn())) for each in recordings}
     tasks = {each.name: each.make_task() for each in recordings}
-    done = {each.name: finished(folder / f"{each.name}.jsonl") for each in recordings}
+    done = {}
+    for each in recordings:
+        drop_cut_off(folder / f"{each.name}.jsonl")
+        lines = read_lines(folder / f"{each.name}.jsonl")
+        done[each.name] = {line["setting"] for line in lines}
     for turn in range(max(map(len, work.values()))):
         for each in recordings:
             if turn >= len(work[each.name]) or turn in done[each.name]:
@@ -49,15 +64,19 @@ def record(recordings: list[Recording], folder: Path) -> None:
             print(f"{turn + 1} settings of each part", flush=True)
 
 
-def finished(file: Path) -> set[int]:
-    """Numbers of the settings that a file holds; a line cut off by a kill is removed."""
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The settings that a file holds, without a last one that is being written."""
     if not file.exists():
-        return set()
+        return []
     content = file.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        file.write_bytes(whole)
-    return {json.loads(line)["setting"] for line in whole.splitlines()}
+    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def drop_cut_off(file: Path) -> None:
+    """Remove a last line that a kill cut off, so that the next one begins a line."""
+    if file.exists():
+        content = file.read_bytes()
+        os.truncate(file, content.rfind(b"\n") + 1)
 
 
 def append(file: Path, line: dict[str, object]) -> None:

@@ -31,7 +31,7 @@ _INPUTS = (
     "max_dropout",
 )
 _TIME, _OBJECTIVE = 0, 2
-_BEST_KNOWN = Path(__file__).parent / "best_known.json"
+BEST_KNOWN = Path(__file__).parent / "best_known.json"
 
 
 class Surrogate:
@@ -39,6 +39,11 @@ class Surrogate:
 
     Args:
         folder: of LCBench.
+
+    Attributes:
+        tasks: OpenML numbers of all tasks.
+        space: the seven hyperparameters.
+        folder: as given.
 
     Raises:
         ConfigError: a file, or `onnxruntime`, is missing.
@@ -59,8 +64,11 @@ class Surrogate:
             str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
         encoding = json.loads((folder / "encoding.json").read_text())
-        self.codes: Mapping[str, int] = encoding["OpenML_task_id"]
-        self.space = _space(json.loads((folder / "config_space.json").read_text()))
+        description = json.loads((folder / "config_space.json").read_text())
+        parts = {each["name"]: each for each in description["hyperparameters"]}
+        self._codes: Mapping[str, int] = encoding["OpenML_task_id"]
+        self.tasks: tuple[str, ...] = tuple(parts["OpenML_task_id"]["choices"])
+        self.space = {name: _interval(parts[name]) for name in _INPUTS}
         self.folder = folder
 
     def predict(
@@ -80,7 +88,7 @@ class Surrogate:
         inputs[:, :, 0] = np.arange(1, EPOCHS + 1)
         inputs[:, :, 1:] = rows[:, None, :]
         flat = inputs.reshape(-1, 1 + len(_INPUTS))
-        codes = np.full((len(flat), 1), self.codes[task], dtype=np.int32)
+        codes = np.full((len(flat), 1), self._codes[task], dtype=np.int32)
         (outputs,) = self._session.run(None, {"x_cat": codes, "x_cont": flat})
         shaped = np.asarray(outputs, dtype=np.float64).reshape(len(settings), EPOCHS, -1)
         return shaped[:, :, _OBJECTIVE], shaped[:, -1, _TIME]
@@ -101,10 +109,9 @@ class LCBench:
     scale: Literal["linear", "log"] = "linear"
 
     def __init__(self, surrogate: Surrogate, task: str) -> None:
-        if task not in surrogate.codes:
+        if task not in surrogate.tasks:
             raise ConfigError(
-                f"--tasks {task}: LCBench has no such task; it has "
-                f"{', '.join(sorted(surrogate.codes.keys() - {'#na#'}, key=int))}"
+                f"--tasks {task}: LCBench has no such task; it has {', '.join(surrogate.tasks)}"
             )
         self.name = task
         self.space = surrogate.space
@@ -134,26 +141,17 @@ class LCBench:
         if not file.is_file():
             raise ConfigError(f"--prior {quality}: task {self.name} has no {file.name}")
         guess = read_plain(file)
-        # LCBench tabular, which the priors are made for, has a further hyperparameter or none.
         return {name: _within(guess[name], interval) for name, interval in self.space.items()}
 
     def best_known(self) -> float:
         """By `benchmarks/best_known.py`."""
-        return float(json.loads(_BEST_KNOWN.read_text())[self.name])
+        return float(json.loads(BEST_KNOWN.read_text())[self.name])
 
 
-def _space(description: Mapping[str, Any]) -> dict[str, Interval]:
-    """The seven hyperparameters; task and epoch are none."""
-    parts = {each["name"]: each for each in description["hyperparameters"]}
-    return {
-        name: Interval(
-            parts[name]["lower"],
-            parts[name]["upper"],
-            log=parts[name]["log"],
-            integer=parts[name]["type"] == "uniform_int",
-        )
-        for name in _INPUTS
-    }
+def _interval(part: Mapping[str, Any]) -> Interval:
+    return Interval(
+        part["lower"], part["upper"], log=part["log"], integer=part["type"] == "uniform_int"
+    )
 
 
 def _within(value: float, interval: Interval) -> float:

@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
+
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.keys import Value
+from dmu_search.config.settings import PLACES
 from dmu_search.data.loading import load_data
 from dmu_search.engine.tasks import Task, task_class
 from dmu_search.engine.training.trainer import Trainer
@@ -82,6 +85,29 @@ class Recording:
         if self.valid_sequences is not None:
             data = replace(data, valid_sequences=self.valid_sequences)  # type: ignore[type-var]
         return task_class(self.task)(data)
+
+    def about(self) -> dict[str, Any]:
+        """What a reader of the recorded curves has to know of them."""
+        study, task = self.study, self.make_task()
+        data = load_data(self.task, study.data)
+        return {
+            "task": self.task,
+            "model": self.model,
+            "depth": study.depth,
+            "epochs": self.epochs,
+            "seeds": self.seeds,
+            "loss": f"val_{task.objective}",
+            "space": {name: str(each) for name, each in study.space.items()},
+            "fixed": {
+                name: as_yaml_value(value)
+                for name, value in study.fixed.items()
+                if name not in PLACES
+            },
+            "valid_sequences": self.valid_sequences,
+            "data": data.name,
+            "data_sha256": data.sha256,
+            "torch": torch.__version__.partition("+")[0],
+        }
 
 
 # An epoch of 20 batches is a tenth of the product's.

@@ -82,7 +82,7 @@ class Table:
         }
         self.max_epochs = int(about["epochs"])
         self.scale: Literal["linear", "log"] = "log" if about["task"] in _LOG_TASKS else "linear"
-        self.settings = tuple(_read(folder / part))
+        self.settings = tuple(_read(folder / part, tuple(self.space)))
 
     @property
     def random_settings(self) -> tuple[Recorded, ...]:
@@ -198,7 +198,7 @@ def _curves_text(epochs: int, lines: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _read(folder: Path) -> Iterator[Recorded]:
+def _read(folder: Path, names: Sequence[str]) -> Iterator[Recorded]:
     curves: dict[int, list[list[float]]] = {}
     with gzip.open(folder / CURVES, "rt", newline="") as packed:
         for row in list(csv.reader(packed))[1:]:
@@ -206,11 +206,7 @@ def _read(folder: Path) -> Iterator[Recorded]:
             curves.setdefault(int(row[0]), []).append(losses)
     with (folder / SETTINGS).open(newline="") as opened:
         for entry in csv.DictReader(opened):
-            values = {
-                name: KEYS[name].check(_number(text))
-                for name, text in entry.items()
-                if name in KEYS and text
-            }
+            values = {name: KEYS[name].check(_number(entry[name])) for name in names if entry[name]}
             yield Recorded(
                 int(entry["setting"]),
                 entry["source"],
