@@ -243,7 +243,7 @@ def read_benchmark(files: Sequence[Path], problem: Callable[[str], Problem]) -> 
 def _best(problem: Problem, task: str, searches: Mapping[tuple[str, str, str], Searched]) -> float:
     """The lowest known loss of a task, or what a contender found below it."""
     found = [search.losses[-1] for (_, of_task, _), search in searches.items() if of_task == task]
-    return min(on_scale(problem.best_known(), problem.scale), *found)
+    return float(min(on_scale(problem.best_known(), problem.scale), *found))
 
 
 def _searches(

@@ -35,15 +35,17 @@ class Problem(Protocol):
 
     Attributes:
         name: of the task, as the CSV file has it.
-        space: what is searched.
         max_epochs: of a whole training.
         scale: on which losses are compared: as they are, or their orders of magnitude.
     """
 
     name: str
-    space: Mapping[str, Distribution]
     max_epochs: int
     scale: Literal["linear", "log"]
+
+    @property
+    def space(self) -> Mapping[str, Distribution]:
+        """What is searched."""
 
     def begin(self) -> Run:
         """A fresh start for one search."""

@@ -53,7 +53,7 @@ class Recorded:
         ]
         # A training ends where none of its replicas can come to anything any more.
         over = np.isnan(losses).all(axis=0)
-        objectives = [math.nan if ended else o for o, ended in zip(objectives, over, strict=True)]
+        objectives = np.where(over, math.nan, objectives).tolist()
         return Training(tuple(objectives), self.seconds_per_epoch * len(losses) / len(self.losses))
 
 
