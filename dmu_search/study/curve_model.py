@@ -7,7 +7,7 @@ epoch, so a setting seen for a few epochs tells of the end as much as it is wort
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,7 +34,7 @@ _REFIT_GROWTH = 1.25
 _FIT_AT_MOST = 180
 # A model over more than this takes longer than 100 ms a proposal; the best are kept.
 _OBSERVE_AT_MOST = 800
-_DRAWN, _NEAR_BEST, _PER_BEST = 400, 8, 12
+_DRAWN, _PER_BEST = 400, 12
 _NEAR, _REFINE = (0.2, 0.05, 0.015), (0.1, 0.03, 0.01)
 
 
@@ -194,25 +194,33 @@ class View:
         """Logarithms ``(n,)`` of the improvement expected of settings at the end of training."""
         return self._gains_at(self._points(settings))
 
-    def new(self, good: Sequence[Mapping[str, object]]) -> tuple[Floats, float]:
-        """The point with the largest expected improvement, and its logarithm.
+    def new(
+        self, good: Floats, *, leaning: Callable[[Floats], Floats] | None = None
+    ) -> tuple[Floats, float]:
+        """The point with the largest expected improvement, and the improvement's logarithm.
 
         Args:
-            good: settings around which to look too.
+            good: points ``(n, keys)`` around which to look too.
+            leaning: what to add to the logarithm at points ``(m, keys)`` where one is chosen.
         """
-        points = self._cube.snapped(self._candidates(self._points(good)))
-        gains = self._gains_at(points)
+
+        def worth(points: Floats) -> Floats:
+            gains = self._gains_at(points)
+            return gains if leaning is None else gains + leaning(points)
+
+        points = self._cube.snapped(self._candidates(good))
+        worths = worth(points)
         for spread in _REFINE:
-            top = np.argsort(-gains, kind="stable")[:5]
+            top = np.argsort(-worths, kind="stable")[:5]
             near = self._cube.snapped(self._around(points[top], spread, copies=20))
             points = np.vstack([points[top], near])
-            gains = np.concatenate([gains[top], self._gains_at(near)])
-        winner = int(np.argmax(gains))
-        return points[winner], float(gains[winner])
+            worths = np.concatenate([worths[top], worth(near)])
+        winner = points[[int(np.argmax(worths))]]
+        return winner[0], float(self._gains_at(winner)[0])
 
     def _candidates(self, good: Floats) -> Floats:
         drawn = self._rng.random((_DRAWN, len(self._cube.keys)))
-        near = [self._around(good[:_NEAR_BEST], spread, copies=_PER_BEST) for spread in _NEAR]
+        near = [self._around(good, spread, copies=_PER_BEST) for spread in _NEAR]
         return np.vstack([drawn, *near])
 
     def _around(self, points: Floats, spread: float, *, copies: int) -> Floats:

@@ -22,6 +22,7 @@ from dmu_search.config.distributions import Choice, Distribution
 from dmu_search.config.keys import Value
 from dmu_search.names import Direction, signed_loss
 from dmu_search.study.curve_model import CurveModel, Trials, View
+from dmu_search.study.expert import Expert
 from dmu_search.study.gaussian_process import Floats
 from dmu_search.study.stopping import value_at
 from dmu_search.study.trials import Fit, Status, TrialState
@@ -35,6 +36,8 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 _IGNORANT = 10
 # A model of densities needs so many values that compare.
 _COMPARABLE = 8
+# A model looks around so many of the best settings too.
+_NEAR_BEST = 8
 # A paused trial is worth carrying on with if its expected improvement, as a logarithm, is not
 # further below that of a new setting: the new one is more likely to be overrated, being the best of
 # hundreds of candidates.
@@ -56,7 +59,7 @@ class Space:
     """A search space in Optuna's terms.
 
     Args:
-        distributions: of the searched keys.
+        distributions: of the searched keys, or of a benchmark's own hyperparameters.
     """
 
     def __init__(self, distributions: Mapping[str, Distribution]) -> None:
@@ -113,6 +116,7 @@ class Plan:
         direction: whether the objective is to be small or large.
         rungs: epochs at which trials are compared, ascending.
         max_epochs: of a trial that uses its whole budget.
+        priors: settings that an expert would try; only the model knows what to do with them.
     """
 
     space: Mapping[str, Distribution]
@@ -121,6 +125,7 @@ class Plan:
     direction: Direction
     rungs: tuple[int, ...]
     max_epochs: int
+    priors: tuple[Mapping[str, Value], ...] = ()
 
     def rng(self, number: int) -> np.random.Generator:
         """A generator for trial ``number`` alone.
@@ -276,6 +281,7 @@ class GpProposals(QmcProposals):
             max_epochs=self.plan.max_epochs,
             direction=self.plan.direction,
         )
+        self._expert = Expert(self._cube.guesses(self.plan.priors))
         self._last: _Looked | None = None
 
     def refit(self, trials: Trials, fit: Fit | None) -> Fit | None:
@@ -286,9 +292,14 @@ class GpProposals(QmcProposals):
         self, number: int, trials: Trials, *, given: Mapping[str, Value], fit: Fit | None
     ) -> dict[str, Value]:
         """Where the largest improvement is expected at the end of training."""
-        if fit is None or number % _IGNORANT == 0 or not self._cube.keys:
+        if fit is not None and number % _IGNORANT and self._cube.keys:
+            return completed(self._cube, self._look(trials, fit).point, given=given)
+        rng = self.plan.rng(number)
+        guessed = number < len(self.plan.priors) or rng.random() < self._belief(trials)
+        if not guessed or given:
             return super().propose(number, trials, given=given, fit=fit)
-        return completed(self._cube, self._look(trials, fit).point, given=given)
+        near = self._expert.near_guess(number, rng=rng)
+        return self._cube.values(self._cube.snapped(near[None])[0])
 
     def best_of(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int:
         """The one that is expected to end best."""
@@ -316,11 +327,26 @@ class GpProposals(QmcProposals):
         state = tuple((trial.status, trial.epoch) for trial in trials.values())
         if self._last is None or self._last.at != (state, fit):
             view = self._model.view(trials, fit, rng=self.plan.rng(len(trials)))
-            shown = [trial for trial in trials.values() if trial.objective is not None]
-            shown.sort(key=lambda trial: (_last_loss(trial, self.plan), trial.number))
-            point, gain = view.new([trial.values for trial in shown])
+            best = self._best_first(trials)[:_NEAR_BEST]
+            weight = self._expert.weight(len(trials), belief=self._belief(trials))
+            if weight:
+                best = np.vstack([best, self._cube.filled(self._expert.guesses)])
+            point, gain = view.new(
+                best,
+                leaning=(lambda at: weight * self._expert.log_density(at)) if weight else None,
+            )
             self._last = _Looked((state, fit), view, point, gain)
         return self._last
+
+    def _belief(self, trials: Trials) -> float:
+        return self._expert.belief(self._best_first(trials))
+
+    def _best_first(self, trials: Trials) -> Floats:
+        """Points ``(n, keys)`` of the trials that have shown something, by their last values."""
+        shown = [trial for trial in trials.values() if trial.objective is not None]
+        shown.sort(key=lambda trial: (_last_loss(trial, self.plan), trial.number))
+        points = [self._cube.point(trial.values) for trial in shown]
+        return np.array(points).reshape(len(shown), len(self._cube.keys))
 
 
 @dataclass(frozen=True)
