@@ -66,8 +66,8 @@ def print_plan(console: Console, settings: StudySettings, *, data: Data) -> None
     trials, epochs = settings.search.trials, settings.max_epochs
     whole = trials * epochs
     cost = f"{trials} trials of at most {epochs} epochs: {whole} epochs"
-    if settings.search.scheduler == "asha":
-        cost += f"; ASHA stops weak trials from epoch {settings.grace_epochs} on"
+    if settings.search.scheduler != "none":
+        cost += f"; weak trials end from epoch {settings.grace_epochs} on"
     steps = whole * data.steps_per_epoch(settings.heaviest().training.batch_size)
     steps *= settings.example().training.replicas
     rows = {
@@ -75,7 +75,7 @@ def print_plan(console: Console, settings: StudySettings, *, data: Data) -> None
         "cost": f"{cost}; {steps:.2g} training steps of the network at most",
         "search": ", ".join(
             f"{name}={getattr(settings.search, name)}"
-            for name in ("sampler", "seed", "startup_trials", "scheduler", "warm_start")
+            for name in ("sampler", "seed", "startup_trials", "scheduler", "warm_start", "prior")
         ),
     }
     print_rows(console, rows)

@@ -201,3 +201,34 @@ def test_of_an_objective_that_is_to_be_large_the_best_is_the_largest():
         number = study.next().number
         study.report(number, Report(1, float(number), {}, finished=True))
     assert study.best.objective == 3.0
+
+
+def test_a_search_ends_when_trials_after_the_best_bring_nothing():
+    study = make(sampler="random", trials=60, scheduler="promotion", patience_trials=6)
+    carry_out(study)
+    trials = study.trials
+    assert study.over
+    assert len(trials) < 60
+    shown = [t for t in trials.values() if t.objective is not None]
+    assert sum(trial.number > study.best.number for trial in shown) >= 6
+    assert study.best.objective == min(t.objective for t in shown)
+    assert study.enough == (
+        f"{sum(t.number > study.best.number for t in shown)} trials after trial "
+        f"{study.best.number} were no better (search.patience_trials)"
+    )
+
+
+@pytest.mark.parametrize(("direction", "target"), [("minimize", 0.6), ("maximize", -0.6)])
+def test_a_search_ends_at_its_target(direction, target):
+    study = make(sampler="qmc", trials=80, warm_starts=(), direction=direction, target=target)
+    sign = 1 if direction == "minimize" else -1
+    while (assignment := study.next()) is not None:
+        epoch = 1
+        while study.report(
+            assignment.number,
+            Report(epoch, sign * loss(assignment.values, epoch), {}, finished=epoch == MAX_EPOCHS),
+        ):
+            epoch += 1
+    assert len(study.trials) < 80
+    assert sign * study.best.objective <= 0.6
+    assert study.enough == f"trial {study.best.number} reached search.target"
