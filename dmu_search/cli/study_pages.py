@@ -167,6 +167,8 @@ def print_result(
         highlight=False,
         soft_wrap=True,
     )
+    ended = f" ({outcome.enough})" if outcome.enough and not outcome.missing else ""
+    console.print(f"spent      {outcome.spent}{ended}", highlight=False, soft_wrap=True)
     for view in failures:
         console.print(f"[red]trial {view.number} failed:[/] {escape(view.error or '')}")
     if outcome.best is None or kept is None:

@@ -13,6 +13,7 @@ from dmu_search.names import TASKS, Direction, signed_loss
 from dmu_search.study.journal import Event
 from dmu_search.study.proposals import SAMPLERS, Plan
 from dmu_search.study.settings import StudySettings, WarmStart
+from dmu_search.study.spending import Spending
 from dmu_search.study.stopping import SCHEDULERS, Rungs, Stopping
 from dmu_search.study.trials import Checkpoint, Status, StudyState, TrialState, to_json
 
@@ -78,6 +79,7 @@ class SearchStudy:
 
     Attributes:
         direction: as given.
+        spending: epochs so far, and the last improvement.
         follow: told of each event, and the trial as it is then, once it has taken effect.
     """
 
@@ -97,6 +99,7 @@ class SearchStudy:
         self.direction: Direction = plan.direction
         self.follow: Callable[[Event, TrialState], None] = lambda event, trial: None
         self._state = StudyState.of(events)
+        self.spending = Spending.of(events, direction=plan.direction)
         self._stopping = stopping
         self._trials_at_most = trials
         self._patience_trials = patience_trials
@@ -366,6 +369,7 @@ class SearchStudy:
     def _keep(self, event: Event) -> None:
         self._append(event)
         self._state.apply(event)
+        self.spending = self.spending.after(event, self.direction)
         if "trial" in event:
             self.follow(event, self.trials[event["trial"]])
 

@@ -83,12 +83,16 @@ class Outcome:
         counts: status -> number of trials.
         warm_starts: source -> objective of the finished warm starts.
         missing: trials not yet finished, stopped early or failed.
+        spent: epochs so far and the last improvement, in words.
+        enough: why the search begins no more trials, in words; None while it does.
     """
 
     best: BestTrial | None
     counts: Mapping[str, int]
     warm_starts: Mapping[str, float]
     missing: int
+    spent: str
+    enough: str | None
 
 
 def plan_share(study: StudySettings, data: Any, *, cluster: Cluster) -> TrialShare:
@@ -278,7 +282,9 @@ def _outcome(study: Study, own: SearchStudy) -> Outcome:
             for trial in finished
             if trial.source is not None and trial.objective is not None
         },
-        missing=max(0, study.settings.search.trials - over),
+        missing=0 if own.over else max(0, study.settings.search.trials - over),
+        spent=own.spending.in_words(study.settings.max_epochs),
+        enough=own.enough,
     )
 
 

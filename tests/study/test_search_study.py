@@ -232,3 +232,21 @@ def test_a_search_ends_at_its_target(direction, target):
     assert len(study.trials) < 80
     assert sign * study.best.objective <= 0.6
     assert study.enough == f"trial {study.best.number} reached search.target"
+
+
+def test_what_was_spent_is_counted_once_also_over_a_resume():
+    journal: list[dict] = []
+    study = make(trials=6, journal=journal, scheduler="none", warm_starts=())
+    carry_out(study, epochs=25)
+    carry_out(make(trials=6, journal=journal, scheduler="none", warm_starts=()))
+    study = make(trials=6, journal=journal, scheduler="none", warm_starts=())
+    epochs = sum(len(trial.objectives) for trial in study.trials.values())
+    assert study.spending.epochs == epochs
+    losses = [(e["objective"], e["trial"]) for e in journal if e["event"] == "result"]
+    best = min((v, number) for v, number in losses if v is not None)
+    assert study.spending.trial == best[1]
+    assert study.spending.improved_at == losses.index(best) + 1
+    assert study.spending.in_words(9) == (
+        f"{epochs} epochs ({epochs / 9:.3g} whole trainings), the last improvement after "
+        f"{losses.index(best) + 1} by trial {best[1]}"
+    )
