@@ -29,6 +29,7 @@ from dmu_search.names import TASKS
 from dmu_search.records import RunStart, first_tags
 from dmu_search.retraining.best import Kept, keep_best
 from dmu_search.retraining.provenance import provenance
+from dmu_search.study.earlier import with_earlier
 from dmu_search.study.files import Study, create_studies, find_studies, named_studies
 from dmu_search.study.settings import StudySettings, studies_of
 from dmu_search.study.trials import StudyState
@@ -63,7 +64,7 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     resume, name = given.pop("resume", None), given.pop("name", None)
     _check_names(resume, name)
     if resume in (None, "auto"):
-        settings: Sequence[StudySettings] = studies_of(given)
+        settings: Sequence[StudySettings] = [with_earlier(one) for one in studies_of(given)]
         begun = (
             named_studies(settings[0].output_dir, str(name), settings=settings) if resume else None
         )

@@ -532,9 +532,8 @@ _TABLE = (
     Key(
         "search.warm_start",
         "text",
-        "first trials: the paper's and the released settings, or none",
+        "first trials: paper (and released) settings, none, or study:NAME for its best three",
         SEARCHED,
-        choices=("paper", "none"),
     ),
     Key(
         "search.prior",

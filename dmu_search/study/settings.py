@@ -1,6 +1,7 @@
 """From the words of a ``tune`` command to the studies it asks for."""
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,6 +186,7 @@ def _study(
     search = replace(search, prior=read_prior(search.prior, space))
     points, point_notes = _published_points(record, model=model, depth=depth, space=space)
     tried_first = search.warm_start == "paper"
+    warm_starts = points if tried_first else _from_text(search.warm_start)
     _check_budget(search, run_values)
     return StudySettings(
         task=task,
@@ -192,7 +194,7 @@ def _study(
         depth=depth,
         fixed=run_values,
         space=space,
-        warm_starts=points[: search.trials] if tried_first else (),
+        warm_starts=warm_starts[: search.trials],
         priors=guesses_of(search.prior, tuple(point.values for point in points)),
         notes=(width_note, *notes, *(point_notes if tried_first else ())),
         search=search,
@@ -238,6 +240,27 @@ def _can_hold(
 ) -> bool:
     name, needed = condition
     return needed in space[name] if name in space else fixed.get(name) == needed
+
+
+def as_text(points: Sequence[WarmStart]) -> str:
+    """Warm starts as ``search.warm_start`` keeps them."""
+    return json.dumps([{"source": point.source, "values": dict(point.values)} for point in points])
+
+
+def _from_text(text: str) -> tuple[WarmStart, ...]:
+    """What ``search.warm_start`` holds besides words.
+
+    Raises:
+        ConfigError: it is neither a known word nor such a text.
+    """
+    if text == "none" or text.startswith("study:"):
+        return ()
+    try:
+        return tuple(WarmStart(each["source"], each["values"]) for each in json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"search.warm_start: must be paper, none or study:NAME, got {text!r}"
+        ) from None
 
 
 def _published_points(
