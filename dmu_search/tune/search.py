@@ -199,6 +199,8 @@ def run_study(
                 )
         if halt.fault is not None:
             raise halt.fault
+        # The study ends paused trials when no carrier is left to tell of it.
+        checkpoints.tidy()
     finally:
         # On a full disk this fails too; the next resume closes the runs.
         with suppress(StorageError):
