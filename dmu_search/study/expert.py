@@ -1,11 +1,14 @@
 """An expert's good guesses as a density over settings, believed as long as results agree.
 
 In the manner of piBO (Hvarfner et al., 2022), which weighs such a density against what is expected
-of a setting, less with every trial; and of PriorBand (Mallik et al., 2023), which compares how well
-the density and chance explain the best trials.
+of a setting, less with every trial; and of PriorBand (Mallik et al., 2023), which follows the guesses
+as far as results agree.
 """
 
+import math
+
 import numpy as np
+from numpy.typing import NDArray
 
 from dmu_search.study.gaussian_process import Floats
 
@@ -14,8 +17,8 @@ _DEVIATION = 0.15
 _EVEN = 0.05
 # The density counts like this many trials.
 _WORTH = 10.0
-# The best of so many tell whether the guesses are good.
-_JUDGED_BY = 3
+# Comparisons that stand for having no evidence yet.
+_BEFORE = 4
 
 
 class Expert:
@@ -37,27 +40,24 @@ class Expert:
         found: Floats = np.log(_EVEN + (1 - _EVEN) * near)
         return found
 
-    def belief(self, best_first: Floats) -> float:
-        """Between 0 and 1: the share of the best trials that the guesses explain.
+    def is_near(self, points: Floats) -> NDArray[np.bool_]:
+        """Which of ``(n, keys)`` are nearer to a guess than halfway down its density: ``(n,)``."""
+        if not len(self.guesses):
+            return np.zeros(len(points), dtype=bool)
+        return self.log_density(points) > math.log(_EVEN + (1 - _EVEN) / 2)
+
+    def belief(self, wins: int, comparisons: int) -> float:
+        """Between 0 and 1: how far the guesses are to be followed.
 
         Args:
-            best_first: trials ``(n, keys)``; before any, a guess is as good as chance.
+            wins: how often a trial near a guess was better than one that is not.
+            comparisons: of all; before any, a guess is as good as chance.
         """
         if not len(self.guesses):
             return 0.0
-        if not len(best_first):
-            return 0.5
-        judged = best_first[: max(1, len(best_first) // _JUDGED_BY)]
-        weights = np.arange(len(judged), 0, -1)
-        near = float(weights @ np.exp(self.log_density(judged)) / weights.sum())
-        # What points that are drawn evenly have of the density.
-        return near / (near + self._by_chance)
-
-    @property
-    def _by_chance(self) -> float:
-        keys = self.guesses.shape[1]
-        drawn = np.random.default_rng(0).random((512, keys))
-        return float(np.exp(self.log_density(drawn)).mean())
+        # As if it had won half of some comparisons before.
+        share = (wins + _BEFORE / 2) / (comparisons + _BEFORE)
+        return min(1.0, max(0.0, (share - 0.25) * 2))
 
     def weight(self, trials: int, *, belief: float) -> float:
         """What the logarithm of the density counts with after so many trials."""

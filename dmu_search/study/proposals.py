@@ -38,6 +38,8 @@ _IGNORANT = 10
 _COMPARABLE = 8
 # A model looks around so many of the best settings too.
 _NEAR_BEST = 8
+# So many trials near the guesses of an expert are compared with so many others.
+_COMPARED = 16
 # A paused trial is worth carrying on with if its expected improvement, as a logarithm, is not
 # further below that of a new setting: the new one is more likely to be overrated, being the best of
 # hundreds of candidates.
@@ -296,17 +298,22 @@ class GpProposals(QmcProposals):
             return completed(self._cube, self._look(trials, fit).point, given=given)
         rng = self.plan.rng(number)
         guessed = number < len(self.plan.priors) or rng.random() < self._belief(trials)
-        if not guessed or given:
+        if given or (fit is None and not guessed):
             return super().propose(number, trials, given=given, fit=fit)
-        near = self._expert.near_guess(number, rng=rng)
-        return self._cube.values(self._cube.snapped(near[None])[0])
+        # Of Sobol's sequence every tenth point alone would fill a part of the space only.
+        point = (
+            self._expert.near_guess(number, rng=rng)
+            if guessed
+            else rng.random(len(self._cube.keys))
+        )
+        return self._cube.values(self._cube.snapped(point[None])[0])
 
     def best_of(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int:
         """The one that is expected to end best."""
         if fit is None:
             return super().best_of(numbers, trials, fit=fit)
         view = self._look(trials, fit).view
-        expected = view.expected([trials[number].values for number in numbers])
+        expected = view.expected([trials[number] for number in numbers])
         return numbers[int(np.argmin(expected))]
 
     def worth_more(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int | None:
@@ -314,7 +321,7 @@ class GpProposals(QmcProposals):
         if fit is None or not numbers:
             return None
         looked = self._look(trials, fit)
-        gains = looked.view.gains([trials[number].values for number in numbers])
+        gains = looked.view.gains([trials[number] for number in numbers])
         if gains.max() < looked.gain - _HANDICAP:
             return None
         return numbers[int(np.argmax(gains))]
@@ -327,7 +334,7 @@ class GpProposals(QmcProposals):
         state = tuple((trial.status, trial.epoch) for trial in trials.values())
         if self._last is None or self._last.at != (state, fit):
             view = self._model.view(trials, fit, rng=self.plan.rng(len(trials)))
-            best = self._best_first(trials)[:_NEAR_BEST]
+            best = self._points_of(self._shown(trials)[:_NEAR_BEST])
             weight = self._expert.weight(len(trials), belief=self._belief(trials))
             if weight:
                 best = np.vstack([best, self._cube.filled(self._expert.guesses)])
@@ -339,14 +346,31 @@ class GpProposals(QmcProposals):
         return self._last
 
     def _belief(self, trials: Trials) -> float:
-        return self._expert.belief(self._best_first(trials))
+        """By trials near the guesses and others, at the last epoch that both of a pair have."""
+        shown = self._shown(trials)
+        near = self._expert.is_near(self._points_of(shown))
+        ours = [t for t, own in zip(shown, near, strict=True) if own][:_COMPARED]
+        others = [t for t, own in zip(shown, near, strict=True) if not own][:_COMPARED]
+        wins = sum(self._is_better(one, other) for one in ours for other in others)
+        return self._expert.belief(wins, len(ours) * len(others))
 
-    def _best_first(self, trials: Trials) -> Floats:
-        """Points ``(n, keys)`` of the trials that have shown something, by their last values."""
+    def _is_better(self, one: TrialState, other: TrialState) -> bool:
+        epoch = min(one.epoch, other.epoch)
+        own, its = (value_at(trial, epoch) for trial in (one, other))
+        if own is None or its is None or not math.isfinite(own):
+            return False
+        return not math.isfinite(its) or signed_loss(own, self.plan.direction) < signed_loss(
+            its, self.plan.direction
+        )
+
+    def _shown(self, trials: Trials) -> list[TrialState]:
+        """The trials that have shown something, by their last values."""
         shown = [trial for trial in trials.values() if trial.objective is not None]
-        shown.sort(key=lambda trial: (_last_loss(trial, self.plan), trial.number))
-        points = [self._cube.point(trial.values) for trial in shown]
-        return np.array(points).reshape(len(shown), len(self._cube.keys))
+        return sorted(shown, key=lambda trial: (_last_loss(trial, self.plan), trial.number))
+
+    def _points_of(self, trials: Sequence[TrialState]) -> Floats:
+        points = [self._cube.point(trial.values) for trial in trials]
+        return np.array(points).reshape(len(trials), len(self._cube.keys))
 
 
 @dataclass(frozen=True)

@@ -65,11 +65,12 @@ def test_a_search_begins_with_the_guess_and_stays_near_a_good_one():
     assert near > 7
 
 
-def test_belief_grows_with_trials_that_agree_and_falls_with_those_that_do_not():
+def test_belief_follows_the_comparisons():
     expert = Expert(np.array([[0.2, math.nan]]))
-    before = expert.belief(np.empty((0, 2)))
-    agree = np.array([[0.2, 0.9], [0.25, 0.1], [0.9, 0.9], [0.8, 0.5], [0.9, 0.2], [0.7, 0.2]])
-    assert expert.belief(agree) > before == 0.5 > expert.belief(agree[::-1])
+    assert list(expert.is_near(np.array([[0.2, 0.9], [0.3, 0.1], [0.9, 0.2]]))) == [1, 1, 0]
+    beliefs = [expert.belief(wins, 20) for wins in (0, 5, 10, 15, 20)]
+    assert beliefs == sorted(beliefs)
+    assert beliefs[0] == 0.0 < expert.belief(0, 0) == 0.5 < beliefs[-1] == 1.0
     weights = [expert.weight(trials, belief=0.5) for trials in (1, 10, 100)]
     assert weights == sorted(weights, reverse=True)
     assert weights[-1] < 0.1
@@ -77,7 +78,8 @@ def test_belief_grows_with_trials_that_agree_and_falls_with_those_that_do_not():
 
 def test_without_a_guess_nothing_is_believed():
     expert = Expert(np.empty((0, 2)))
-    assert expert.belief(np.array([[0.5, 0.5]])) == 0.0
+    assert not expert.is_near(np.array([[0.5, 0.5]])).any()
+    assert expert.belief(3, 4) == 0.0
 
 
 def test_a_bad_guess_does_not_keep_the_search_from_better_settings():
