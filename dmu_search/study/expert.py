@@ -1,8 +1,8 @@
 """An expert's good guesses as a density over settings, believed as long as results agree.
 
 In the manner of piBO (Hvarfner et al., 2022), which weighs such a density against what is expected
-of a setting, less with every trial; and of PriorBand (Mallik et al., 2023), which follows guesses as
-far as results agree.
+of a setting, less with every trial; and of PriorBand (Mallik et al., 2023), which follows guesses
+as far as results agree.
 """
 
 import math
