@@ -239,9 +239,9 @@ def _write_plan(work: _Work, output_dir: Path) -> None:
 def _train(work: _Work, asked: _Asked) -> int:
     """Train everything that is needed, one command at a time in an output folder."""
     retrained = OutputFolder(asked.output_dir).retrained
-    with claimed(retrained), ray_log() as log, ray_session(asked.resources, log) as cluster:
+    with claimed(retrained), ray_log() as log, ray_session(asked.resources, log):
         log.keep(retrained / RAY_LOG)
-        wait_for_gpus(asked.resources, partial(print_warning, work.console))
+        cluster = wait_for_gpus(asked.resources, partial(print_warning, work.console))
         check_all_see(retrained)
         share = trial_share(
             asked.resources,

@@ -142,8 +142,8 @@ def _search(
     """Run the studies, one after the other; ``locks`` holds those of the studies begun before."""
     first = settings[0]
     failed = False
-    with ray_log() as log, ray_session(first.resources, log) as cluster:
-        wait_for_gpus(first.resources, partial(print_warning, console))
+    with ray_log() as log, ray_session(first.resources, log):
+        cluster = wait_for_gpus(first.resources, partial(print_warning, console))
         shares = [plan_share(each, data[each.task, each.data], cluster) for each in settings]
         # All input is good by now: only here does anything begin to be written.
         make_folder(first.output_dir)

@@ -98,6 +98,8 @@ def train_on_workers(
             )
     finally:
         for each in followed:
+            # A worker may have begun a run, or ended one, since the last look.
+            each.catch_up(tracking)
             if each.is_open:
                 tracking.recorder.close_for(each.plan.name, "KILLED")
 

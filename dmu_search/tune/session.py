@@ -41,6 +41,14 @@ class Cluster:
     nodes: int
     joined: bool = False
 
+    @classmethod
+    def now(cls, settings: ResourceSettings) -> "Cluster":
+        """What Ray offers at the moment; machines may still join."""
+        total = ray.cluster_resources()
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        joined = settings.address is not None
+        return cls(total.get("CPU", 0.0), total.get("GPU", 0.0), nodes, joined)
+
 
 @contextmanager
 def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterator[Cluster]:
@@ -68,16 +76,15 @@ def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterat
         ) from None
     lifeline = Lifeline.of_session()
     try:
-        total = ray.cluster_resources()
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        joined = settings.address is not None
-        yield Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), len(alive), joined)
+        yield Cluster.now(settings)
     finally:
         if lifeline.fault() is None:
             ray.shutdown()
         else:
             # Ray's own way out would wait a minute for what is gone, and end in a crash.
             atexit.register(end_process)
+            if log is not None:
+                log.stay()
 
 
 def end_process() -> NoReturn:

@@ -34,7 +34,7 @@ def test_results_of_a_cluster_lie_at_an_absolute_path():
 
 def test_missing_gpus_are_waited_for_and_then_named(cluster):
     told = []
-    wait_for_gpus(RESOURCES, told.append)
+    assert wait_for_gpus(RESOURCES, told.append) == cluster
     assert not told
     with pytest.raises(ConfigError, match=r"resources\.min_gpus=2: Ray has 0 GPUs after 0\.1 s"):
         wait_for_gpus(replace(RESOURCES, min_gpus=2, wait_s=0.1), told.append)
