@@ -260,14 +260,14 @@ _WHY = {
 
 def print_resume(console: Console, studies: Sequence[Study], stopped: str) -> None:
     """Say how to carry on with what was stopped."""
-    folder = _folder_word(studies)
+    console.print(resume_text(studies, _WHY[stopped]), highlight=False, soft_wrap=True)
+
+
+def resume_text(studies: Sequence[Study], why: str) -> str:
+    """How to carry on with what was stopped, and why it was."""
     name = studies[0].name if len(studies) == 1 else "latest"
-    console.print(
-        f"{_WHY[stopped]}; what finished is kept. To resume:\n  "
-        + in_job(command("tune", f"resume={name}", *folder)),
-        highlight=False,
-        soft_wrap=True,
-    )
+    words = command("tune", f"resume={name}", *_folder_word(studies))
+    return f"{why}; what finished is kept. To resume:\n  {in_job(words)}"
 
 
 def _folder_word(studies: Sequence[Study]) -> list[str]:

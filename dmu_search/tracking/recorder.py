@@ -14,6 +14,7 @@ from dmu_search.records import (
     check_records,
     collect_records,
     read_events,
+    read_last_restart,
     record_files,
 )
 from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
@@ -38,7 +39,7 @@ class Tracking:
         if self.runs is None or self.lost is not None:
             return
         try:
-            if event["event"] == "restart":
+            if event["event"] == "restart" or self.runs.contradict(run_id, event):
                 record = self.recorder.folder / f"{run_id}.jsonl"
                 self.runs.apply_all(run_id, list(read_events(record)))
             else:
@@ -52,7 +53,8 @@ class Tracking:
 
         Args:
             study: its name.
-            run_ids: of its trials; those that are closed in MLflow are left alone.
+            run_ids: of its trials; those that are closed in MLflow, and whose record was not
+                written anew since, are left alone.
         """
         if self.runs is None or self.lost is not None:
             return
@@ -60,7 +62,9 @@ class Tracking:
             closed = self.runs.closed_trials(study)
             for run_id in run_ids:
                 path = self.recorder.folder / f"{run_id}.jsonl"
-                if run_id not in closed and path.exists():
+                if not path.exists():
+                    continue
+                if run_id not in closed or closed[run_id] != read_last_restart(path):
                     self.runs.apply_all(run_id, list(read_events(path)))
         except StorageError:
             raise

@@ -59,7 +59,7 @@ class Following(tune.Callback):
             case "retry":
                 more = f", with {trial.room:g} times the room" if trial.room > 1 else ""
                 self._watcher.say(f"trial {trial.number} is tried again{more}: {event['reason']}")
-        if trial.status != "open":
+        if trial.status != "open" and event["event"] in ("result", "fail"):
             self._update_mirror()
 
     def _update_mirror(self) -> None:

@@ -181,7 +181,7 @@ def run_study(
     try:
         if not own.over:
             searcher = StudySearcher(own, halt, share.concurrent)
-            with watch, memory_kills_as_deaths():
+            with watch.lifeline.in_words(), watch, memory_kills_as_deaths():
                 callbacks = [following, NodeNews(watcher.say)]
                 _carry_out(study, data, searcher, share, scheduler, callbacks)
         if halt.fault is not None:

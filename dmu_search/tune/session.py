@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import AuthenticationError
 
 from dmu_search.config.settings import ResourceSettings
-from dmu_search.errors import ConfigError
+from dmu_search.errors import ClusterError, ConfigError, DmuSearchError
 from dmu_search.tune.lifeline import Lifeline
 from dmu_search.tune.ray_log import RayLog
 
@@ -60,23 +60,18 @@ def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterat
 
     Raises:
         ConfigError: no Ray cluster answers at the address, or none that lets this machine in.
+        ClusterError: Ray does not start on this machine, or is lost.
     """
     for name in ("ray", "ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         _init(settings)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, AuthenticationError) as fault:
-        printed = b"" if log is None else log.read()
-        if isinstance(fault, AuthenticationError) or b"InvalidAuthToken" in printed:
-            raise ConfigError(_TOKEN.format(address=settings.address)) from None
-        raise ConfigError(
-            f"resources.address={settings.address}: Ray cannot be used there "
-            f"({' '.join(str(fault).split())[:200]}); check the address, or leave it out to "
-            "start Ray on this machine"
-        ) from None
-    lifeline = Lifeline.of_session()
+        lifeline = Lifeline.of_session()
+    except Exception as fault:  # Ray raises errors of many kinds, plain ones among them.
+        raise _refusal(settings, fault, b"" if log is None else log.read()) from None
     try:
-        yield Cluster.now(settings)
+        with lifeline.in_words():
+            yield Cluster.now(settings)
     finally:
         if lifeline.fault() is None:
             ray.shutdown()
@@ -85,6 +80,22 @@ def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterat
             atexit.register(end_process)
             if log is not None:
                 log.stay()
+
+
+def _refusal(settings: ResourceSettings, fault: Exception, printed: bytes) -> DmuSearchError:
+    """Why Ray could not be started or joined."""
+    reason = " ".join(str(fault).split())[:200]
+    if settings.address is None:
+        return ClusterError(
+            f"Ray does not start on this machine ({reason}); if its processes are killed for want "
+            "of memory, end other programs or lower resources.object_store_mb"
+        )
+    if isinstance(fault, AuthenticationError) or b"InvalidAuthToken" in printed:
+        return ConfigError(_TOKEN.format(address=settings.address))
+    return ConfigError(
+        f"resources.address={settings.address}: Ray cannot be used there ({reason}); check the "
+        "address, or leave it out to start Ray on this machine"
+    )
 
 
 def end_process() -> NoReturn:
