@@ -91,6 +91,7 @@ def train_on_workers(
             _carry_out, arguments, cpus=share.cpus, gpus=share.gpus, stopped=stopped
         ):
             problems = [problem for each in followed for problem in each.catch_up(tracking)]
+            tracking.flush()
             yield Progress(
                 tuple((followed[one.index].plan.name, one.error) for one in ended),
                 tuple(each.going for each in followed if each.is_open),

@@ -70,7 +70,7 @@ class MlflowRuns:
             case "start":
                 self._start(run_id, event)
             case "metrics":
-                self._log_metrics(run_id, [event])
+                self.log_metrics(run_id, [event])
             case "tags":
                 self._set_tags(self._own(run_id), event["tags"])
             case "artifact":
@@ -80,6 +80,25 @@ class MlflowRuns:
                 self._client.set_terminated(
                     self._own(run_id), status=event["status"], end_time=event["time_ms"]
                 )
+
+    def log_metrics(self, run_id: str, events: list[Event]) -> None:
+        """Write ``metrics`` events in few requests; what is there already is left out.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store cannot be written.
+            TrackingError: the run was never started.
+        """
+        from mlflow.entities import Metric
+
+        known = self._known.get(run_id)
+        metrics = [
+            Metric(name, value, event["time_ms"], event["step"])
+            for event in events
+            if known is None or not known.have(event)
+            for name, value in event["values"].items()
+        ]
+        for begin in range(0, len(metrics), _BATCH):
+            self._client.log_batch(self._own(run_id), metrics=metrics[begin : begin + _BATCH])
 
     def apply_all(self, run_id: str, events: list[Event]) -> None:
         """Write a whole record, its metrics in few requests; twice, it changes nothing.
@@ -97,7 +116,7 @@ class MlflowRuns:
         # A trial that was asked for again has other settings than at its first start.
         for index in starts[-1:]:
             self.apply(run_id, {**kept[index], "time_ms": kept[0]["time_ms"]})
-        self._log_metrics(run_id, [event for event in kept if event["event"] == "metrics"])
+        self.log_metrics(run_id, [event for event in kept if event["event"] == "metrics"])
         for index, event in enumerate(kept):
             # An end before the last start is that of a process which was interrupted.
             over = event["event"] == "end" and index > starts[-1]
@@ -213,19 +232,6 @@ class MlflowRuns:
 
         entities = [Param(name, str(value)) for name, value in params.items()]
         self._client.log_batch(self._own(run_id), params=entities)
-
-    def _log_metrics(self, run_id: str, events: list[Event]) -> None:
-        from mlflow.entities import Metric
-
-        known = self._known.get(run_id)
-        metrics = [
-            Metric(name, value, event["time_ms"], event["step"])
-            for event in events
-            if known is None or not known.have(event)
-            for name, value in event["values"].items()
-        ]
-        for begin in range(0, len(metrics), _BATCH):
-            self._client.log_batch(self._own(run_id), metrics=metrics[begin : begin + _BATCH])
 
     def _history(self, mlflow_id: str, metric: str) -> list[tuple[int, float]]:
         history = self._client.get_metric_history(mlflow_id, metric)

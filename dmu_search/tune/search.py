@@ -163,7 +163,7 @@ def run_study(
     mirror = JournalMirror(
         study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
     )
-    following = Following(own, runs, mirror, watcher, halt)
+    following = Following(own, runs, mirror, watcher, halt, flush=tracking.flush)
     checkpoints = Checkpoints(study.checkpoints, own, settings.search.checkpoint_mb)
 
     def close_lost(fault: DmuSearchError) -> None:

@@ -109,6 +109,7 @@ def test_what_a_training_that_began_again_made_void_leaves_mlflow(store_uri, tmp
     tracking = open_tracking(settings(store_uri), tmp_path)
     write_study(tracking.recorder)
     begin_again(tracking.recorder)
+    tracking.recorder.tag("s1.t1", {"note": "brings on what waits"})
     assert tracking.lost is None
     assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
     _, runs = runs_of(store_uri)
@@ -131,6 +132,20 @@ def test_sync_takes_back_what_became_void_since_the_last_one(store_uri, tmp_path
         assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
         ids.add(runs_of(store_uri)[1]["s1.t1"].info.run_id)
     assert len(ids) == 1
+
+
+def test_metrics_wait_a_second_for_others(store_uri, tmp_path):
+    tracking = open_tracking(settings(store_uri), tmp_path)
+    tracking.recorder.start(TRIAL)
+    for epoch in (1, 2, 3):
+        tracking.recorder.log("s1.t1", {"val_nll_nats": float(epoch)}, epoch)
+    assert history_of(store_uri) == [(1, 1.0)]
+    time.sleep(1.0)
+    tracking.flush()
+    assert history_of(store_uri) == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    tracking.recorder.log("s1.t1", {"val_nll_nats": 4.0}, 4)
+    tracking.recorder.end("s1.t1", "FINISHED")
+    assert history_of(store_uri) == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
 
 
 def points_of(uri):

@@ -157,7 +157,7 @@ def test_gpus_that_join_late_are_waited_for_and_used(head, another, tmp_path):
         with another(gpus=2):
             assert screen.end() == 0, screen.text
     assert re.search(r"devices +2 CPU cores, 2 GPUs, 2 nodes", screen.text), screen.text
-    assert "1 trial finished" in screen.text
+    assert "1 trials finished" in screen.text
 
 
 @pytest.mark.slow
