@@ -193,7 +193,11 @@ def wait_for_result(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 def check_end(process: subprocess.Popen[bytes], folder: Path, victim: str, tally: Tally) -> None:
     """How a command ended, and what it said of it."""
-    code, text = finish(process, time.monotonic()), said(folder)
+    code = finish(process, time.monotonic())
+    if code == 1:
+        # Where Ray's C++ ended the process, what is said of it comes a moment later.
+        wait_for(lambda: b"error: " in said(folder), longest_s=10.0)
+    text = said(folder)
     what = f"{folder.name}: {victim} killed, ended with {code}: {end_of(text)!r}"
     tally.check(code in ENDS[victim], what)
     tally.check(b"Traceback" not in text, f"a traceback; {what}")
@@ -463,9 +467,9 @@ def finish(process: subprocess.Popen[bytes], began: float) -> int:
     return -999
 
 
-def wait_for(holds: Callable[[], bool]) -> None:
+def wait_for(holds: Callable[[], bool], *, longest_s: float = LONGEST_S) -> None:
     """Look ten times a second until it holds, at most as long as a command may take."""
-    deadline = time.monotonic() + LONGEST_S
+    deadline = time.monotonic() + longest_s
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.1)
 
