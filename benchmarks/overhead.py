@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 WORDS = (
@@ -38,12 +38,14 @@ class Search:
         header_s: until its header was on the screen.
         epoch_s: until an epoch was on record.
         end_s: until its process had ended.
-        cpu_ms: CPU time of its own process per further epoch, without Ray's processes.
+        cpu_s: CPU time of its own process, without Ray's processes.
+        cpu_ms: the same per epoch after the first.
     """
 
     header_s: float
     epoch_s: float
     end_s: float
+    cpu_s: float
     cpu_ms: float
 
 
@@ -52,31 +54,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     own = Path(__file__).parents[1]
     parser.add_argument("--tree", nargs="+", type=Path, default=[own], help="checkouts")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=250, help="of each of four trials")
     arguments = parser.parse_args()
     for tree in arguments.tree:
         # Builds the native loop, and reads all files once.
         search(tree, trials=1, epochs=1)
-    print("| checkout | load | header, s | first epoch, s | exit, s | driver's CPU per epoch, ms |")
-    print("|---|---|---|---|---|---|")
+    heads = "checkout", "load", "header, s", "first epoch, s", "exit, s", "CPU, s", "per epoch, ms"
+    print(f"| {' | '.join(heads)} |")
+    print("|---|---|---|---|---|---|---|")
     found: dict[Path, list[Search]] = {tree: [] for tree in arguments.tree}
     for _ in range(arguments.rounds):
         for tree in arguments.tree:
             short = search(tree, trials=1, epochs=1)
             long = search(tree, trials=4, epochs=arguments.epochs)
-            both = Search(short.header_s, short.epoch_s, short.end_s, long.cpu_ms)
+            both = replace(short, cpu_ms=long.cpu_ms)
             found[tree].append(both)
             print_row(tree.name, f"{os.getloadavg()[0]:.1f}", both)
     for tree, rows in found.items():
-        columns = zip(*((r.header_s, r.epoch_s, r.end_s, r.cpu_ms) for r in rows), strict=True)
+        columns = zip(*map(astuple, rows), strict=True)
         print_row(f"**{tree.name}, median**", "", Search(*map(statistics.median, columns)))
 
 
 def print_row(name: str, load: str, row: Search) -> None:
     """Print what a search took."""
     seconds = f"{row.header_s:.1f} | {row.epoch_s:.1f} | {row.end_s:.1f}"
-    print(f"| {name} | {load} | {seconds} | {row.cpu_ms:.1f} |", flush=True)
+    print(f"| {name} | {load} | {seconds} | {row.cpu_s:.1f} | {row.cpu_ms:.1f} |", flush=True)
 
 
 def search(tree: Path, *, trials: int, epochs: int) -> Search:
@@ -109,8 +112,8 @@ def search(tree: Path, *, trials: int, epochs: int) -> Search:
         if process.returncode or header is None or epoch is None or first_cpu is None:
             raise SystemExit(f"{tree}: ended with {process.returncode}\n{screen.read_text()}")
         results = recorded(folder / "r")
-    cpu_s = (cpu - first_cpu) / max(1, results - first_results)
-    return Search(header, epoch, end, 1000 * cpu_s)
+    per_epoch_s = (cpu - first_cpu) / max(1, results - first_results)
+    return Search(header, epoch, end, cpu, 1000 * per_epoch_s)
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> Iterator[float]:
