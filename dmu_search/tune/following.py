@@ -35,10 +35,10 @@ class Following(tune.Callback):
         self,
         study: SearchStudy,
         runs: TrialRuns,
+        *,
         mirror: JournalMirror,
         watcher: Watcher,
         halt: Halt,
-        *,
         flush: Callable[[], None],
     ) -> None:
         self._halt = halt

@@ -68,7 +68,8 @@ def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterat
         _init(settings)
         lifeline = Lifeline.of_session()
     except Exception as fault:  # Ray raises errors of many kinds, plain ones among them.
-        raise _refusal(settings, fault, b"" if log is None else log.read()) from None
+        printed = b"" if log is None else log.read()
+        raise _refusal(settings, fault, printed=printed) from None
     try:
         with lifeline.in_words():
             yield Cluster.now(settings)
@@ -82,7 +83,7 @@ def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterat
                 log.stay()
 
 
-def _refusal(settings: ResourceSettings, fault: Exception, printed: bytes) -> DmuSearchError:
+def _refusal(settings: ResourceSettings, fault: Exception, *, printed: bytes) -> DmuSearchError:
     """Why Ray could not be started or joined."""
     reason = " ".join(str(fault).split())[:200]
     if settings.address is None:

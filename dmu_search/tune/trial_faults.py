@@ -115,7 +115,7 @@ def memory_kills_as_deaths() -> Iterator[None]:
         return
     original = manager._actor_task_failed
 
-    def failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+    def failed(self: Any, *, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
             exception = MemoryKillError("", str(exception))
         original(self, tracked_actor_task=tracked_actor_task, exception=exception)

@@ -42,7 +42,7 @@ def test_hostile_names_are_no_markup_in_the_note(study, finished):
     view = TrialView(0, "finished", 1, 0.5, values, HOSTILE)
     best = BestTrial(0, HOSTILE, 0.5, values, HOSTILE, {}, None)
     outcome = Outcome(best if finished else None, Counter(finished=1), {}, 0)
-    found = tokens(note(study, outcome, Data(), [view]))
+    found = tokens(note(study, outcome, data=Data(), trials=[view]))
     assert not MARKUP & {token.type for token in found}
     shown = "".join(token.content for token in found if token.type == "text")
     assert "<script>alert(1)</script>" in shown
@@ -58,6 +58,6 @@ def test_an_honest_note_keeps_its_words(study):
     values = dict.fromkeys(study.settings.space, 0.005)
     view = TrialView(0, "finished", 1, 0.5, values, "paper")
     outcome = Outcome(BestTrial(0, "r", 0.5, values, "paper", {}, None), Counter(finished=1), {}, 0)
-    written = note(replace(study, name="mine-1.2"), outcome, Data(), [view])
+    written = note(replace(study, name="mine-1.2"), outcome, data=Data(), trials=[view])
     assert "(paper setting)" in written
     assert "| 1 | 0 | 0.5000 | paper | 0.005 |" in written

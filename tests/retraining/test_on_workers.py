@@ -22,7 +22,9 @@ def trainings():
     class Data:
         name, sha256 = "adding", "0" * 64
 
-    return [(plan_run(name, run, Data(), {}), run) for name in (GOES_ON, IS_DONE, NOT_BEGUN)]
+    return [
+        (plan_run(name, run, data=Data(), tags={}), run) for name in (GOES_ON, IS_DONE, NOT_BEGUN)
+    ]
 
 
 def test_runs_that_began_after_the_last_look_are_closed_as_well(tmp_path, monkeypatch, trainings):
