@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.invocation import command, in_job, where_to_look
+from dmu_search.cli.plain_text import in_markdown
 from dmu_search.cli.published_values import published_in_words, published_result
 from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
 from dmu_search.config.roots import default_of
@@ -228,14 +229,14 @@ def note(study: Study, outcome: Outcome, *, data: Data, trials: Sequence[TrialVi
     """Markdown for the study's page in MLflow: which setting won, and against what."""
     best = outcome.best
     if best is None:
-        return f"**{study.name}**: no trial has used its whole budget yet."
+        return f"**{in_markdown(study.name)}**: no trial has used its whole budget yet."
     metric = objective_name(study.settings)
     finished = [view for view in trials if view.status == "finished"]
     table = ranked(finished, TASKS[study.settings.task].direction)
     names = [name.rpartition(".")[2] for name in study.settings.space]
     lines = [
         f"**Trial {best.number} won with {metric} {score(best.objective)}**"
-        + (f" ({best.warm_start} setting)" if best.warm_start else "")
+        + (f" ({in_markdown(best.warm_start)} setting)" if best.warm_start else "")
         + ".",
         "",
         f"| rank | trial | {metric} | source | {' | '.join(names)} |",
@@ -243,8 +244,9 @@ def note(study: Study, outcome: Outcome, *, data: Data, trials: Sequence[TrialVi
     ]
     for rank, view in enumerate(table[:10], start=1):
         values = [number(view.values.get(name, "")) for name in study.settings.space]
-        cells = [str(rank), str(view.number), score(view.objective), view.warm_start or "search"]
-        lines.append(f"| {' | '.join([*cells, *values])} |")
+        source = view.warm_start or "search"
+        cells = [str(rank), str(view.number), score(view.objective), source, *values]
+        lines.append(f"| {' | '.join(map(in_markdown, cells))} |")
     paper = published_in_words(study.settings, data)
     stopped = outcome.counts.get("stopped early", 0)
     lines += [
@@ -264,14 +266,14 @@ _WHY = {
 
 def print_resume(console: Console, studies: Sequence[Study], *, stopped: str) -> None:
     """Say how to carry on with what was stopped."""
-    folder = _folder_word(studies)
+    console.print(resume_text(studies, _WHY[stopped]), highlight=False, soft_wrap=True)
+
+
+def resume_text(studies: Sequence[Study], why: str) -> str:
+    """How to carry on with what was stopped, and why it was."""
     name = studies[0].name if len(studies) == 1 else "latest"
-    console.print(
-        f"{_WHY[stopped]}; what finished is kept. To resume:\n  "
-        + in_job(command("tune", f"resume={name}", *folder)),
-        highlight=False,
-        soft_wrap=True,
-    )
+    words = command("tune", f"resume={name}", *_folder_word(studies))
+    return f"{why}; what finished is kept. To resume:\n  {in_job(words)}"
 
 
 def _folder_word(studies: Sequence[Study]) -> list[str]:

@@ -169,7 +169,9 @@ def run_study(
     mirror = JournalMirror(
         study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
     )
-    following = Following(own, runs, mirror=mirror, watcher=watcher, halt=halt)
+    following = Following(
+        own, runs, mirror=mirror, watcher=watcher, halt=halt, flush=tracking.flush
+    )
     checkpoints = Checkpoints(study.checkpoints, own, limit_mb=settings.search.checkpoint_mb)
 
     def close_lost(fault: DmuSearchError) -> None:
@@ -187,7 +189,7 @@ def run_study(
     try:
         if not own.over:
             searcher = StudySearcher(own, halt, max_concurrent=share.concurrent)
-            with watch, memory_kills_as_deaths():
+            with watch.lifeline.in_words(), watch, memory_kills_as_deaths():
                 callbacks = [following, NodeNews(watcher.say)]
                 _carry_out(
                     study,
