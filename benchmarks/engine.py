@@ -162,7 +162,7 @@ FUSED = (*BACKENDS, "jax")
 def polymusic_batches(corpus: Corpus, count: int) -> tuple[list[Batch], float]:
     """Some batches of an epoch, and how many times their steps the epoch has."""
     task = PolyMusic(corpus.rolls)
-    training = TrainingSettings(0.0, batch_size=BATCH_SIZE)
+    training = TrainingSettings(0.0, batch_size=BATCH_SIZE, max_epochs=1)
     drawn = list(task.train_batches([torch.Generator().manual_seed(0)], training))
     batches = [Batch(b.rows, b.inputs.float(), b.targets.float(), True) for b in drawn[:count]]
     steps = sum(int(batch.rows.row_counts[0]) for batch in batches)

@@ -119,7 +119,11 @@ def make_task(case: Case, effort: Effort, device: torch.device) -> Any:
     if case.task == "polymusic":
         return PolyMusic(random_rolls(effort.tunes), device=device)
     rules = Rules(
-        batches_per_epoch=effort.batches, train_sequences=1, valid_sequences=1, test_sequences=1
+        length=100,
+        batches_per_epoch=effort.batches,
+        train_sequences=1,
+        valid_sequences=1,
+        test_sequences=1,
     )
     return task_class(case.task)(rules, device=device)
 
@@ -143,12 +147,14 @@ def generators(case: Case) -> list[torch.Generator]:
 def train(case: Case, task: Any, runner: Runner | None, rounds: int) -> Timing:
     """Train some epochs, by the plain loop where there is no runner."""
     own = generators(case)
-    training = TrainingSettings(0.005, weight_decay=1e-4, replicas=case.replicas)
+    training = TrainingSettings(
+        0.005, weight_decay=1e-4, batch_size=BATCH_SIZE, max_epochs=rounds, replicas=case.replicas
+    )
     network = task.network(case.network)
     drawn = network.initialise(own)
     weights = {name: weight.to(task.device).requires_grad_() for name, weight in drawn.items()}
-    optimiser = adam(weights, network, training, recordable=runner is not None)
-    step = TrainingStep.of(task, network, weights, optimiser, training)
+    optimiser = adam(weights, network, settings=training, recordable=runner is not None)
+    step = TrainingStep.of(task, network, weights=weights, optimiser=optimiser, training=training)
     run = PlainPass(step) if runner is None else BucketedPass(step, runner)
     on_gpu = task.device.type == "cuda"
     if on_gpu:

@@ -41,11 +41,13 @@ def measure(model: str, depth: int, replicas: int) -> None:
     """Train an epoch, validate, and print the most that the process has held, on Linux."""
     torch.set_num_threads(1)
     given = {"training.replicas": replicas}
-    setting = sourced("paper", "polymusic", model, depth, output_dir=Path("runs"), given=given)
+    setting = sourced(
+        "paper", "polymusic", model=model, depth=depth, output_dir=Path("runs"), given=given
+    )
     assert setting is not None, "the paper has both models at these depths"
     task = make_task("polymusic", load_data("polymusic", setting.run.data))
     before = peak_mb()
-    Trainer(task, setting.run.network, setting.run.training).run_epoch()
+    Trainer(task, setting.run.network, training=setting.run.training).run_epoch()
     print(f"| {model} | {depth} | {replicas} | {before:.0f} | {peak_mb():.0f} |", flush=True)
 
 

@@ -42,9 +42,14 @@ def main() -> None:
     before = peak_mb()
     for ratio in (1.0, 0.0):
         training = TrainingSettings(
-            0.005, weight_decay=1e-4, teacher_forcing_ratio=ratio, replicas=arguments.replicas
+            0.005,
+            batch_size=32,
+            max_epochs=1,
+            weight_decay=1e-4,
+            teacher_forcing_ratio=ratio,
+            replicas=arguments.replicas,
         )
-        trainer = Trainer(task, NetworkSettings("dmu", (200,)), training)
+        trainer = Trainer(task, NetworkSettings("dmu", (200,)), training=training)
         step, adam = steps(trainer, arguments.steps)
         epoch = step * task.batches_per_epoch(training.batch_size)
         validation = timed(partial(trainer._evaluate, trainer.weights, "valid"))
@@ -62,7 +67,11 @@ def steps(trainer: Trainer, count: int) -> tuple[float, float]:
     """Median CPU seconds of a training step, and of Adam in it."""
     batches = trainer.task.train_batches(trainer._generators, trainer.training)
     step = TrainingStep.of(
-        trainer.task, trainer.network, trainer.weights, trainer._optimiser, trainer.training
+        trainer.task,
+        trainer.network,
+        weights=trainer.weights,
+        optimiser=trainer._optimiser,
+        training=trainer.training,
     )
     times = []
     for _ in range(count + WARM_UP):

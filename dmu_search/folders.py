@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from uuid import uuid4
 
 from dmu_search.errors import ConfigError, StorageError
 
@@ -143,17 +144,16 @@ def not_writable(path: Path, reason: str) -> StorageError:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, and its folder, to be written in a ``with`` block.
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, in a folder that is there, to be written in a ``with`` block.
 
     The block writes beside ``path``, and what it wrote is on the disk before it takes the name. So
     a reader never meets half of it, and a block that raises leaves ``path`` as it was.
 
     Raises:
-        StorageError: it cannot be written.
+        OSError: it cannot be written.
     """
-    make_folder(path.parent)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with partial.open("wb") as file:
             yield file
@@ -161,10 +161,23 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         partial.replace(path)
         _sync_folder(path.parent)
-    except OSError as fault:
-        raise not_writable(path, str(fault.strerror)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """As ``replacing``, for results; makes the folder too.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    make_folder(path.parent)
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as fault:
+        raise not_writable(path, str(fault.strerror)) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -78,7 +78,7 @@ class Recorder:
         _drop_cut_off_line(self._path(run_id))
         self.end(run_id, status)
 
-    def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    def log(self, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
         """Keep ``metrics`` of epoch ``step``, unless it is kept already.
 
         A resumed training repeats the epochs since its last checkpoint, with the same values. Where
@@ -104,7 +104,7 @@ class Recorder:
         return max(self._kept[run_id], default=0)
 
     def lacks(self, run_id: str, last: int) -> bool:
-        """Whether an epoch up to ``last`` is not kept, so that going on after it leaves a gap."""
+        """Whether an epoch up to ``last`` is not kept, so that resuming after it leaves a gap."""
         return any(epoch not in self._kept[run_id] for epoch in range(1, last + 1))
 
     def summarise(self, run_id: str, metrics: Mapping[str, float]) -> None:
@@ -291,7 +291,7 @@ def check_records(source: Path, own: Path) -> None:
         kept, brought = _content(own / path.name), path.read_bytes()
         if not (kept.startswith(brought) or brought.startswith(kept)):
             faults.append(
-                f"{path}: {own / path.name} is another run of the same name, or went on by itself; "
+                f"{path}: {own / path.name} is another run of the same name, or has other epochs; "
                 "rename one of them"
             )
     if faults:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from zipfile import ZipFile
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # So that an assertion of a contract shows its values.
 pytest.register_assert_rewrite("dmu_search.testing")
@@ -18,9 +19,20 @@ from dmu_search.data import pairs, treebank
 from dmu_search.retraining import sources
 
 
+class ByFileOrRay(LoadFileScheduling):
+    """Whole files for a test process; those that share a Ray are for the same one."""
+
+    def _split_scope(self, nodeid):
+        return "tests/tune" if nodeid.startswith("tests/tune/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByFileOrRay(config, log)
+
+
 def pytest_collection_modifyitems(items):
     """Longest files first, so that no test process ends long after the other."""
-    first = ("tests/tune/test_search.py", "tests/cli/test_whole.py", "tests/tracking")
+    first = ("tests/tune/", "tests/cli/test_whole.py", "tests/tracking")
     items.sort(key=lambda item: not item.nodeid.startswith(first))
 
 

@@ -23,7 +23,7 @@ def write_run(folder, losses=(3.0, 2.0, 1.0), run=RUN):
     recorder = Recorder(folder)
     recorder.start(run)
     for epoch, loss in enumerate(losses, start=1):
-        recorder.log(run.run_id, {"loss": loss, "epoch_wall_time_s": 0.1}, epoch)
+        recorder.log(run.run_id, {"loss": loss, "epoch_wall_time_s": 0.1}, step=epoch)
     return recorder
 
 
@@ -86,7 +86,7 @@ def test_zeros_that_a_power_cut_leaves_at_the_end_are_dropped(tmp_path):
     assert len(losses_of(path)) == 3
     recorder = Recorder(tmp_path)
     recorder.start(RUN)
-    recorder.log("a-run", {"loss": 0.5}, 4)
+    recorder.log("a-run", {"loss": 0.5}, step=4)
     assert losses_of(path)[4] == 0.5
 
 
@@ -118,7 +118,7 @@ def test_epochs_that_a_record_lacks_are_noticed(tmp_path):
     recorder = write_run(tmp_path)
     assert not recorder.lacks("a-run", 3)
     assert recorder.lacks("a-run", 4)
-    recorder.log("a-run", {"loss": 0.1}, 6)
+    recorder.log("a-run", {"loss": 0.1}, step=6)
     assert recorder.lacks("a-run", 6)
 
 

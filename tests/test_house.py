@@ -74,6 +74,48 @@ PLACES = {
     "yaml": ("config/compose.py",),
 }
 
+# Functions whose third argument may be given by its place, by the reason for it.
+BY_PLACE = {
+    "Python calls it": ("ClusterWatch.__exit__", "SearchScreen.__exit__"),
+    "torch.autograd calls it": (
+        "_Affine.forward",
+        "_Embed.forward",
+        "_Nll.forward",
+        "_Project.forward",
+        "_SoftmaxNll.backward",
+        "_SoftmaxNll.forward",
+    ),
+    "Ray calls it": (
+        "Following.on_trial_result",
+        "Following.on_trial_start",
+        "StudyScheduler.on_trial_result",
+        "StudySearcher.on_trial_complete",
+    ),
+    "the order of the sum: bias + x @ weight, or states @ weight + bias": (
+        "_logits",
+        "affine",
+        "likeliest_words",
+        "multiply",
+        "multiply_into",
+        "native_affine",
+        "native_project",
+        "project_notes",
+        "softmax_nll",
+        "word_nll",
+    ),
+    "the order of the equation: state = f(weights, x, state)": (
+        "Cell.step",
+        "DMU.step",
+        "GRU.step",
+        "LSTM.step",
+        "Network.step",
+        "RHN.step",
+        "RNN.step",
+        "Translator.step",
+        "blend",
+    ),
+}
+
 
 def imports_of(path: Path) -> Iterator[str]:
     """The absolute names of all modules that a file imports, inside functions too."""
@@ -191,6 +233,37 @@ def test_numbers_returned_are_found(source: str, lines: list[int]) -> None:
     assert numbers_returned(source) == lines
 
 
+def test_arguments_after_the_second_are_given_by_name() -> None:
+    found = [
+        (name, f"{name_of(path)}:{line}: {name} takes more than two arguments by place")
+        for path in MODULES
+        for name, line in taking_three_by_place(path.read_text(encoding="utf-8"))
+    ]
+    allowed = {name for names in BY_PLACE.values() for name in names}
+    faults = [fault for name, fault in found if name not in allowed]
+    assert not faults, "\n".join(faults)
+    assert allowed == {name for name, _ in found}, "no longer needed in BY_PLACE"
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def f(a, b, c): return a", ["f"]),
+        ("def f(a, b, /, c=1): return a", ["f"]),
+        ("def f(a, b, *, c): return a", []),
+        ("def f(a, b, *rest): return a", []),
+        ("class A:\n    def f(self, a, b): return a", []),
+        ("class A:\n    def f(self, a, b, c): return a", ["A.f"]),
+        ("class A:\n    @classmethod\n    def f(cls, a, b, c): return a", ["A.f"]),
+        ("class A:\n    @staticmethod\n    def f(a, b, c): return a", ["A.f"]),
+        ("def f(a):\n    def g(a, b, c): return a", ["f.g"]),
+        ("if x:\n    async def f(a, b, c): return a", ["f"]),
+    ],
+)
+def test_three_arguments_by_place_are_found(source: str, names: list[str]) -> None:
+    assert [name for name, _ in taking_three_by_place(source)] == names
+
+
 def test_everything_imported_is_declared() -> None:
     declared = {canonicalize_name(each.name) for each in requirements("dependencies")}
     providers = packages_distributions()
@@ -217,8 +290,11 @@ def test_help_is_quick(words: list[str]) -> None:
 def test_folder_mlflow_does_not_hide_the_library() -> None:
     assert (REPOSITORY / "mlflow").is_dir()
     assert not list((REPOSITORY / "mlflow").rglob("*.py"))
-    # With -m, as for `python -m dmu_search`, the working directory comes first in the search path.
-    assert "version" in run_here([sys.executable, "-m", "mlflow", "--version"]).stdout
+    # With -c, as for `python -m dmu_search`, the working directory comes first in the search path.
+    program = "import sys; from importlib.util import find_spec; print(find_spec('mlflow').origin)"
+    (found,) = run_here([sys.executable, "-c", program]).stdout.splitlines()
+    assert Path(found).name == "__init__.py"
+    assert not Path(found).is_relative_to(REPOSITORY / "mlflow")
 
 
 def test_constraints_satisfy_the_declared_ranges() -> None:
@@ -429,6 +505,27 @@ def numbers_returned(source: str) -> list[int]:
                 or (isinstance(case, ast.Call) and ast.unparse(case.func) == "int")
             ]
     return sorted(set(lines))
+
+
+def taking_three_by_place(source: str) -> list[tuple[str, int]]:
+    """Qualified names and lines of functions with three or more positional arguments."""
+    found = []
+
+    def look(node: ast.AST, outer: tuple[str, ...]) -> None:
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                look(child, outer)
+                continue
+            names = (*outer, child.name)
+            if not isinstance(child, ast.ClassDef):
+                static = "staticmethod" in map(ast.unparse, child.decorator_list)
+                bound = isinstance(node, ast.ClassDef) and not static
+                if len(child.args.posonlyargs + child.args.args) - bound > 2:
+                    found.append((".".join(names), child.lineno))
+            look(child, names)
+
+    look(ast.parse(source), ())
+    return found
 
 
 def write(path: Path, text: str) -> None:

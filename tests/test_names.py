@@ -55,7 +55,7 @@ def test_an_unknown_task():
 def test_a_row_without_its_yaml(tmp_path, monkeypatch):
     monkeypatch.setattr(compose, "configuration_root", lambda: tmp_path / "search_spaces")
     with pytest.raises(ConfigError) as caught:
-        compose_study("chess", "transformer", {})
+        compose_study("chess", "transformer", given={})
     assert [fault.partition("search_spaces/")[2] for fault in caught.value.faults] == [
         "task/chess.yaml: no such file; every task has one",
         "model/transformer.yaml: no such file; every model has one",

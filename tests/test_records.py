@@ -132,5 +132,5 @@ def test_records_are_collected_and_longer_ones_replace_shorter(tmp_path):
     collect_records(there, here)  # the shorter one brings nothing
     assert len(list(read_events(here / "study.t1.jsonl"))) == 3
     recorder.end("study.t1", "FINISHED")
-    with pytest.raises(StorageError, match="went on by itself"):
+    with pytest.raises(StorageError, match="has other epochs"):
         collect_records(there, here)

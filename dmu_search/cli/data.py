@@ -19,6 +19,7 @@ from dmu_search.engine.tasks.polymusic import SPLITS
 from dmu_search.errors import DataError
 from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.names import TASKS
+from dmu_search.paper.data import default_data
 from dmu_search.study.settings import alternatives
 
 
@@ -42,14 +43,15 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
     files = [file for task in tasks for file in files_of(task)]
     if not files:
         return DONE
-    settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
+    own = cast(Mapping[str, Value], given)
     music = [task for task in tasks if TASKS[task].data == "corpus"]
     if "data.corpus" in given and music and not dry_run:
-        corpus = load_data(music[0], settings)
+        values = {**default_data(music[0]), **own}
+        corpus = load_data(music[0], build(DataSettings, "data", values=values))
         assert isinstance(corpus, Corpus), f"{music[0]} has a corpus"
         print_corpus(console, corpus)
         return DONE
-    store = DataStore.from_settings(settings)
+    store = DataStore.from_settings(build(DataSettings, "data", values=own))
     faults = []
     if not dry_run:
         for file in files:

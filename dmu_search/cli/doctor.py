@@ -28,6 +28,7 @@ from dmu_search.errors import DmuSearchError, StorageError
 from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable
 from dmu_search.names import MODELS, TASKS
+from dmu_search.paper.data import default_data
 from dmu_search.records import read_record, record_files
 from dmu_search.retraining.provenance import package_versions
 from dmu_search.study.files import studies_folder
@@ -70,16 +71,16 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
     text = {name: str(value) for name, value in given.items() if value is not None}
     output_dir = Path(text.get("output_dir", str(default_of("output_dir"))))
     if "study" in text:
-        return mend_study(open_console(), output_dir, text["study"], dry_run=dry_run)
+        return mend_study(open_console(), output_dir, name=text["study"], dry_run=dry_run)
     tracking = TrackingSettings(text.get("tracking.uri"), str(default_of("tracking.experiment")))
-    settings = build(DataSettings, "data", cast(Mapping[str, Value], given))
-    store = DataStore.from_settings(settings)
+    own = cast(Mapping[str, Value], given)
+    store = DataStore.from_settings(build(DataSettings, "data", values=own))
     checks: tuple[Callable[[], list[Finding]], ...] = (
         _versions,
         _devices,
         _engine,
         lambda: _data(store),
-        lambda: _corpus(settings) if "data.corpus" in given else [],
+        lambda: _corpus(own) if "data.corpus" in given else [],
         lambda: _folder(output_dir),
         lambda: _tracking(tracking, output_dir),
         lambda: _studies(output_dir),
@@ -138,7 +139,10 @@ def _engine() -> list[Finding]:
         findings = [Finding("engine", "PyTorch loop, several times slower", backend.reason)]
     if torch.cuda.is_available():
         gpu = torch.device("cuda")
-        by = {name: training_backend(task_class(name), gpu, torch.float32).name for name in TASKS}
+        by = {
+            name: training_backend(task_class(name), gpu, dtype=torch.float32).name
+            for name in TASKS
+        }
         state = ", ".join(f"{name} by {backend}" for name, backend in by.items())
         findings.append(Finding("engine, GPU", f"{state} (not measured on a GPU yet)"))
     return findings
@@ -150,7 +154,9 @@ def _plain_models() -> list[Finding]:
 
     task, cpu = task_class(next(iter(TASKS))), torch.device("cpu")
     choices = {
-        model: training_backend(task, cpu, torch.float32, NetworkSettings(model, (1,)))
+        model: training_backend(
+            task, cpu, dtype=torch.float32, network=NetworkSettings(model, (1,))
+        )
         for model in MODELS
     }
     return [
@@ -182,9 +188,11 @@ def _data(store: DataStore) -> list[Finding]:
     return findings
 
 
-def _corpus(settings: DataSettings) -> list[Finding]:
+def _corpus(given: Mapping[str, Value]) -> list[Finding]:
+    task = KEYS["data.corpus"].tasks[0]
+    settings = build(DataSettings, "data", values={**default_data(task), **given})
     try:
-        corpus = load_data(KEYS["data.corpus"].tasks[0], settings)
+        corpus = load_data(task, settings)
     except DmuSearchError as fault:
         return [Finding("corpus", "cannot be used", str(fault))]
     notes = [] if corpus.warning is None else [Finding("corpus", corpus.warning)]

@@ -13,7 +13,7 @@ def published_result(
     settings: StudySettings | RunSettings, data: Data
 ) -> Mapping[str, Aggregate] | None:
     """The paper's row of task, model and depth; None where it has none, or for other data."""
-    if not is_published_data(settings.task, settings.data, data.name):
+    if not is_published_data(settings.task, settings.data, name=data.name):
         return None
     return published(settings.task).results.get(settings.model, {}).get(settings.depth)
 

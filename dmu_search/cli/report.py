@@ -33,7 +33,7 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
     given = parse_overrides("report", words)
     paths = _paths(given)
     tables, figures = _selected(given)
-    sources = [each for each in SOURCES if each in _listed(given, "source", SOURCES)]
+    sources = [each for each in SOURCES if each in _listed(given, "source", default=SOURCES)]
     console = open_console()
     check_writable(paths.folder)
     if paths.compact is not None:
@@ -105,11 +105,13 @@ def _selected(given: Mapping[str, object]) -> tuple[Sequence[int], Sequence[int]
     """The asked-for tables and figures; all of both where none is named."""
     if "table" not in given and "figure" not in given:
         return TABLES, FIGURES
-    tables, figures = _listed(given, "table", ()), _listed(given, "figure", ())
+    tables, figures = _listed(given, "table", default=()), _listed(given, "figure", default=())
     return [n for n in TABLES if n in tables], [n for n in FIGURES if n in figures]
 
 
-def _listed(given: Mapping[str, object], name: str, default: Sequence[object]) -> Sequence[object]:
+def _listed(
+    given: Mapping[str, object], name: str, *, default: Sequence[object]
+) -> Sequence[object]:
     return alternatives(given[name]) if name in given else default  # type: ignore[arg-type]
 
 

@@ -69,8 +69,8 @@ class _Work:
 
     def estimated(self, workers: int) -> tuple[Estimate, ...]:
         """The trainings for so many workers, shown with their cost; the longest first."""
-        estimates = estimates_of(jobs_of(self.needs, workers), self.recorded, self.data)
-        reproduce_pages.print_needs(self.console, self.needs, estimates, workers)
+        estimates = estimates_of(jobs_of(self.needs, workers), self.recorded, data=self.data)
+        reproduce_pages.print_needs(self.console, self.needs, estimates=estimates, workers=workers)
         return estimates
 
 
@@ -83,10 +83,10 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
     asked = _asked(words)
     data, absent = _load(asked.settings)
     console = open_console()
-    reproduce_pages.print_data(console, data, absent)
+    reproduce_pages.print_data(console, data, absent=absent)
     recorded = _recorded(console, asked)
     settings = [pair for pair in asked.settings if pair[1].run.task not in absent]
-    work = _Work(console, needs_of(settings, recorded, data), recorded, data)
+    work = _Work(console, needs_of(settings, recorded, data=data), recorded, data)
     code = DONE
     if dry_run:
         work.estimated(asked.resources.cpus or os.cpu_count() or 1)
@@ -106,12 +106,12 @@ def _asked(words: Sequence[str]) -> _Asked:
     check_writable(output_dir)
     tasks = _tasks(given)
     models = alternatives(given["model"]) if "model" in given else tuple(MODELS)
-    _check_places(given, tasks, models)
+    _check_places(given, tasks, models=models)
     settings = settings_for(
         tasks,
         models,
-        cast(tuple[int, ...], alternatives(given["depth"])) if "depth" in given else (),
-        alternatives(given["source"]) if "source" in given else PUBLISHED,
+        depths=cast(tuple[int, ...], alternatives(given["depth"])) if "depth" in given else (),
+        sources=alternatives(given["source"]) if "source" in given else PUBLISHED,
         output_dir=output_dir,
         given={k: v for k, v in values.items() if k.startswith(_RUN_GROUPS) and k in given},
     )
@@ -126,8 +126,8 @@ def _asked(words: Sequence[str]) -> _Asked:
         output_dir,
         None if records is None else Path(str(records)),
         bool(values.get("plan_only")),
-        build(ResourceSettings, "resources", values),
-        build(TrackingSettings, "tracking", values),
+        build(ResourceSettings, "resources", values=values),
+        build(TrackingSettings, "tracking", values=values),
     )
 
 
@@ -187,7 +187,7 @@ def _recorded(console: Console, asked: _Asked) -> tuple[RecordedRun, ...]:
     return tuple({run.run_id: run for run in found}.values())
 
 
-def _check_places(given: Iterable[str], tasks: Sequence[str], models: Sequence[str]) -> None:
+def _check_places(given: Iterable[str], tasks: Sequence[str], *, models: Sequence[str]) -> None:
     faults = [
         f"{name}: {reason}"
         for name in given
@@ -232,8 +232,8 @@ def _write_plan(work: _Work, output_dir: Path) -> None:
     if len(new) < len(jobs):
         reproduce_pages.print_left_here(work.console, len(jobs) - len(new))
     if new:
-        folder = write_plan_folder(new, work.data, output_dir)
-        reproduce_pages.print_way_there(work.console, folder, len(new), output_dir)
+        folder = write_plan_folder(new, work.data, output_dir=output_dir)
+        reproduce_pages.print_way_there(work.console, folder, count=len(new), output_dir=output_dir)
 
 
 def _train(work: _Work, asked: _Asked) -> int:
@@ -255,15 +255,16 @@ def _train(work: _Work, asked: _Asked) -> int:
             return DONE
         tracking = open_tracking(asked.tracking, asked.output_dir)
         trainings = [
-            (planned(job, work.data[job.run.task, job.run.data], retrained), job.run)
+            (planned(job, work.data[job.run.task, job.run.data], folders=retrained), job.run)
             for job in jobs
         ]
-        return _follow(work, trainings, tracking, share, asked.output_dir)
+        return _follow(work, trainings, tracking=tracking, share=share, output_dir=asked.output_dir)
 
 
 def _follow(
     work: _Work,
     trainings: Sequence[tuple[PlannedRun, RunSettings]],
+    *,
     tracking: Tracking,
     share: TrialShare,
     output_dir: Path,

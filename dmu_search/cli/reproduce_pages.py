@@ -21,7 +21,9 @@ from dmu_search.retraining.on_workers import Going, Progress
 _SPEAK_EVERY_S = 30.0
 
 
-def print_data(console: Console, data: LoadedData, absent: Mapping[str, MissingFileError]) -> None:
+def print_data(
+    console: Console, data: LoadedData, *, absent: Mapping[str, MissingFileError]
+) -> None:
     """Say which tasks are left out for lack of data, and what is odd about the data of others."""
     for task, error in absent.items():
         console.print(f"[bold yellow]left out:[/] {task}: {escape(str(error))}", soft_wrap=True)
@@ -30,7 +32,7 @@ def print_data(console: Console, data: LoadedData, absent: Mapping[str, MissingF
 
 
 def print_needs(
-    console: Console, needs: Sequence[Need], estimates: Sequence[Estimate], workers: int
+    console: Console, needs: Sequence[Need], *, estimates: Sequence[Estimate], workers: int
 ) -> None:
     """Say what is there, what is to be trained and what that costs."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -71,7 +73,7 @@ def print_left_here(console: Console, count: int) -> None:
     )
 
 
-def print_way_there(console: Console, folder: Path, count: int, output_dir: Path) -> None:
+def print_way_there(console: Console, folder: Path, *, count: int, output_dir: Path) -> None:
     """Say what to call where ``count`` trainings of a plan's folder are carried, and here."""
     records = str(OutputFolder(Path("OUT")).records)
     for line in (

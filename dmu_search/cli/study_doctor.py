@@ -24,7 +24,7 @@ from dmu_search.study.mending import (
 from dmu_search.tracking.mending import check_records_of, trial_records
 
 
-def mend_study(console: Console, output_dir: Path, name: str, *, dry_run: bool) -> int:
+def mend_study(console: Console, output_dir: Path, *, name: str, dry_run: bool) -> int:
     """Look at a study and mend what can be mended; returns 1 where something cannot.
 
     Args:
@@ -66,8 +66,8 @@ def _look(folder: Path, output_dir: Path) -> Iterator[Found]:
     yield found
     if found.is_lost or intact.tree is None:
         return
-    yield check_settings(folder, intact.tree, intact.began_ms)
-    study: Study = study_of(intact.tree, folder, output_dir)
+    yield check_settings(folder, intact.tree, began_ms=intact.began_ms)
+    study: Study = study_of(intact.tree, folder, output_dir=output_dir)
     trials = intact.state.trials
     yield check_checkpoints(study, trials)
     yield check_mirror(study, trials)

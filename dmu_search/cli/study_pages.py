@@ -32,6 +32,7 @@ from dmu_search.tune.session import Cluster
 def print_header(
     console: Console,
     study: Study,
+    *,
     data: Data,
     cluster: Cluster,
     share: TrialShare,
@@ -59,7 +60,7 @@ def print_header(
     print_rows(console, rows)
 
 
-def print_plan(console: Console, settings: StudySettings, data: Data) -> None:
+def print_plan(console: Console, settings: StudySettings, *, data: Data) -> None:
     """Say what would run: settings, space, number and cost of the trials."""
     console.rule(f"[bold]{settings.title}", align="left")
     trials, epochs = settings.search.trials, settings.max_epochs
@@ -91,7 +92,7 @@ def print_plan(console: Console, settings: StudySettings, data: Data) -> None:
 def _what(settings: StudySettings, data: Data) -> dict[str, str]:
     rows = {
         "task": settings.task,
-        "network": network_text(settings.task, settings.example().network, data),
+        "network": network_text(settings.task, settings.example().network, data=data),
         "data": data.describe(),
         "objective": f"best {objective_name(settings)}",
     }
@@ -108,9 +109,9 @@ def objective_name(settings: StudySettings) -> str:
     return f"{name}, {settings.search.objective.partition('_')[0]} of {settings.replicas} replicas"
 
 
-def network_text(task: str, network: NetworkSettings, data: Data) -> str:
+def network_text(task: str, network: NetworkSettings, *, data: Data) -> str:
     """Model, depth, widths and weights of the network that is trained on ``data``."""
-    count = network_of(task, data, network).weight_count
+    count = network_of(task, data, settings=network).weight_count
     widths = list(network.widths)
     return f"{network.model}, depth {network.depth}, widths {widths}, {count:,} weights"
 
@@ -150,6 +151,7 @@ def _at_a_time(share: TrialShare) -> str:
 def print_result(
     console: Console,
     study: Study,
+    *,
     outcome: Outcome,
     data: Data,
     kept: Kept | None,
@@ -170,12 +172,12 @@ def print_result(
     if outcome.best is None or kept is None:
         console.print("No trial used its whole budget yet, so there is no best setting.")
         return
-    console.print(_comparison(study.settings, outcome, data))
+    console.print(_comparison(study.settings, outcome, data=data))
     console.print(f"exported   {kept.own}", highlight=False, soft_wrap=True)
     console.print(f"           {kept.slot} ({kept.reason})", highlight=False, soft_wrap=True)
 
 
-def _comparison(settings: StudySettings, outcome: Outcome, data: Data) -> Table:
+def _comparison(settings: StudySettings, outcome: Outcome, *, data: Data) -> Table:
     """The best setting beside the published ones: searched keys, then results."""
     best = outcome.best
     assert best is not None
@@ -220,7 +222,7 @@ def _objective_of(outcome: Outcome, source: str) -> str:
     return "-"
 
 
-def note(study: Study, outcome: Outcome, data: Data, trials: Sequence[TrialView]) -> str:
+def note(study: Study, outcome: Outcome, *, data: Data, trials: Sequence[TrialView]) -> str:
     """Markdown for the study's page in MLflow: which setting won, and against what."""
     best = outcome.best
     if best is None:
@@ -258,7 +260,7 @@ _WHY = {
 }
 
 
-def print_resume(console: Console, studies: Sequence[Study], stopped: str) -> None:
+def print_resume(console: Console, studies: Sequence[Study], *, stopped: str) -> None:
     """Say how to carry on with what was stopped."""
     folder = _folder_word(studies)
     name = studies[0].name if len(studies) == 1 else "latest"
@@ -278,6 +280,7 @@ def _folder_word(studies: Sequence[Study]) -> list[str]:
 def print_end(
     console: Console,
     studies: Sequence[Study],
+    *,
     best: Sequence[Path],
     tracking: Tracking,
     stopped: str | None,
@@ -295,7 +298,7 @@ def print_end(
     for line in where_to_look(tracking, [study.name for study in studies]):
         console.print(line, highlight=False, soft_wrap=True)
     if stopped is not None:
-        print_resume(console, studies, stopped)
+        print_resume(console, studies, stopped=stopped)
         return
     first = studies[0].settings
     say = f"To train the best setting over {published(first.task).runs} fresh seeds:"

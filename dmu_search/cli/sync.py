@@ -45,6 +45,6 @@ def sync(words: Sequence[str], *, dry_run: bool) -> int:
         count = len(list(folder.glob("*.jsonl")))
         console.print(f"would bring {count} runs from {folder} into MLflow", highlight=False)
         return DONE
-    count = sync_records(folder, settings, output_dir)
+    count = sync_records(folder, settings, output_dir=output_dir)
     console.print(f"{count} runs of {folder} are in MLflow", highlight=False)
     return DONE

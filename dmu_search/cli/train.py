@@ -61,49 +61,49 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
             f"config: train needs a file, as in train config={example}; tune writes one"
         )
     run_file = read_run_file(Path(str(file)))
-    composed = compose_study(run_file.task, run_file.model, given).settings
+    composed = compose_study(run_file.task, run_file.model, given=given).settings
     defaults = {k: v for k, v in composed.items() if not isinstance(v, Interval | Choice)}
     run = run_file.run(_with_fresh_seeds(given, run_file), defaults)
     output_dir = Path(str(defaults["output_dir"]))
     check_writable(output_dir)
     data = load_data(run.task, run.data)
     console = open_console()
-    for warning in filter(None, (data.warning, _changed(run_file, given, data))):
+    for warning in filter(None, (data.warning, _changed(run_file, given, data=data))):
         print_warning(console, warning)
-    _print_header(console, run, data, run_file, str(file))
+    _print_header(console, run, data=data, file=run_file, path=str(file))
     widths = {**defaults, **run_file.values, **given}["network.widths"]
     if not isinstance(widths, tuple):
-        note = resolve_widths(run.task, run.model, run.depth, widths)[1]
+        note = resolve_widths(run.task, run.model, depth=run.depth, rule=widths)[1]
         print_rows(console, {"note": note})
     if dry_run:
         return DONE
     make_folder(output_dir)
     print_rows(console, {"engine": engine_in_words(retraining_backend(run))})
-    tracking = open_tracking(build(TrackingSettings, "tracking", defaults), output_dir)
-    folder = _folder(console, output_dir, run, data)
+    tracking = open_tracking(build(TrackingSettings, "tracking", values=defaults), output_dir)
+    folder = _folder(console, output_dir, run=run, data=data)
     trained = retrain(
-        plan_run(folder.name, run, data, {"config": str(file)}),
+        plan_run(folder.name, run, data=data, tags={"config": str(file)}),
         run,
-        data,
+        data=data,
         folder=folder,
         recorder=tracking.recorder,
         on_epoch=_Progress(console, run.training.max_epochs, task_class(run.task).objective),
         on_problem=lambda problem: print_warning(console, problem),
     )
-    console.print(_results(run, data, trained))
+    console.print(_results(run, data, trained=trained))
     console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
     for line in where_to_look(tracking, [folder.name]):
         console.print(line, highlight=False, soft_wrap=True)
     return DONE
 
 
-def _folder(console: Console, output_dir: Path, run: RunSettings, data: Data) -> Path:
+def _folder(console: Console, output_dir: Path, *, run: RunSettings, data: Data) -> Path:
     """That of the same training if it was cut off, to resume it; else a new one."""
     places = OutputFolder(output_dir)
     damaged: list[StorageError] = []
     recorded = read_runs(places.records, on_damage=damaged.append)
     print_left_out(console, damaged)
-    begun = cut_off(recorded, run, data.sha256)
+    begun = cut_off(recorded, run, data_sha256=data.sha256)
     if begun is not None and (places.retrained / begun.run_id).is_dir():
         console.print(
             f"resumes {begun.run_id}, which was cut off in epoch {begun.epochs + 1}",
@@ -126,7 +126,7 @@ def _fixed(given: Mapping[str, object]) -> dict[str, Value]:
     return cast(dict[str, Value], dict(given))
 
 
-def _changed(file: RunFile, given: Mapping[str, Value], data: Data) -> str | None:
+def _changed(file: RunFile, given: Mapping[str, Value], *, data: Data) -> str | None:
     """That the file's data is no longer what its setting was found on, in a sentence."""
     found_on = (file.provenance or {}).get("data")
     other_data = any(name.startswith("data.") and name not in PLACES for name in given)
@@ -145,7 +145,9 @@ def _with_fresh_seeds(given: Mapping[str, Value], file: RunFile) -> dict[str, Va
     return completed
 
 
-def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile, path: str) -> None:
+def _print_header(
+    console: Console, run: RunSettings, *, data: Data, file: RunFile, path: str
+) -> None:
     training = run.training
     last = training.seed + training.replicas - 1
     seeds = f"{training.seed}" if training.replicas == 1 else f"{training.seed} to {last}"
@@ -156,7 +158,7 @@ def _print_header(console: Console, run: RunSettings, data: Data, file: RunFile,
         console,
         {
             "config": path,
-            "network": network_text(run.task, run.network, data),
+            "network": network_text(run.task, run.network, data=data),
             "data": data.describe(),
             "replicas": f"{training.replicas}, seeds {seeds}",
             "epochs": f"{training.max_epochs}",
@@ -198,7 +200,7 @@ class _Progress:
         )
 
 
-def _results(run: RunSettings, data: Data, trained: Trained) -> Table:
+def _results(run: RunSettings, data: Data, *, trained: Trained) -> Table:
     """The objective of each replica at its best epoch, its mean, and the paper's."""
     objective = task_class(run.task).objective
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -64,7 +64,9 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     _check_names(resume, name)
     if resume in (None, "auto"):
         settings: Sequence[StudySettings] = studies_of(given)
-        begun = named_studies(settings[0].output_dir, str(name), settings) if resume else None
+        begun = (
+            named_studies(settings[0].output_dir, str(name), settings=settings) if resume else None
+        )
     else:
         begun = _studies_to_resume(str(resume), given)
         settings = [study.settings for study in begun]
@@ -77,7 +79,7 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
         print_warning(console, warning)
     if dry_run:
         for each in settings:
-            study_pages.print_plan(console, each, data[each.task, each.data])
+            study_pages.print_plan(console, each, data=data[each.task, each.data])
         return DONE
     check_shared_folder(settings[0].resources, settings[0].output_dir)
     check_tracking(settings[0].tracking, settings[0].output_dir)
@@ -88,7 +90,7 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
             StudyState.of(study.events())
             check_trial_records(study)
         own_name = None if name is None else str(name)
-        return _search(console, settings, data, begun, name=own_name, locks=locks)
+        return _search(console, settings, data=data, begun=begun, name=own_name, locks=locks)
 
 
 def _check_names(resume: object, name: object) -> None:
@@ -112,7 +114,7 @@ def _studies_to_resume(name: str, given: Mapping[str, Setting | Alternatives]) -
     if lists:
         raise ConfigError(f"{lists[0]}: a study is resumed as it was started; leave it out")
     own = {key: setting for key, setting in given.items() if not isinstance(setting, Alternatives)}
-    return find_studies(Path(str(own.get("output_dir", default_of("output_dir")))), name, own)
+    return find_studies(Path(str(own.get("output_dir", default_of("output_dir")))), name, given=own)
 
 
 def _check_unchanged(studies: Sequence[Study], data: LoadedData) -> None:
@@ -133,9 +135,9 @@ def _check_unchanged(studies: Sequence[Study], data: LoadedData) -> None:
 def _search(
     console: Console,
     settings: Sequence[StudySettings],
+    *,
     data: LoadedData,
     begun: Sequence[Study] | None,
-    *,
     name: str | None,
     locks: ExitStack,
 ) -> int:
@@ -144,7 +146,9 @@ def _search(
     failed = False
     with ray_log() as log, ray_session(first.resources, log) as cluster:
         wait_for_gpus(first.resources, partial(print_warning, console))
-        shares = [plan_share(each, data[each.task, each.data], cluster) for each in settings]
+        shares = [
+            plan_share(each, data[each.task, each.data], cluster=cluster) for each in settings
+        ]
         # All input is good by now: only here does anything begin to be written.
         make_folder(first.output_dir)
         check_all_see(first.output_dir)
@@ -163,9 +167,15 @@ def _search(
                     if stop.reason is None:
                         own = data[study.settings.task, study.settings.data]
                         study_pages.print_header(
-                            console, study, own, cluster, share, _backend(study, share), tracking
+                            console,
+                            study,
+                            data=own,
+                            cluster=cluster,
+                            share=share,
+                            backend=_backend(study, share),
+                            tracking=tracking,
                         )
-                        kept, ok = _run_one(command, study, own, share)
+                        kept, ok = _run_one(command, study, data=own, share=share)
                         best += [kept.file] if kept is not None else []
                         failed |= not ok
             except (StorageError, ClusterError) as fault:
@@ -173,9 +183,9 @@ def _search(
                 _say_fault(command, fault)
                 return SOME_FAILED
             except KeyboardInterrupt:
-                study_pages.print_resume(console, studies, "interrupted")
+                study_pages.print_resume(console, studies, stopped="interrupted")
                 return INTERRUPTED
-    study_pages.print_end(console, studies, best, tracking, stop.reason)
+    study_pages.print_end(console, studies, best=best, tracking=tracking, stopped=stop.reason)
     if stop.reason == "interrupted":
         return INTERRUPTED
     return SOME_FAILED if failed else DONE
@@ -185,7 +195,7 @@ def _say_fault(command: _Command, fault: DmuSearchError) -> None:
     command.console.print(f"[bold red]error:[/] {escape(str(fault))}", soft_wrap=True)
     if isinstance(fault, ClusterError) and command.log.words() is not None:
         command.console.print(f"Ray's own messages are in {command.log.path}", soft_wrap=True)
-    study_pages.print_resume(command.console, command.studies, "fault")
+    study_pages.print_resume(command.console, command.studies, stopped="fault")
 
 
 def _backend(study: Study, share: TrialShare) -> BackendChoice:
@@ -193,12 +203,15 @@ def _backend(study: Study, share: TrialShare) -> BackendChoice:
     on_gpu = bool(share.gpus) and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     return training_backend(
-        task_class(study.settings.task), device, torch.float32, study.settings.example().network
+        task_class(study.settings.task),
+        device,
+        dtype=torch.float32,
+        network=study.settings.example().network,
     )
 
 
 def _run_one(
-    command: _Command, study: Study, data: Data, share: TrialShare
+    command: _Command, study: Study, *, data: Data, share: TrialShare
 ) -> tuple[Kept | None, bool]:
     """Run one study to its end or the stop.
 
@@ -207,7 +220,7 @@ def _run_one(
     """
     settings = study.settings
     recorder = command.tracking.recorder
-    recorder.start(_study_run(study, data, share))
+    recorder.start(_study_run(study, data, share=share))
     status = "FAILED"
     screen = SearchScreen(
         command.console,
@@ -237,10 +250,16 @@ def _run_one(
             )
         kept = None
         if outcome.best is not None:
-            kept = _keep(command, study, data, outcome.best, _backend(study, share).name)
+            kept = _keep(
+                command, study, data=data, best=outcome.best, backend=_backend(study, share).name
+            )
         recorder.tag(
             study.name,
-            {"mlflow.note.content": study_pages.note(study, outcome, data, screen.trials)},
+            {
+                "mlflow.note.content": study_pages.note(
+                    study, outcome, data=data, trials=screen.trials
+                )
+            },
         )
         status = "KILLED" if command.stop.reason and outcome.missing else "FINISHED"
     except (StorageError, ClusterError):
@@ -250,11 +269,13 @@ def _run_one(
         # On a full disk this fails as what came before it did; the first fault is the one to tell.
         with suppress(StorageError):
             recorder.end(study.name, status)
-    study_pages.print_result(command.console, study, outcome, data, kept, screen.failures)
+    study_pages.print_result(
+        command.console, study, outcome=outcome, data=data, kept=kept, failures=screen.failures
+    )
     return kept, not screen.failures and (outcome.best is not None or status == "KILLED")
 
 
-def _study_run(study: Study, data: Data, share: TrialShare) -> RunStart:
+def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
     settings = study.settings
     params = {name: as_yaml_value(value) for name, value in settings.fixed.items()}
     params |= {name: str(distribution) for name, distribution in settings.space.items()}
@@ -289,7 +310,7 @@ def _study_run(study: Study, data: Data, share: TrialShare) -> RunStart:
     )
 
 
-def _keep(command: _Command, study: Study, data: Data, best: BestTrial, backend: str) -> Kept:
+def _keep(command: _Command, study: Study, *, data: Data, best: BestTrial, backend: str) -> Kept:
     """Export the best trial, with its weights, and put it on the study's run."""
     settings, tracking = study.settings, command.tracking
     source = provenance(
@@ -306,7 +327,9 @@ def _keep(command: _Command, study: Study, data: Data, best: BestTrial, backend:
         trials=settings.search.trials,
         backend=backend,
     )
-    kept = keep_best(study.folder, settings.output_dir, settings.run(best.values), source)
+    kept = keep_best(
+        study.folder, settings.output_dir, run=settings.run(best.values), source=source
+    )
     recorder = tracking.recorder
     recorder.summarise(study.name, {"objective": best.objective, **best.summary})
     recorder.tag(study.name, {"best_trial": str(best.number), "best_run": best.run_id})

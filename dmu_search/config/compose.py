@@ -31,18 +31,18 @@ class Composed:
     origins: Mapping[str, str]
 
 
-def compose_study(task: str, model: str, given: Mapping[str, Setting]) -> Composed:
+def compose_study(task: str, model: str, *, given: Mapping[str, Setting]) -> Composed:
     """Lay ``given`` (from the command line) over the YAML of ``task`` and ``model``.
 
     Raises:
         ConfigError: a YAML file is missing; or all settings that break a rule, each with its file.
     """
     root = configuration_root()
-    _check_files(root, task, model)
+    _check_files(root, task, model=model)
     with initialize_config_dir(str(root), version_base="1.3"):
         tree = compose("config", [f"task={task}", f"model={model}"])
     plain = flatten(OmegaConf.to_container(tree, resolve=True))
-    files = _origins(root, task, model, plain)
+    files = _origins(root, task, model=model, names=plain)
     settings = _check(plain, files)
     # The root file has the keys of all tasks and models.
     settings = {k: v for k, v in settings.items() if KEYS[k].exists_for(task, model)}
@@ -51,7 +51,7 @@ def compose_study(task: str, model: str, given: Mapping[str, Setting]) -> Compos
     return Composed(settings, origins)
 
 
-def _check_files(root: Path, task: str, model: str) -> None:
+def _check_files(root: Path, task: str, *, model: str) -> None:
     files = [root / "task" / f"{task}.yaml", root / "model" / f"{model}.yaml"]
     missing = [file for file in files if not file.is_file()]
     if missing:
@@ -173,7 +173,7 @@ def with_shared(path: Path) -> dict[Path, DictConfig]:
     return {file: read_yaml(file) for file in shared} | {path: tree}
 
 
-def _origins(root: Path, task: str, model: str, names: Iterable[str]) -> dict[str, str]:
+def _origins(root: Path, task: str, *, model: str, names: Iterable[str]) -> dict[str, str]:
     """The file that decides each key: the model's, over the task's, over the common one."""
     files = [root / "task" / f"{task}.yaml", root / "model" / f"{model}.yaml"]
     loaded = {path: tree for file in files for path, tree in with_shared(file).items()}

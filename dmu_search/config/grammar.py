@@ -178,7 +178,7 @@ def _interval(key: Key, sweep: IntervalSweep | RangeSweep) -> Interval:
             "use a small positive bound such as 1e-5"
         )
     low, high = key.check(low), key.check(high)  # type: ignore[assignment]
-    step = _step(sweep, low, high, log)
+    step = _step(sweep, low, high=high, log=log)
     if step is not None and key.kind == "int":
         if step != int(step):
             raise ValueError(f"takes whole numbers, got steps of {step}; use whole steps")
@@ -195,7 +195,7 @@ def _bounds(sweep: IntervalSweep | RangeSweep) -> tuple[float, float]:
     return float(bounds[0]), float(bounds[1])
 
 
-def _step(sweep: IntervalSweep | RangeSweep, low: float, high: float, log: bool) -> float | None:
+def _step(sweep: IntervalSweep | RangeSweep, low: float, *, high: float, log: bool) -> float | None:
     if isinstance(sweep, IntervalSweep):
         return None
     step = float(sweep.step)

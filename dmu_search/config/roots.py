@@ -19,6 +19,12 @@ def default_of(name: str) -> object:
     return OmegaConf.select(_defaults(), name)
 
 
+def default_choice(group: str) -> str:
+    """The task or the model of ``config.yaml``, which ``tune`` takes where none is named."""
+    (chosen,) = (each[group] for each in _defaults()["defaults"] if group in each)
+    return str(chosen)
+
+
 @cache
 def _defaults() -> DictConfig:
     tree = OmegaConf.load(configuration_root() / "config.yaml")

@@ -65,17 +65,17 @@ class RunSettings:
 
     @classmethod
     def from_values(
-        cls, task: str, model: str, depth: int, values: Mapping[str, Value]
+        cls, task: str, model: str, *, depth: int, values: Mapping[str, Value]
     ) -> "RunSettings":
         """Build from dotted keys; ``network.widths`` must be a tuple by now."""
-        network = {"model": model} | _group(values, "network", NetworkSettings)
+        network = {"model": model} | _group(values, "network", kind=NetworkSettings)
         return cls(
             task=task,
             model=model,
             depth=depth,
             network=NetworkSettings(**network),
-            training=TrainingSettings(**_group(values, "training", TrainingSettings)),
-            data=build(DataSettings, "data", values),
+            training=TrainingSettings(**_group(values, "training", kind=TrainingSettings)),
+            data=build(DataSettings, "data", values=values),
         )
 
     def values(self) -> dict[str, Value]:
@@ -111,11 +111,13 @@ class RunSettings:
             for name, value in values.items()
             if name not in _OF_A_RUN and matters(name, values)
         }
-        return RunSettings.from_values(self.task, self.model, self.depth, kept)
+        return RunSettings.from_values(
+            self.task, self.model, depth=self.depth, values=kept | _OF_A_RUN
+        )
 
 
-# What one run of a setting has of its own.
-_OF_A_RUN = ("training.seed", "training.replicas", "training.max_epochs")
+# What one run of a setting has of its own, and what stands there in the setting.
+_OF_A_RUN = {"training.seed": 0, "training.replicas": 1, "training.max_epochs": 1}
 
 
 def matters(name: str, values: Mapping[str, Value]) -> bool:
@@ -130,16 +132,16 @@ PLACES = ("data.root", "data.mirror")
 T = TypeVar("T")
 
 
-def build(kind: type[T], group: str, values: Mapping[str, Value]) -> T:
+def build(kind: type[T], group: str, *, values: Mapping[str, Value]) -> T:
     """The keys ``group.*`` as the dataclass ``kind``; texts of paths become paths."""
-    taken: dict[str, Any] = _group(values, group, kind)
+    taken: dict[str, Any] = _group(values, group, kind=kind)
     for name in ("root", "mirror"):
         if taken.get(name) is not None:
             taken[name] = Path(taken[name])
     return kind(**taken)
 
 
-def _group(values: Mapping[str, Value], group: str, kind: type) -> dict[str, Any]:
+def _group(values: Mapping[str, Value], group: str, *, kind: type) -> dict[str, Any]:
     return {name: values[f"{group}.{name}"] for name in _names(kind) if f"{group}.{name}" in values}
 
 

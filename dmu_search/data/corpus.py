@@ -108,14 +108,17 @@ class Corpus:
 
 def load(task: str, settings: DataSettings) -> Corpus:
     """The corpus that settings name; see ``load_piano_rolls``."""
-    reading = Reading(Fraction(settings.step), settings.transpose)
+    reading = Reading(Fraction(settings.needed("step")), settings.needed("transpose"))
     return load_piano_rolls(
-        settings.corpus, DataStore.from_settings(settings), settings.limit, reading
+        settings.needed("corpus"),
+        DataStore.from_settings(settings),
+        limit=settings.limit,
+        reading=reading,
     )
 
 
 def load_piano_rolls(
-    corpus: str, store: DataStore, limit: int | None = None, reading: Reading = EIGHTHS
+    corpus: str, store: DataStore, *, limit: int | None = None, reading: Reading = EIGHTHS
 ) -> Corpus:
     """Load a corpus of piano rolls.
 
@@ -179,11 +182,11 @@ def _loader_of(corpus: str) -> _Loader:
         return CORPORA[corpus]
     source = Path(corpus)
     if source.is_dir():
-        return partial(_load_midi, f"{source.name} (folder)", source)
+        return partial(_load_midi, source, name=f"{source.name} (folder)")
     if source.is_file() and source.name.lower().endswith(ARCHIVE_SUFFIXES):
-        return partial(_load_midi, source.name, source)
+        return partial(_load_midi, source, name=source.name)
     if source.is_file() and source.suffix.lower() == ".mat":
-        return partial(_load_rolls, source.name, source)
+        return partial(_load_rolls, source, name=source.name)
     raise ValueError(
         f"must be one of {', '.join(CORPORA)}, or the path of a folder or archive of MIDI files "
         f"({', '.join(ARCHIVE_SUFFIXES)}), or of a .mat file, got {corpus!r}"
@@ -191,33 +194,36 @@ def _loader_of(corpus: str) -> _Loader:
     )
 
 
-def _load_rolls(name: str, source: Path, request: _Request) -> Corpus:
-    return _build(name, read_piano_rolls(source), request, source=source)
+def _load_rolls(source: Path, request: _Request, *, name: str) -> Corpus:
+    return _build(name, read_piano_rolls(source), request=request, source=source)
 
 
-def _load_midi(name: str, source: Path, request: _Request) -> Corpus:
-    rolls, report = load_midi_tunes(source, request.reading, request.store.cache_folder)
+def _load_midi(source: Path, request: _Request, *, name: str) -> Corpus:
+    rolls, report = load_midi_tunes(source, request.reading, cache=request.store.cache_folder)
     warning = f"{source}: {report.skipped_in_short()}" if report.skipped else None
     if len(rolls) < len(SPLITS):
         raise DataError(
             (warning or f"{source}: {report.files} MIDI files")
             + f"; train, valid and test need a tune each, got {len(rolls)} in all; add more"
         )
-    return _build(name, split_tunes(rolls), request, source=source, warning=warning, midi=report)
+    return _build(
+        name, split_tunes(rolls), request=request, source=source, warning=warning, midi=report
+    )
 
 
 def _load_nottingham(request: _Request) -> Corpus:
-    return _load_rolls("nottingham", locate(FILES["nottingham"], request.store), request)
+    path = locate(FILES["nottingham"], request.store)
+    return _load_rolls(path, request, name="nottingham")
 
 
 def _load_nottingham_midi(request: _Request) -> Corpus:
     path = locate(FILES["nottingham-midi"], request.store)
-    return _load_midi("nottingham-midi", path, request)
+    return _load_midi(path, request, name="nottingham-midi")
 
 
 def _load_demo(request: _Request, warning: str | None = None) -> Corpus:
     folder = ensure_demo(request.store)
-    return _build("demo", read_demo(folder), request, source=folder, warning=warning)
+    return _build("demo", read_demo(folder), request=request, source=folder, warning=warning)
 
 
 def _load_auto(request: _Request) -> Corpus:
@@ -236,8 +242,8 @@ def _load_auto(request: _Request) -> Corpus:
 def _build(
     name: str,
     rolls: PianoRolls,
-    request: _Request,
     *,
+    request: _Request,
     source: Path,
     warning: str | None = None,
     midi: MidiReport | None = None,

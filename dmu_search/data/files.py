@@ -190,7 +190,7 @@ def _fault(path: Path, data_file: DataFile) -> str | None:
 def _fetch(data_file: DataFile, store: DataStore) -> Path:
     folder = store.cache_folder
     if not data_file.served:
-        raise _missing(data_file, store, "nobody serves it as one file")
+        raise _missing(data_file, store, reason="nobody serves it as one file")
     try:
         return _download(data_file, folder)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
@@ -203,7 +203,7 @@ def _fetch(data_file: DataFile, store: DataStore) -> Path:
             + _ways_out(data_file, store)
         ) from None
     except OSError as error:
-        raise _missing(data_file, store, _root_cause(error)) from None
+        raise _missing(data_file, store, reason=_root_cause(error)) from None
 
 
 def _download(data_file: DataFile, folder: Path) -> Path:
@@ -239,7 +239,7 @@ def cache_not_writable(folder: Path, error: OSError) -> DataError:
     )
 
 
-def _missing(data_file: DataFile, store: DataStore, reason: str) -> MissingFileError:
+def _missing(data_file: DataFile, store: DataStore, *, reason: str) -> MissingFileError:
     also = f", not in the mirror {store.mirror} either" if store.mirror is not None else ""
     return MissingFileError(
         f"{store.cache_folder / data_file.name}: missing{also}, and the download failed "

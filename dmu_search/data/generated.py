@@ -1,7 +1,7 @@
 """The data of a synthetic task: rules, and the sequences that they fix."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dmu_search.data.settings import DataSettings
@@ -69,9 +69,8 @@ def load(task: str, settings: DataSettings) -> GeneratedData:
     Raises:
         ConfigError: rules that no sequence fits.
     """
-    rules = Rules(
-        length=settings.length,
-        batches_per_epoch=settings.batches_per_epoch,
-        noise=settings.noise,
+    rules = Rules(settings.needed("length"), settings.needed("batches_per_epoch"))
+    # Only one task has noise.
+    return GeneratedData(
+        task, rules if settings.noise is None else replace(rules, noise=settings.noise)
     )
-    return GeneratedData(task, rules)

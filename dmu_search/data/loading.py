@@ -53,7 +53,7 @@ def make_task(task: str, data: Data, *, device: torch.device | str = "cpu") -> T
     return task_class(task)(data.task_data, device=device)
 
 
-def network_of(task: str, data: Data, settings: NetworkSettings) -> Architecture:
+def network_of(task: str, data: Data, *, settings: NetworkSettings) -> Architecture:
     """The network that is trained on the data."""
     network: Architecture = make_task(task, data).network(settings)
     return network

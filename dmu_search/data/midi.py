@@ -116,7 +116,7 @@ def read_tune(content: bytes, reading: Reading = EIGHTHS) -> MidiTune:
     pitches, starts, ends = notes[in_range].T
     grid = 4 * midi.resolution * reading.note_value
     return MidiTune(
-        _to_roll(pitches, _nearest_step(starts, grid), _nearest_step(ends, grid)),
+        _to_roll(pitches, _nearest_step(starts, grid), ends=_nearest_step(ends, grid)),
         out_of_range=int((~in_range).sum()),
     )
 
@@ -144,7 +144,7 @@ def write_midi(path: Path, voices: Sequence[Sequence[Note]]) -> None:
 
 
 def _to_roll(
-    pitches: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    pitches: NDArray[np.int64], starts: NDArray[np.int64], *, ends: NDArray[np.int64]
 ) -> Roll:
     """Notes ``(note,)`` on the grid as a roll without silence at either end."""
     sounding = ends > starts

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -19,6 +18,7 @@ from dmu_search.data.midi import MidiTune, Reading, read_tune
 from dmu_search.data.midi_files import MidiFile, midi_files
 from dmu_search.engine.tasks.polymusic import NOTES, PianoRolls, Roll
 from dmu_search.errors import DataError
+from dmu_search.folders import replacing
 
 # Of the rule in `read_tune` and the selection here: a new one leaves older caches unused.
 RULE_VERSION = 1
@@ -77,7 +77,7 @@ class MidiReport:
 MidiTunes = tuple[tuple[Roll, ...], MidiReport]
 
 
-def load_midi_tunes(source: Path, reading: Reading, cache: Path) -> MidiTunes:
+def load_midi_tunes(source: Path, reading: Reading, *, cache: Path) -> MidiTunes:
     """The tunes of a folder or archive; read once, then taken from the cache.
 
     The cache is known by the names and contents of all files, the reading, and the versions of the
@@ -98,7 +98,7 @@ def load_midi_tunes(source: Path, reading: Reading, cache: Path) -> MidiTunes:
     digests = [(file.name, _digest(file)) for file in midi_files(source)]
     if not digests:
         raise DataError(f"{source}: holds no .mid or .midi file; name another folder or archive")
-    cached = _load(_cache_file(cache, digests, reading), reading)
+    cached = _load(_cache_file(cache, digests, reading=reading), reading)
     if cached is not None:
         return cached
     files = tqdm(
@@ -111,7 +111,7 @@ def load_midi_tunes(source: Path, reading: Reading, cache: Path) -> MidiTunes:
     )
     # What was read decides where it is kept, even if a file has changed since the first look.
     digests, tunes = _read_all(files, reading)
-    _save(_cache_file(cache, digests, reading), tunes)
+    _save(_cache_file(cache, digests, reading=reading), tunes)
     return tunes
 
 
@@ -175,7 +175,7 @@ def _digest(file: MidiFile) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _cache_file(cache: Path, digests: Sequence[tuple[str, str]], reading: Reading) -> Path:
+def _cache_file(cache: Path, digests: Sequence[tuple[str, str]], *, reading: Reading) -> Path:
     parts = [RULE_VERSION, *map(version, _PARSERS), str(reading), sorted(digests)]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     return cache / CACHE_FOLDER / f"{key}.npz"
@@ -196,22 +196,18 @@ def _load(path: Path, reading: Reading) -> MidiTunes | None:
 
 
 def _save(path: Path, tunes: MidiTunes) -> None:
-    """Write the cache; it appears under its name when it is whole, whoever else writes it too."""
+    """Write the cache; others may write it at the same time."""
     rolls, report = tunes
     own = {name: value for name, value in asdict(report).items() if name != "reading"}
-    draft = path.with_name(f".{path.stem}-{uuid4().hex}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as file:
             np.savez_compressed(
-                draft,
+                file,
                 notes=np.packbits(np.concatenate([_NOTHING, *rolls]), axis=1),
                 ends=np.cumsum([len(roll) for roll in rolls], dtype=np.int64),
                 report=np.frombuffer(json.dumps(own).encode(), dtype=np.uint8),
             )
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
     except OSError as error:
         raise cache_not_writable(path.parents[1], error) from error
 

@@ -64,7 +64,7 @@ def _in_folder(source: Path) -> Iterator[MidiFile]:
         for path in (Path(folder, name) for name in sorted(names)):
             name = path.relative_to(source).as_posix()
             if _is_midi(name):
-                yield _read(name, partial(_size_bytes, path), path.read_bytes)
+                yield _read(name, partial(_size_bytes, path), read=path.read_bytes)
     for error in closed:
         yield MidiFile(_printable(str(error.filename)), b"", f"a folder: {error.strerror}")
 
@@ -75,7 +75,7 @@ def _in_tar(source: Path) -> Iterator[MidiFile]:
             if member.isfile() and _is_midi(member.name):
                 stream = archive.extractfile(member)
                 assert stream is not None, "a regular file has content"
-                yield _read(member.name, partial(int, member.size), stream.read)
+                yield _read(member.name, partial(int, member.size), read=stream.read)
         # The module takes an archive cut off between two members for a whole one.
         assert archive.fileobj is not None, "an open archive has its file"
         archive.fileobj.seek(archive.offset)
@@ -88,7 +88,7 @@ def _in_zip(source: Path) -> Iterator[MidiFile]:
         for member in archive.infolist():
             if not member.is_dir() and _is_midi(member.filename):
                 size_bytes = partial(int, member.file_size)
-                yield _read(member.filename, size_bytes, partial(archive.read, member))
+                yield _read(member.filename, size_bytes, read=partial(archive.read, member))
 
 
 def _is_midi(name: str) -> bool:
@@ -103,7 +103,7 @@ def _size_bytes(path: Path) -> int:
     return path.stat().st_size
 
 
-def _read(name: str, size_bytes: Callable[[], int], read: Callable[[], bytes]) -> MidiFile:
+def _read(name: str, size_bytes: Callable[[], int], *, read: Callable[[], bytes]) -> MidiFile:
     """Read one file, unless its declared size says that it is none."""
     name = _printable(name)
     try:

@@ -149,7 +149,7 @@ def load(task: str, settings: DataSettings) -> PairCorpus:
         task,
         DataStore.from_settings(settings),
         file=settings.pairs_file,
-        pairs=settings.pairs,
+        pairs=settings.needed("pairs"),
         limit=settings.limit,
     )
 
@@ -196,7 +196,7 @@ def load_pairs(
         source_words=source_words,
         target_words=target_words,
         name=path.stem,
-        sha256=content_sha256(split, source_words, target_words),
+        sha256=content_sha256(split, source_words, target_words=target_words),
         source=path,
     )
 
@@ -301,7 +301,7 @@ def split_index(count: int) -> list[np.ndarray]:
 
 
 def content_sha256(
-    pairs: SplitPairs, source_words: Sequence[str], target_words: Sequence[str]
+    pairs: SplitPairs, source_words: Sequence[str], *, target_words: Sequence[str]
 ) -> str:
     """Hash of what a model is trained on: all words, every sentence, and the split.
 

@@ -2,23 +2,38 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from dmu_search.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class DataSettings:
     """Which data, and where it is looked for; see the keys ``data.*``.
 
-    Those that the task does not have keep their defaults, which nothing reads.
+    None is a value of ``root``, ``mirror``, ``limit`` and ``pairs_file``; else the task does not
+    have the key. The defaults of a search stand in ``search_spaces/``.
     """
 
-    corpus: str = "nottingham"
+    corpus: str | None = None
     root: Path | None = None
     mirror: Path | None = None
     limit: int | None = None
-    step: str = "1/8"
-    transpose: bool = False
-    length: int = 100
-    batches_per_epoch: int = 200
-    noise: str = "fresh"
-    pairs: int | str = "all"
+    step: str | None = None
+    transpose: bool | None = None
+    length: int | None = None
+    batches_per_epoch: int | None = None
+    noise: str | None = None
+    pairs: int | str | None = None
     pairs_file: str | None = None
+
+    def needed(self, name: str) -> Any:
+        """A value that the task's data cannot be made without.
+
+        Raises:
+            ConfigError: it is missing.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise ConfigError(f"data.{name}: is missing; give it a value")
+        return value

@@ -23,7 +23,7 @@ _PTB_CITATION = (
 )
 
 
-def _ptb(split: str, size_bytes: int, sha256: str) -> DataFile:
+def _ptb(split: str, size_bytes: int, *, sha256: str) -> DataFile:
     name = f"ptb.{split}.txt"
     return DataFile(
         name=f"ptb/{name}",
@@ -38,17 +38,17 @@ FILES = {
     "ptb-train": _ptb(
         "train",
         5_101_618,
-        "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+        sha256="fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
     ),
     "ptb-valid": _ptb(
         "valid",
         399_782,
-        "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+        sha256="c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
     ),
     "ptb-test": _ptb(
         "test",
         449_945,
-        "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+        sha256="dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
     ),
 }
 

@@ -1,6 +1,10 @@
-"""What the training engine is told: frozen values, already checked at the edge."""
+"""What the training engine is told: frozen values, already checked at the edge.
 
-from dataclasses import dataclass
+A default leaves something out, such as a decay or clipping. The defaults of a search stand in
+``search_spaces/``, which names every value; a test asserts that the two agree.
+"""
+
+from dataclasses import KW_ONLY, dataclass
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class TrainingSettings:
         learning_rate: of Adam, for everything outside the DMU block.
         weight_decay: coupled L2, as in ``torch.optim.Adam``.
         gamma: factor on every learning rate after each epoch.
-        batch_size: sequences per batch.
+        batch_size: sequences per batch; the release's where a file to train names none.
         max_epochs: epochs after which training is finished.
         block_learning_rate_rule: the DMU block's learning rate: ``paper`` divides it by
             ``depth + 1 - i`` in dense layer i, ``released`` by ``2 * depth`` in the whole block,
@@ -50,15 +54,16 @@ class TrainingSettings:
         replicas: independently seeded copies trained as one program.
         seed: of replica 0; replica i has ``seed + i``.
         stop_below: a replica is done once its validation objective (one to be minimised) has been
-            below this for ``stop_patience`` epochs in a row; None: never before ``max_epochs``.
-        stop_patience: those epochs.
+            below this for long enough; None: never before ``max_epochs``.
+        stop_patience: consecutive epochs below ``stop_below`` that it takes.
     """
 
     learning_rate: float
+    _: KW_ONLY
     weight_decay: float = 0.0
     gamma: float = 1.0
     batch_size: int = 32
-    max_epochs: int = 500
+    max_epochs: int
     block_learning_rate_rule: str = "paper"
     block_learning_rate_ratio: float = 1.0
     scale_block_weight_decay: bool = True
@@ -68,4 +73,4 @@ class TrainingSettings:
     replicas: int = 1
     seed: int = 0
     stop_below: float | None = None
-    stop_patience: int = 1
+    stop_patience: int = 5

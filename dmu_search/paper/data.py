@@ -13,7 +13,7 @@ from dmu_search.names import MODELS
 from dmu_search.paper.published import published
 
 
-def is_published_data(task: str, settings: DataSettings, name: str) -> bool:
+def is_published_data(task: str, settings: DataSettings, *, name: str) -> bool:
     """Whether data is what the paper's results of ``task`` are on.
 
     That is the corpus of the published record, cut as by default; of a generated task, the
@@ -24,7 +24,7 @@ def is_published_data(task: str, settings: DataSettings, name: str) -> bool:
         settings: which data was asked for.
         name: of the data that this gave.
     """
-    default = build(DataSettings, "data", default_data(task))
+    default = build(DataSettings, "data", values=default_data(task))
     # The same corpus may be asked for by another name, and lie anywhere.
     asked = replace(settings, corpus=default.corpus, root=None, mirror=None)
     return asked == default and name == (published(task).data or task)
@@ -34,7 +34,7 @@ def is_published_data(task: str, settings: DataSettings, name: str) -> bool:
 def default_data(task: str) -> Mapping[str, Value]:
     """Which data ``task`` is on where nothing else is asked for, by dotted key."""
     # Every model learns the same data.
-    composed = compose_study(task, next(iter(MODELS)), {}).settings
+    composed = compose_study(task, next(iter(MODELS)), given={}).settings
     return {
         name: cast(Value, value) for name, value in composed.items() if name.startswith("data.")
     }

@@ -19,7 +19,9 @@ NetworkOf = Callable[[NetworkSettings], Architecture]
 DEFAULT_WIDTH = 100
 
 
-def resolve_widths(task: str, model: str, depth: int, rule: Value) -> tuple[tuple[int, ...], str]:
+def resolve_widths(
+    task: str, model: str, *, depth: int, rule: Value
+) -> tuple[tuple[int, ...], str]:
     """Widths, one per layer, and a note that says where they are from.
 
     Args:
@@ -32,9 +34,9 @@ def resolve_widths(task: str, model: str, depth: int, rule: Value) -> tuple[tupl
         ConfigError: the paper has no such network, or the list does not fit the network.
     """
     if isinstance(rule, tuple):
-        return _own_widths(model, depth, rule), "widths as given"
+        return _own_widths(model, depth, widths=rule), "widths as given"
     if not published(task).in_paper:
-        return _default_widths(task, depth, rule)
+        return _default_widths(task, depth, rule=rule)
     found = {
         source: widths[model][depth]
         for source, widths in published(task).widths.items()
@@ -51,7 +53,7 @@ def resolve_widths(task: str, model: str, depth: int, rule: Value) -> tuple[tupl
             return found["paper"], "widths from the paper"
         if "released" in found:
             return found["released"], "widths from the release; the paper has no such network"
-    return _matched(task, model, depth)
+    return _matched(task, model, depth=depth)
 
 
 def paper_network(task: str) -> NetworkOf:
@@ -67,12 +69,12 @@ def paper_network(task: str) -> NetworkOf:
     return of_class
 
 
-def weight_count(task: str, model: str, widths: tuple[int, ...]) -> int:
+def weight_count(task: str, model: str, *, widths: tuple[int, ...]) -> int:
     """Trainable numbers of one replica of the paper's network."""
     return paper_network(task)(NetworkSettings(model, widths)).weight_count
 
 
-def _own_widths(model: str, depth: int, widths: tuple[int, ...]) -> tuple[int, ...]:
+def _own_widths(model: str, depth: int, *, widths: tuple[int, ...]) -> tuple[int, ...]:
     if len(widths) != depth:
         raise ConfigError(
             f"network.widths: needs one width per layer, {depth} at depth={depth}, "
@@ -82,7 +84,7 @@ def _own_widths(model: str, depth: int, widths: tuple[int, ...]) -> tuple[int, .
     return widths
 
 
-def _default_widths(task: str, depth: int, rule: Value) -> tuple[tuple[int, ...], str]:
+def _default_widths(task: str, depth: int, *, rule: Value) -> tuple[tuple[int, ...], str]:
     why = f"the paper has no networks on {task}"
     if rule != "auto":
         raise ConfigError(
@@ -93,12 +95,12 @@ def _default_widths(task: str, depth: int, rule: Value) -> tuple[tuple[int, ...]
     return (DEFAULT_WIDTH,) * depth, note
 
 
-def _matched(task: str, model: str, depth: int) -> tuple[tuple[int, ...], str]:
+def _matched(task: str, model: str, *, depth: int) -> tuple[tuple[int, ...], str]:
     reference = published(task).matched_to
     assert reference is not None, f"{task} is in the paper"
-    target = weight_count(task, reference.model, reference.at(depth))
+    target = weight_count(task, reference.model, widths=reference.at(depth))
     matched = matched_width(paper_network(task), model=model, depth=depth, target=target)
-    own = weight_count(task, model, (matched,) * depth)
+    own = weight_count(task, model, widths=(matched,) * depth)
     name = reference.model.upper()
     note = f"widths matched to the paper's {name}: {own} weights beside its {target}"
     return (matched,) * depth, note

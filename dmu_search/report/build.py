@@ -46,17 +46,17 @@ def build_report(
     sections: list[Section] = []
 
     def read(task: str) -> TaskResults:
-        return results_of(task, runs, sources, output_dir, records)
+        return results_of(task, runs, sources=sources, output_dir=output_dir, records=records)
 
     for number in tables:
         if number in (1, 2):
             sections.append(networks_section(number, synthetic if number == 1 else on_data))
         elif number in (6, 7):
             shown = synthetic if number == 6 else on_data
-            sections.append(settings_section(number, shown, sources, output_dir))
+            sections.append(settings_section(number, shown, sources=sources, output_dir=output_dir))
         else:
             tasks = [read(task) for task in tasks_of([number], ())]
-            sections.append(results_section(number, tasks, sources))
+            sections.append(results_section(number, tasks, sources=sources))
     for task in tasks_of((), figures):
         sections.append(curves_section(read(task), sources))
     whole = set(TABLES) <= set(tables) and set(FIGURES) <= set(figures)

@@ -82,7 +82,7 @@ def draw(chart: Chart, form: str, *, columns: int = WIDE) -> bytes:
         figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).flatten()
         for panel, threshold in zip(axes, chart.thresholds, strict=False):
-            _draw_panel(panel, chart, threshold)
+            _draw_panel(panel, chart, threshold=threshold)
         for spare in axes[len(chart.thresholds) :]:
             spare.set_axis_off()
         handles, labels = axes[0].get_legend_handles_labels()
@@ -101,7 +101,7 @@ def _line_of(model: str) -> _Line:
     )
 
 
-def _draw_panel(panel: Axes, chart: Chart, threshold: float) -> None:
+def _draw_panel(panel: Axes, chart: Chart, *, threshold: float) -> None:
     for index, series in enumerate(chart.series):
         reached = series.reached[threshold]
         line = _line_of(series.model)

@@ -52,12 +52,12 @@ def verdicts_of(results: TaskResults, sources: Sequence[str]) -> tuple[Verdict, 
                 findings = [
                     finding
                     for check in claim.checks
-                    for finding in _findings(results, samples, check)
+                    for finding in _findings(results, samples, check=check)
                 ]
                 verdicts.append(
                     Verdict(
                         claim.quote,
-                        _settings_text(source, results.record, samples),
+                        _settings_text(source, results.record, samples=samples),
                         outcome(findings),
                         tuple(finding.words for finding in findings),
                     )
@@ -78,44 +78,44 @@ def outcome(findings: Sequence[Finding]) -> str:
     return UNDECIDED
 
 
-def _settings_text(source: str, record: Published, samples: Samples) -> str:
+def _settings_text(source: str, record: Published, *, samples: Samples) -> str:
     epochs = min((sample.max_epochs for sample in samples.values()), default=record.epochs)
     less = f", {epochs} of {record.epochs} epochs" if epochs < record.epochs else ""
     return f"{SOURCE_NAMES[source]} settings{less}"
 
 
-def _findings(results: TaskResults, samples: Samples, check: Check) -> Iterator[Finding]:
+def _findings(results: TaskResults, samples: Samples, *, check: Check) -> Iterator[Finding]:
     if results.record.figure is None:
-        yield from _of_table(results, samples, check)
+        yield from _of_table(results, samples, check=check)
     else:
-        yield from _of_figure(results.record, samples, check)
+        yield from _of_figure(results.record, samples, check=check)
 
 
-def _of_table(results: TaskResults, samples: Samples, check: Check) -> Iterator[Finding]:
+def _of_table(results: TaskResults, samples: Samples, *, check: Check) -> Iterator[Finding]:
     minimised = TASKS[results.task].direction == "minimize"
     if check.kind == "best_depth":
-        yield _best_depth(results.record, samples, check, minimised)
+        yield _best_depth(results.record, samples, check=check, minimised=minimised)
         return
     for depth in map(int, check.at or results.record.depths):
         for other in check.than:
             names = f"depth {depth}, {check.model} and {other}"
-            own = _test_results(samples, check.model, depth)
-            against = _test_results(samples, other, depth)
+            own = _test_results(samples, check.model, depth=depth)
+            against = _test_results(samples, other, depth=depth)
             if not own or not against:
                 yield Finding(f"{names}: runs missing")
             elif check.kind == "steadier":
-                yield _steadier(names, own, against)
+                yield _steadier(names, own, other=against)
             else:
-                yield _comparison(names, own, against, minimised)
+                yield _comparison(names, own, other=against, minimised=minimised)
 
 
-def _test_results(samples: Samples, model: str, depth: int) -> tuple[float, ...]:
+def _test_results(samples: Samples, model: str, *, depth: int) -> tuple[float, ...]:
     sample = samples.get((model, depth))
     return () if sample is None else sample.objective("test")
 
 
 def _comparison(
-    names: str, own: Sequence[float], other: Sequence[float], minimised: bool
+    names: str, own: Sequence[float], *, other: Sequence[float], minimised: bool
 ) -> Finding:
     p = rank_test(own, other)
     means = statistics.fmean(own), statistics.fmean(other)
@@ -127,7 +127,7 @@ def _comparison(
     return Finding(words, better, p)
 
 
-def _steadier(names: str, own: Sequence[float], other: Sequence[float]) -> Finding:
+def _steadier(names: str, own: Sequence[float], *, other: Sequence[float]) -> Finding:
     if min(len(own), len(other)) < 2:
         return Finding(f"{names}: a single run has no spread")
     p = spread_test(own, other)
@@ -136,8 +136,8 @@ def _steadier(names: str, own: Sequence[float], other: Sequence[float]) -> Findi
     return Finding(words, spreads[0] < spreads[1], p)
 
 
-def _best_depth(record: Published, samples: Samples, check: Check, minimised: bool) -> Finding:
-    values = {depth: _test_results(samples, check.model, depth) for depth in record.depths}
+def _best_depth(record: Published, samples: Samples, *, check: Check, minimised: bool) -> Finding:
+    values = {depth: _test_results(samples, check.model, depth=depth) for depth in record.depths}
     if not all(values.values()):
         return Finding(f"{check.model} at all depths: runs missing")
     means = {depth: statistics.fmean(own) for depth, own in values.items()}
@@ -152,7 +152,7 @@ def _best_depth(record: Published, samples: Samples, check: Check, minimised: bo
     return Finding(words, ranked[0] in check.at, p)
 
 
-def _of_figure(record: Published, samples: Samples, check: Check) -> Iterator[Finding]:
+def _of_figure(record: Published, samples: Samples, *, check: Check) -> Iterator[Finding]:
     by_model = {model: sample for (model, _), sample in samples.items()}
     own = by_model.get(check.model)
     for threshold in check.at or record.thresholds:
@@ -162,16 +162,16 @@ def _of_figure(record: Published, samples: Samples, check: Check) -> Iterator[Fi
             if own is None or (other is not None and against is None):
                 yield Finding(f"below {threshold_text(threshold)}, {names}: runs missing")
             elif against is None:
-                yield _alone(record, check, own, threshold)
+                yield _alone(record, check, own=own, threshold=threshold)
             else:
                 both = f"below {threshold_text(threshold)}, {names}"
                 if check.kind == "similar":
-                    yield _alike(record, both, own, against, threshold)
+                    yield _alike(record, both, own=own, other=against, threshold=threshold)
                 else:
-                    yield _race(both, own, against, threshold)
+                    yield _race(both, own, other=against, threshold=threshold)
 
 
-def _alone(record: Published, check: Check, own: Sample, threshold: float) -> Finding:
+def _alone(record: Published, check: Check, *, own: Sample, threshold: float) -> Finding:
     reached = count_reached(own, threshold)
     words = f"below {threshold_text(threshold)}: {check.model} {reached} of {own.runs} runs"
     never = check.kind == "never"
@@ -180,9 +180,11 @@ def _alone(record: Published, check: Check, own: Sample, threshold: float) -> Fi
     return Finding(words, reached == 0 if never else 0 < reached < own.runs, 0.0)
 
 
-def _alike(record: Published, names: str, own: Sample, other: Sample, threshold: float) -> Finding:
-    words, counts = _counts(names, own, other, threshold)
-    p = count_test(counts[0], own.runs, counts[1], other.runs)
+def _alike(
+    record: Published, names: str, *, own: Sample, other: Sample, threshold: float
+) -> Finding:
+    words, counts = _counts(names, own, other=other, threshold=threshold)
+    p = count_test(counts[0], own.runs, others=counts[1], other_runs=other.runs)
     words = f"{words}, {p_text(p)}"
     if p < SIGNIFICANT:
         return Finding(words, False, p)
@@ -193,8 +195,8 @@ def _alike(record: Published, names: str, own: Sample, other: Sample, threshold:
     return Finding(words, True, 0.0) if whole else Finding(f"{words}, too few to tell")
 
 
-def _race(names: str, own: Sample, other: Sample, threshold: float) -> Finding:
-    words, counts = _counts(names, own, other, threshold)
+def _race(names: str, own: Sample, *, other: Sample, threshold: float) -> Finding:
+    words, counts = _counts(names, own, other=other, threshold=threshold)
     if not any(counts):
         return Finding(words, silent=True)
     epochs = own.epochs_to(threshold), other.epochs_to(threshold)
@@ -204,7 +206,7 @@ def _race(names: str, own: Sample, other: Sample, threshold: float) -> Finding:
     return Finding(words, _sooner(*epochs), p)
 
 
-def _counts(names: str, own: Sample, other: Sample, threshold: float) -> tuple[str, list[int]]:
+def _counts(names: str, own: Sample, *, other: Sample, threshold: float) -> tuple[str, list[int]]:
     counts = [count_reached(each, threshold) for each in (own, other)]
     shares = [f"{count} of {each.runs}" for count, each in zip(counts, (own, other), strict=True)]
     return f"{names}: {shares[0]} and {shares[1]} runs", counts

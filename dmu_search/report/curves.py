@@ -73,17 +73,19 @@ def curves_section(results: TaskResults, sources: Sequence[str]) -> Section:
 
 
 def _rows(results: TaskResults, network: NetworkResults) -> list[Row]:
-    return [_row(results, network, named.name, sample) for named, sample in network.settings]
+    return [
+        _row(results, network, name=named.name, sample=sample) for named, sample in network.settings
+    ]
 
 
 def _variants(results: TaskResults, network: NetworkResults) -> list[Row]:
     return [
-        _row(results, network, variant_text(each, network), each.sample)
+        _row(results, network, name=variant_text(each, network), sample=each.sample)
         for each in network.variants
     ]
 
 
-def _row(results: TaskResults, network: NetworkResults, name: str, sample: Sample | None) -> Row:
+def _row(results: TaskResults, network: NetworkResults, *, name: str, sample: Sample | None) -> Row:
     thresholds = results.record.thresholds
     if sample is None:
         return Row((network.model, name, "none yet", *(None for _ in thresholds * 2)))
@@ -105,7 +107,7 @@ def _published_chart(results: TaskResults) -> Chart:
         named, sample = next(iter(network.settings), (None, None))
         if named is not None and sample is not None and named.found.source != "best":
             drawn.append((_label(network, named), network.model, sample))
-    return _chart(results, "", "", drawn)
+    return _chart(results, "", settings="", drawn=drawn)
 
 
 def _best_chart(results: TaskResults) -> Chart:
@@ -116,11 +118,11 @@ def _best_chart(results: TaskResults) -> Chart:
         for named, sample in network.settings
         if "best" in named.sources and sample is not None
     ]
-    return _chart(results, "-best", ", with the best found settings", drawn)
+    return _chart(results, "-best", settings=", with the best found settings", drawn=drawn)
 
 
 def _chart(
-    results: TaskResults, suffix: str, settings: str, drawn: Sequence[tuple[str, str, Sample]]
+    results: TaskResults, suffix: str, *, settings: str, drawn: Sequence[tuple[str, str, Sample]]
 ) -> Chart:
     """The curves of ``drawn``: label, model and runs of each."""
     record = results.record

@@ -19,7 +19,7 @@ def report_files(report: Report) -> dict[str, bytes]:
     charts = [chart for section in report.sections for chart in section.charts]
     figures, narrow = _draw(charts) if charts else ({}, {})
     wide = {chart.name: figures[f"figures/{chart.name}.svg"] for chart in charts}
-    texts = {MARKDOWN: markdown(report), PAGE: page(report, wide, narrow)}
+    texts = {MARKDOWN: markdown(report), PAGE: page(report, wide, narrow=narrow)}
     for table in tables:
         texts[f"tables/{table.name}.csv"] = comma_separated(table)
         texts[f"tables/{table.name}.tex"] = latex_table(table)

@@ -37,19 +37,19 @@ _IDENTITY = 4
 
 
 def settings_section(
-    number: int, tasks: Sequence[str], sources: Sequence[str], output_dir: Path
+    number: int, tasks: Sequence[str], *, sources: Sequence[str], output_dir: Path
 ) -> Section:
     """Table 6 or 7 for the tasks that it shows; a setting that equals the one above is left out."""
     settings: list[tuple[NamedSetting, ...]] = []
     missing = []
     for task in tasks:
-        own = settings_of_task(task, sources, output_dir)
+        own = settings_of_task(task, sources, output_dir=output_dir)
         settings += [each for each in own.values() if each]
         if "best" in sources:
             missing += searches_needed(task, unsearched(own))
     keys = [(each, _keys(network)) for network in settings for each in network]
     shown = [name for name in KEYS if any(name in own for _, own in keys)]
-    rows = tuple(Row(_cells(each, own, shown), "paper" in each.sources) for each, own in keys)
+    rows = tuple(Row(_cells(each, own, shown=shown), "paper" in each.sources) for each, own in keys)
     same = _same_everywhere(rows, shown)
     columns = (
         *(Column(heading) for heading in ("task", "depth", "model", "settings")),
@@ -86,7 +86,7 @@ def _keys(network: Sequence[NamedSetting]) -> set[str]:
     return differing.union(record.printed, *named) - {"network.widths"}
 
 
-def _cells(each: NamedSetting, keys: set[str], shown: Sequence[str]) -> tuple[Content, ...]:
+def _cells(each: NamedSetting, keys: set[str], *, shown: Sequence[str]) -> tuple[Content, ...]:
     run, printed = each.found.run, published(each.found.run.task).printed
     values = _budgeted(each.found)
     cells: list[Content] = [run.task, run.depth, run.model, each.name]

@@ -37,19 +37,21 @@ class NamedSetting:
 
 
 def settings_of(
-    task: str, model: str, depth: int, sources: Sequence[str], output_dir: Path
+    task: str, model: str, *, depth: int, sources: Sequence[str], output_dir: Path
 ) -> tuple[NamedSetting, ...]:
     """The settings of a network, in the order of ``sources``.
 
     Raises:
         ConfigError: a file of the best settings is damaged.
     """
-    found = settings_for([task], [model], [depth], sources, output_dir=output_dir, given={})
+    found = settings_for(
+        [task], [model], depths=[depth], sources=sources, output_dir=output_dir, given={}
+    )
     return tuple(NamedSetting(names, one) for names, one in found)
 
 
 def settings_of_task(
-    task: str, sources: Sequence[str], output_dir: Path
+    task: str, sources: Sequence[str], *, output_dir: Path
 ) -> dict[tuple[str, int], tuple[NamedSetting, ...]]:
     """The settings of every published (model, depth) of a task, by depth.
 
@@ -58,7 +60,12 @@ def settings_of_task(
     """
     order = list(MODELS)
     networks = sorted(published(task).networks(), key=lambda pair: (pair[1], order.index(pair[0])))
-    return {network: settings_of(task, *network, sources, output_dir) for network in networks}
+    return {
+        (model, depth): settings_of(
+            task, model, depth=depth, sources=sources, output_dir=output_dir
+        )
+        for model, depth in networks
+    }
 
 
 def unsearched(
@@ -74,11 +81,11 @@ def unsearched(
 
 def searches_needed(task: str, networks: Sequence[tuple[str, int]]) -> list[str]:
     """What to type for the best settings of networks, (model, depth) each, that have none yet."""
-    return lacking_lines(task, networks, "best settings", "tune")
+    return lacking_lines(task, networks, what="best settings", command="tune")
 
 
 def lacking_lines(
-    task: str, networks: Sequence[tuple[str, int]], what: str, command: str
+    task: str, networks: Sequence[tuple[str, int]], *, what: str, command: str
 ) -> list[str]:
     """What networks lack, and what to type for it, in a line per row of depths.
 

@@ -51,7 +51,7 @@ def _rows(task: str) -> list[Row]:
     ]
     rows, order = [], list(MODELS)
     for depth, model, widths in sorted(networks, key=lambda each: (each[0], order.index(each[1]))):
-        count = counted_weights(task, model, widths)
+        count = counted_weights(task, model, widths=widths)
         printed = record.weights.get(model, {}).get(depth)
         cells: list[Content] = [task, depth, model, widths_text(widths), count]
         if printed is None:
@@ -70,10 +70,10 @@ def _agreement(rows: Sequence[Row]) -> str:
     return f"{text} {others} networks are the release's alone." if others else text
 
 
-def counted_weights(task: str, model: str, widths: tuple[int, ...]) -> int:
+def counted_weights(task: str, model: str, *, widths: tuple[int, ...]) -> int:
     """Weights of a network, of what the paper counts on this task."""
     if published(task).weights_of == "network":
-        return weight_count(task, model, widths)
+        return weight_count(task, model, widths=widths)
     network = paper_network(task)(NetworkSettings(model, widths))
     return sum(math.prod(network.shapes[name]) for name in network.recurrent_weights)
 

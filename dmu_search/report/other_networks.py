@@ -52,10 +52,10 @@ def _rows(runs: Sequence[RecordedRun], settings: Sequence[RunSettings]) -> list[
         name for name in values[0] if any(each.get(name) != values[0][name] for each in values)
     ]
     samples = [(sample_of(runs, setting), setting.values()) for setting in settings]
-    return [_row(sample, own, differing) for sample, own in samples if sample is not None]
+    return [_row(sample, own, differing=differing) for sample, own in samples if sample is not None]
 
 
-def _row(sample: Sample, values: Mapping[str, Value], differing: Sequence[str]) -> Row:
+def _row(sample: Sample, values: Mapping[str, Value], *, differing: Sequence[str]) -> Row:
     run = sample.setting
     shown = {name.rpartition(".")[2]: values.get(name) for name in differing}
     diverged = f", {sample.diverged} diverged" if sample.diverged else ""

@@ -13,7 +13,7 @@ from dmu_search.report.document import Report
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
-def page(report: Report, wide: Mapping[str, bytes], narrow: Mapping[str, bytes]) -> str:
+def page(report: Report, wide: Mapping[str, bytes], *, narrow: Mapping[str, bytes]) -> str:
     """The whole report, figures and style included.
 
     Args:

@@ -16,6 +16,7 @@ from dmu_search.report.samples import (
     runs_text,
     variant_text,
 )
+from dmu_search.results.estimate import Estimate
 from dmu_search.results.selection import OTHER, Sample
 from dmu_search.results.statistics import bootstrap_mean, difference, mean_and_std
 
@@ -23,7 +24,9 @@ _DECIMALS = 3
 _SPLITS = ("train", "test")
 
 # Split -> mean, standard deviation and number of runs; empty where there are none.
-_Others = Mapping[str, tuple[float | None, float | None, int]]
+# Mean, standard deviation and number of others.
+_Other = tuple[float | None, float | None, int]
+_Others = Mapping[str, _Other]
 
 
 def _result_columns(*others: str) -> tuple[Column, ...]:
@@ -57,14 +60,20 @@ _NOTES = (
 )
 
 
-def results_section(number: int, tasks: Sequence[TaskResults], sources: Sequence[str]) -> Section:
+def results_section(
+    number: int, tasks: Sequence[TaskResults], *, sources: Sequence[str]
+) -> Section:
     """Table 3, 4 or 5 with its variants, and whether the paper's claims hold."""
     names = ", ".join(each.task for each in tasks)
     title = f"Table {number}: {names}, {task_class(tasks[0].task).objective.replace('_', ' ')}"
     name = f"table-{number}"
     rows = tuple(row for each in tasks for one in each.networks for row in _rows(each, one))
     network = (Column("task", on_screen=len(tasks) > 1), Column("depth"), Column("model"))
-    tables = [_table(name, title, (*network, Column("results"), *_RESULTS), rows, _NOTES)]
+    tables = [
+        _table(
+            name, title, columns=(*network, Column("results"), *_RESULTS), rows=rows, notes=_NOTES
+        )
+    ]
     others = tuple(row for each in tasks for one in each.networks for row in _variants(each, one))
     if others:
         columns = (*network, Column("setting"), *_VARIANT_RESULTS)
@@ -73,11 +82,15 @@ def results_section(number: int, tasks: Sequence[TaskResults], sources: Sequence
             "of the setting without the change, over as many epochs."
         )
         title = f"Table {number}, variants"
-        tables.append(_table(f"{name}-variants", title, columns, others, (note,)))
+        tables.append(
+            _table(f"{name}-variants", title, columns=columns, rows=others, notes=(note,))
+        )
     missing = [line for each in tasks for line in runs_needed(each)]
     if "best" in sources:
         missing += [line for each in tasks for line in each.searches_needed()]
-    verdicts = [verdict for each in tasks for verdict in _verdicts(each, sources, len(tasks) > 1)]
+    verdicts = [
+        verdict for each in tasks for verdict in _verdicts(each, sources, named=len(tasks) > 1)
+    ]
     return Section(
         name, f"Table {number}", tuple(tables), (), tuple(verdicts), RULE, tuple(missing)
     )
@@ -86,6 +99,7 @@ def results_section(number: int, tasks: Sequence[TaskResults], sources: Sequence
 def _table(
     name: str,
     title: str,
+    *,
     columns: tuple[Column, ...],
     rows: tuple[Row, ...],
     notes: tuple[str, ...],
@@ -96,7 +110,7 @@ def _table(
     return Table(name, title, columns, rows, notes)
 
 
-def _verdicts(results: TaskResults, sources: Sequence[str], named: bool) -> list[Verdict]:
+def _verdicts(results: TaskResults, sources: Sequence[str], *, named: bool) -> list[Verdict]:
     """The verdicts on a task, with its name where others share the table."""
     prefix = f"{results.task}, " if named else ""
     return [
@@ -118,7 +132,7 @@ def _rows(results: TaskResults, network: NetworkResults) -> list[Row]:
         cells = (*identity, "the paper", budget, *values, None, None, None, None)
         rows.append(Row(cells, published=True))
     for named, sample in network.settings:
-        own = _cells(results, sample, [_of_paper(paper, results.record.runs)])
+        own = _cells(results, sample, others=[_of_paper(paper, results.record.runs)])
         rows.append(Row((*identity, f"ours, {named.name}", *own)))
     return rows
 
@@ -132,7 +146,7 @@ def _variants(results: TaskResults, network: NetworkResults) -> list[Row]:
         if unchanged is not None and unchanged.max_epochs != each.sample.max_epochs:
             unchanged = None
         others = [_of_paper(paper, results.record.runs), _of_sample(unchanged)]
-        own = _cells(results, each.sample, others)
+        own = _cells(results, each.sample, others=others)
         rows.append(Row((*identity, variant_text(each, network), *own)))
     return rows
 
@@ -151,7 +165,7 @@ def _of_sample(sample: Sample | None) -> _Others:
 
 
 def _cells(
-    results: TaskResults, sample: Sample | None, others: Sequence[_Others]
+    results: TaskResults, sample: Sample | None, *, others: Sequence[_Others]
 ) -> tuple[Content, ...]:
     """The cells of runs, with their differences from ``others``."""
     if sample is None:
@@ -165,13 +179,20 @@ def _cells(
         None if best is None else test[best],
         *mean_and_std(test),
         *(
-            difference(values, *each[split]) if each else None
+            _difference(values, each.get(split))
             for each in others
             for split, values in (("test", test), ("train", train))
         ),
         bootstrap_mean(test),
         mean_and_std(sample.objective("test", OTHER))[0],
     )
+
+
+def _difference(values: Sequence[float], other: _Other | None) -> Estimate | None:
+    if other is None:
+        return None
+    mean, std, runs = other
+    return difference(values, mean, std=std, runs=runs)
 
 
 def _best(sample: Sample, values: Sequence[float]) -> int | None:

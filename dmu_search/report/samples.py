@@ -93,6 +93,7 @@ class TaskResults:
 def results_of(
     task: str,
     runs: Sequence[RecordedRun],
+    *,
     sources: Sequence[str],
     output_dir: Path,
     records: Path | None = None,
@@ -104,13 +105,16 @@ def results_of(
     """
     record = published(task)
     own = [run for run in runs if run.run.task == task and record.data in (None, run.data_name)]
-    found = settings_of_task(task, sources, output_dir)
+    found = settings_of_task(task, sources, output_dir=output_dir)
     # Figures count runs, so every curve is of as many; means gain by more of them.
     at_most = None if record.figure is None else record.runs
     return TaskResults(
         task,
         record,
-        tuple(_network(*pair, settings, own, at_most) for pair, settings in found.items()),
+        tuple(
+            _network(model, depth, settings=settings, runs=own, at_most=at_most)
+            for (model, depth), settings in found.items()
+        ),
         records,
     )
 
@@ -118,6 +122,7 @@ def results_of(
 def _network(
     model: str,
     depth: int,
+    *,
     settings: tuple[NamedSetting, ...],
     runs: Sequence[RecordedRun],
     at_most: int | None,
@@ -164,7 +169,7 @@ def runs_needed(results: TaskResults) -> list[str]:
         for line in lacking_lines(
             results.task,
             networks.get(source, ()),
-            f"{what} with {SOURCE_NAMES[source]} settings",
-            f"reproduce source={source}{seen}",
+            what=f"{what} with {SOURCE_NAMES[source]} settings",
+            command=f"reproduce source={source}{seen}",
         )
     ]

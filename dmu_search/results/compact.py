@@ -163,7 +163,7 @@ def read_compact(
     found = []
     for line in runs:
         try:
-            found.append(_run(line, lines_of[line["run_id"]], curve_of))
+            found.append(_run(line, lines_of[line["run_id"]], curves=curve_of))
         except (KeyError, ValueError, TypeError, AttributeError):
             on_damage(_damaged(folder / RUNS, line))
     return tuple(run for run in found if run is not None)
@@ -183,14 +183,16 @@ def _replica(line: Line, curve: str) -> Replica:
 
 
 def _run(
-    line: Line, replicas: Sequence[Line], curves: Mapping[tuple[str, str], str]
+    line: Line, replicas: Sequence[Line], *, curves: Mapping[tuple[str, str], str]
 ) -> RecordedRun | None:
     settings = json.loads(line["settings"])
     known = line["task"] in TASKS and line["model"] in MODELS
     if not known or not set(settings) <= set(KEYS):
         return None
     values = {name: KEYS[name].check(value) for name, value in settings.items()}
-    run = RunSettings.from_values(line["task"], line["model"], int(line["depth"]), values)
+    run = RunSettings.from_values(
+        line["task"], line["model"], depth=int(line["depth"]), values=values
+    )
     if len(replicas) != run.training.replicas:
         raise ValueError("replicas are missing")
     return RecordedRun(

@@ -20,7 +20,7 @@ def mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def difference(
-    values: Sequence[float], mean: float | None, std: float | None, runs: int
+    values: Sequence[float], mean: float | None, *, std: float | None, runs: int
 ) -> Estimate | None:
     """Mean of ours less another mean, with Welch's interval; None where neither has two values.
 
@@ -92,7 +92,7 @@ def spread_test(ours: Sequence[float], others: Sequence[float]) -> float:
     return _p_value(float(stats.levene(ours, others, center="median").pvalue))
 
 
-def count_test(ours: int, our_runs: int, others: int, other_runs: int) -> float:
+def count_test(ours: int, our_runs: int, *, others: int, other_runs: int) -> float:
     """The p value of Fisher's exact test that two shares are equal."""
     table = np.array([[ours, our_runs - ours], [others, other_runs - others]])
     return _p_value(stats.fisher_exact(table).pvalue)

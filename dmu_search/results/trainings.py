@@ -91,7 +91,9 @@ def read_runs(
     return tuple(run for run in runs if run is not None)
 
 
-def cut_off(runs: Iterable[RecordedRun], run: RunSettings, data_sha256: str) -> RecordedRun | None:
+def cut_off(
+    runs: Iterable[RecordedRun], run: RunSettings, *, data_sha256: str
+) -> RecordedRun | None:
     """The training of exactly ``run``, its seeds and epochs included, that was never finished.
 
     Args:
@@ -149,7 +151,7 @@ def _run_of(run_id: str, events: Sequence[Event]) -> RecordedRun | None:
         epochs=len(epochs),
         seconds=sum(event["values"]["epoch_wall_time_s"] for event in epochs),
         replicas=tuple(
-            _replica(run, index, objective, epochs, summary)
+            _replica(run, index, objective=objective, epochs=epochs, summary=summary)
             for index in range(run.training.replicas)
         ),
     )
@@ -158,6 +160,7 @@ def _run_of(run_id: str, events: Sequence[Event]) -> RecordedRun | None:
 def _replica(
     run: RunSettings,
     index: int,
+    *,
     objective: str,
     epochs: Sequence[Event],
     summary: Mapping[str, float],
@@ -184,7 +187,7 @@ def _settings(params: Mapping[str, str], tags: Mapping[str, str]) -> RunSettings
     try:
         values = {name: KEYS[name].check(_value(text)) for name, text in params.items()}
         task, model = (str(KEYS[name].check(tags[name])) for name in ("task", "model"))
-        return RunSettings.from_values(task, model, int(tags["depth"]), values)
+        return RunSettings.from_values(task, model, depth=int(tags["depth"]), values=values)
     except (KeyError, ValueError, TypeError):
         return None
 

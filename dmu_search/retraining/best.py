@@ -40,7 +40,7 @@ class Kept:
 
 
 def keep_best(
-    study_folder: Path, output_dir: Path, run: RunSettings, source: Mapping[str, Any]
+    study_folder: Path, output_dir: Path, *, run: RunSettings, source: Mapping[str, Any]
 ) -> Kept:
     """Write the study's own file, and that of the task, model, depth and data if this is better.
 
@@ -54,20 +54,20 @@ def keep_best(
         StorageError: a folder cannot be written.
     """
     own, best = study_folder / BEST_FILE, OutputFolder(output_dir).best
-    write_run_file(own, run, source)
+    write_run_file(own, run, provenance=source)
     file = read_run_file(own)
     assert file.result is not None, "a study has a result"
-    moved = _move_other_data(best, paper_slot(best, run.task, run.model, run.depth))
-    slot = slot_of(best, file, file.result)
-    replaces, reason = _decide(slot, file, file.result)
+    moved = _move_other_data(best, paper_slot(best, run.task, model=run.model, depth=run.depth))
+    slot = slot_of(best, file, result=file.result)
+    replaces, reason = _decide(slot, file, result=file.result)
     if replaces:
-        write_run_file(slot, run, source)
+        write_run_file(slot, run, provenance=source)
     if moved is not None:
         reason += f"; what was found on other data is now {moved}"
     return Kept(own, slot, replaces, reason)
 
 
-def _decide(slot: Path, new: RunFile, result: Result) -> tuple[bool, str]:
+def _decide(slot: Path, new: RunFile, *, result: Result) -> tuple[bool, str]:
     """Whether ``new``, with its result, goes to ``slot``, and why."""
     if not slot.exists():
         return True, f"the first of its task, model and depth on {result.data}"
@@ -77,7 +77,7 @@ def _decide(slot: Path, new: RunFile, result: Result) -> tuple[bool, str]:
     old, old_result = found
     if old.provenance.get("study") == new.provenance["study"]:
         return True, "was this study's already"
-    against = why_not_better(result, old_result, TASKS[new.task].direction)
+    against = why_not_better(result, old_result, direction=TASKS[new.task].direction)
     if against is None:
         return True, f"replaces {old_result.objective:.4g}"
     return False, f"kept as it is: it {against}"
@@ -101,7 +101,8 @@ def _move_other_data(best: Path, paper: Path) -> Path | None:
     found = _of_a_study(paper) if paper.exists() else None
     if found is None:
         return None
-    own = slot_of(best, *found)
+    file, result = found
+    own = slot_of(best, file, result=result)
     if own == paper:
         return None
     names = itertools.chain([own], (own.with_stem(f"{own.stem}-{n}") for n in itertools.count(2)))

@@ -26,7 +26,7 @@ class Result:
     data_sha256: str
 
 
-def why_not_better(new: Result, old: Result, direction: Direction) -> str | None:
+def why_not_better(new: Result, old: Result, *, direction: Direction) -> str | None:
     """Why ``new`` does not take the place of ``old``; None where it is better.
 
     A better result is a better objective on the same data after at least as many epochs. Both

@@ -23,7 +23,7 @@ class Estimate:
 
 
 def estimates_of(
-    jobs: Sequence[Job], recorded: Sequence[RecordedRun], data: LoadedData
+    jobs: Sequence[Job], recorded: Sequence[RecordedRun], *, data: LoadedData
 ) -> tuple[Estimate, ...]:
     """What each job will cost, the longest first; trains for a moment where nothing like it ran.
 
@@ -36,14 +36,14 @@ def estimates_of(
 
     def probe(run: RunSettings) -> float:
         task = make_task(run.task, data[run.task, run.data])
-        return Trainer(task, run.network, run.training).seconds_per_epoch(_PROBE_S)
+        return Trainer(task, run.network, training=run.training).seconds_per_epoch(_PROBE_S)
 
-    estimates = [Estimate(job, seconds_of(job, recorded, probe)) for job in jobs]
+    estimates = [Estimate(job, seconds_of(job, recorded, probe=probe)) for job in jobs]
     return tuple(sorted(estimates, key=lambda each: -each.seconds))
 
 
 def seconds_of(
-    job: Job, recorded: Sequence[RecordedRun], probe: Callable[[RunSettings], float]
+    job: Job, recorded: Sequence[RecordedRun], *, probe: Callable[[RunSettings], float]
 ) -> float:
     """What a job will cost on one worker: from like trainings, else from a probe.
 

@@ -55,7 +55,7 @@ class RunFile:
     @property
     def data(self) -> DataSettings:
         """Which data the settings are for; the task's default where the file names none."""
-        return build(DataSettings, "data", {**default_data(self.task), **self.values})
+        return build(DataSettings, "data", values={**default_data(self.task), **self.values})
 
     @property
     def result(self) -> Result | None:
@@ -90,9 +90,11 @@ class RunFile:
             faults.append("training.learning_rate: is missing from the file; add it")
         if faults:
             raise ConfigError(*faults)
-        widths, _ = resolve_widths(self.task, self.model, self.depth, values["network.widths"])
+        widths, _ = resolve_widths(
+            self.task, self.model, depth=self.depth, rule=values["network.widths"]
+        )
         return RunSettings.from_values(
-            self.task, self.model, self.depth, {**values, "network.widths": widths}
+            self.task, self.model, depth=self.depth, values={**values, "network.widths": widths}
         )
 
 
@@ -161,7 +163,7 @@ def _check_identity(config: Mapping[str, object]) -> tuple[dict[str, Any], list[
     return identity, faults
 
 
-def write_run_file(path: Path, run: RunSettings, provenance: Mapping[str, object]) -> None:
+def write_run_file(path: Path, run: RunSettings, *, provenance: Mapping[str, object]) -> None:
     """Write an exported file; a reader never meets half of it.
 
     Raises:

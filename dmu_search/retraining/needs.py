@@ -67,9 +67,9 @@ class Job:
 def settings_for(
     tasks: Sequence[str],
     models: Sequence[str],
+    *,
     depths: Sequence[int],
     sources: Sequence[str],
-    *,
     output_dir: Path,
     given: Mapping[str, Value],
 ) -> tuple[tuple[tuple[str, ...], Sourced], ...]:
@@ -92,7 +92,9 @@ def settings_for(
             if model not in models or (depths and depth not in depths):
                 continue
             for source in sources:
-                one = sourced(source, task, model, depth, output_dir=output_dir, given=given)
+                one = sourced(
+                    source, task, model=model, depth=depth, output_dir=output_dir, given=given
+                )
                 if one is None:
                     continue
                 names, first = found.get(one.run, ((), one))
@@ -103,16 +105,18 @@ def settings_for(
 def needs_of(
     settings: Sequence[tuple[tuple[str, ...], Sourced]],
     recorded: Sequence[RecordedRun],
+    *,
     data: LoadedData,
 ) -> tuple[Need, ...]:
     """What of each setting is recorded, was cut off, or is missing."""
     return tuple(
-        _need(names, one.run, recorded, data[one.run.task, one.run.data]) for names, one in settings
+        _need(names, one.run, recorded=recorded, data=data[one.run.task, one.run.data])
+        for names, one in settings
     )
 
 
 def _need(
-    names: tuple[str, ...], run: RunSettings, recorded: Sequence[RecordedRun], data: Data
+    names: tuple[str, ...], run: RunSettings, *, recorded: Sequence[RecordedRun], data: Data
 ) -> Need:
     training = run.training
     open_seeds = set(range(training.seed, training.seed + training.replicas))
@@ -159,7 +163,7 @@ def _rows_of_seeds(seeds: Sequence[int], pieces: int) -> list[tuple[int, int]]:
     return rows
 
 
-def planned(job: Job, data: Data, folders: Path) -> PlannedRun:
+def planned(job: Job, data: Data, *, folders: Path) -> PlannedRun:
     """The training of ``job``: under the name of the one that it resumes, or a new one.
 
     Args:
@@ -172,6 +176,6 @@ def planned(job: Job, data: Data, folders: Path) -> PlannedRun:
     """
     tags = {"source": ",".join(job.need.sources)}
     if job.continues is not None:
-        return plan_run(job.continues.run_id, job.run, data, tags)
+        return plan_run(job.continues.run_id, job.run, data=data, tags=tags)
     title = f"{job.need.title}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return plan_run(make_unique_folder(folders, title).name, job.run, data, tags)
+    return plan_run(make_unique_folder(folders, title).name, job.run, data=data, tags=tags)

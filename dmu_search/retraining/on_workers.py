@@ -74,13 +74,13 @@ def train_on_workers(
     records = tracking.recorder.folder
     stored = {key: shared(one) for key, one in data.items()}
     arguments = [
-        (
-            plan,
-            run,
-            stored[run.task, run.data],
-            (OutputFolder(output_dir).retrained / plan.name).resolve(),
-            records.resolve(),
-        )
+        {
+            "plan": plan,
+            "run": run,
+            "data": stored[run.task, run.data],
+            "folder": (OutputFolder(output_dir).retrained / plan.name).resolve(),
+            "records": records.resolve(),
+        }
         for plan, run in trainings
     ]
     followed = [
@@ -102,8 +102,12 @@ def train_on_workers(
                 tracking.recorder.close_for(each.plan.name, "KILLED")
 
 
-def _carry_out(plan: PlannedRun, run: RunSettings, data: Data, folder: Path, records: Path) -> None:
-    retrain(plan, run, data, folder=folder, recorder=Recorder(records), on_epoch=lambda _: None)
+def _carry_out(
+    plan: PlannedRun, run: RunSettings, *, data: Data, folder: Path, records: Path
+) -> None:
+    retrain(
+        plan, run, data=data, folder=folder, recorder=Recorder(records), on_epoch=lambda _: None
+    )
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dmu_search.retraining.needs import Job
 from dmu_search.retraining.run import plan_run
 
 
-def write_plan_folder(jobs: Sequence[Job], data: LoadedData, output_dir: Path) -> Path:
+def write_plan_folder(jobs: Sequence[Job], data: LoadedData, *, output_dir: Path) -> Path:
     """Write the trainings and their data to a new folder, equal data once.
 
     Args:
@@ -34,7 +34,9 @@ def write_plan_folder(jobs: Sequence[Job], data: LoadedData, output_dir: Path) -
         own = data[job.run.task, job.run.data]
         name = names.setdefault(own.sha256, f"data-{len(names)}-{own.name}")
         title = f"{folder.name}-{number:03d}-{job.need.title}"
-        runs.append((plan_run(title, job.run, own, {"source": ",".join(job.need.sources)}), name))
+        runs.append(
+            (plan_run(title, job.run, data=own, tags={"source": ",".join(job.need.sources)}), name)
+        )
     needed = {names[one.sha256]: one.task_data for one in data.values() if one.sha256 in names}
-    write_plan(folder, runs, needed)
+    write_plan(folder, runs, data=needed)
     return folder

@@ -22,7 +22,7 @@ from dmu_search.retraining.provenance import provenance
 CONFIG_FILE = "config.yaml"
 
 
-def plan_run(name: str, run: RunSettings, data: Data, tags: Mapping[str, str]) -> PlannedRun:
+def plan_run(name: str, run: RunSettings, *, data: Data, tags: Mapping[str, str]) -> PlannedRun:
     """The training of ``run``, as its record will describe it."""
     params = {key: str(as_yaml_value(value)) for key, value in run.values().items()}
     own = {
@@ -38,7 +38,9 @@ def plan_run(name: str, run: RunSettings, data: Data, tags: Mapping[str, str]) -
 
 def retraining_backend(run: RunSettings) -> BackendChoice:
     """What ``retrain`` computes with on this machine, and why."""
-    return training_backend(task_class(run.task), _device(), torch.float32, run.network)
+    return training_backend(
+        task_class(run.task), _device(), dtype=torch.float32, network=run.network
+    )
 
 
 def _device() -> torch.device:
@@ -48,8 +50,8 @@ def _device() -> torch.device:
 def retrain(
     planned: PlannedRun,
     run: RunSettings,
-    data: Data,
     *,
+    data: Data,
     folder: Path,
     recorder: Recorder,
     on_epoch: Callable[[EpochResult], None],
@@ -77,7 +79,7 @@ def retrain(
         source = provenance(
             study=planned.name, data=data, metrics=metrics, backend=trainer.backend.name
         )
-        write_run_file(folder / CONFIG_FILE, run, source)
+        write_run_file(folder / CONFIG_FILE, run, provenance=source)
         recorder.attach(planned.name, folder / CONFIG_FILE)
 
     return carry_out(

@@ -13,7 +13,7 @@ _LONGEST = 40
 _DIGITS = 8
 
 
-def paper_slot(best: Path, task: str, model: str, depth: int) -> Path:
+def paper_slot(best: Path, task: str, *, model: str, depth: int) -> Path:
     """The file of the best setting on the data that the paper's results are on.
 
     Args:
@@ -25,7 +25,7 @@ def paper_slot(best: Path, task: str, model: str, depth: int) -> Path:
     return best / task / f"{model}-d{depth}.yaml"
 
 
-def slot_of(best: Path, file: RunFile, result: Result) -> Path:
+def slot_of(best: Path, file: RunFile, *, result: Result) -> Path:
     """The file that a setting found by a study competes for: one for each data set.
 
     Args:
@@ -33,8 +33,8 @@ def slot_of(best: Path, file: RunFile, result: Result) -> Path:
         file: the setting.
         result: of it.
     """
-    paper = paper_slot(best, file.task, file.model, file.depth)
-    if is_published_data(file.task, file.data, result.data):
+    paper = paper_slot(best, file.task, model=file.model, depth=file.depth)
+    if is_published_data(file.task, file.data, name=result.data):
         return paper
     return paper.parent / _folder_name(result) / paper.name
 

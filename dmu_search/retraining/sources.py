@@ -48,9 +48,9 @@ def tasks_of(tables: Sequence[int], figures: Sequence[int]) -> tuple[str, ...]:
 def sourced(
     source: str,
     task: str,
+    *,
     model: str,
     depth: int,
-    *,
     output_dir: Path,
     given: Mapping[str, Value] | None = None,
 ) -> Sourced | None:
@@ -79,10 +79,10 @@ def sourced(
         if own is None:
             return None
         values = {**defaults, **shared, **own, **own_given}
-        widths, _ = resolve_widths(task, model, depth, values["network.widths"])
+        widths, _ = resolve_widths(task, model, depth=depth, rule=values["network.widths"])
         values["network.widths"] = widths
-        return Sourced(source, RunSettings.from_values(task, model, depth, values))
-    found = best_file(task, model, depth, output_dir)
+        return Sourced(source, RunSettings.from_values(task, model, depth=depth, values=values))
+    found = best_file(task, model, depth=depth, output_dir=output_dir)
     if found is None:
         return None
     path, file = found
@@ -93,11 +93,13 @@ def sourced(
 
 @cache
 def _defaults(task: str, model: str) -> Mapping[str, Value]:
-    composed = compose_study(task, model, {}).settings
+    composed = compose_study(task, model, given={}).settings
     return {k: value for k, value in composed.items() if not isinstance(value, Interval | Choice)}
 
 
-def best_file(task: str, model: str, depth: int, output_dir: Path) -> tuple[Path, RunFile] | None:
+def best_file(
+    task: str, model: str, *, depth: int, output_dir: Path
+) -> tuple[Path, RunFile] | None:
     """The best setting found on the paper's data: that of ``output_dir``, or the shipped one.
 
     That of ``output_dir`` comes first, unless the shipped one is better by ``why_not_better``. A
@@ -108,7 +110,7 @@ def best_file(task: str, model: str, depth: int, output_dir: Path) -> tuple[Path
     """
     # The settings shipped lie as those of an output folder do.
     own, shipped = (
-        _on_published_data(OutputFolder(root).best, task, model, depth)
+        _on_published_data(OutputFolder(root).best, task, model=model, depth=depth)
         for root in (output_dir, configuration_root())
     )
     if own and shipped and _is_better(shipped[1], own[1]):
@@ -117,13 +119,13 @@ def best_file(task: str, model: str, depth: int, output_dir: Path) -> tuple[Path
 
 
 def _on_published_data(
-    best: Path, task: str, model: str, depth: int
+    best: Path, task: str, *, model: str, depth: int
 ) -> tuple[Path, RunFile] | None:
-    path = paper_slot(best, task, model, depth)
+    path = paper_slot(best, task, model=model, depth=depth)
     if not path.exists():
         return None
     file = read_run_file(path)
-    if file.result is not None and slot_of(best, file, file.result) != path:
+    if file.result is not None and slot_of(best, file, result=file.result) != path:
         return None
     return path, file
 
@@ -131,4 +133,4 @@ def _on_published_data(
 def _is_better(new: RunFile, old: RunFile) -> bool:
     if new.result is None or old.result is None:
         return False
-    return why_not_better(new.result, old.result, TASKS[new.task].direction) is None
+    return why_not_better(new.result, old.result, direction=TASKS[new.task].direction) is None

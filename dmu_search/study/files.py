@@ -123,7 +123,7 @@ def create_studies(settings: Sequence[StudySettings], name: str | None = None) -
     return tuple(studies)
 
 
-def find_studies(output_dir: Path, name: str, given: dict[str, Setting]) -> tuple[Study, ...]:
+def find_studies(output_dir: Path, name: str, *, given: dict[str, Setting]) -> tuple[Study, ...]:
     """The studies to resume: the one of that name, or all of the latest command.
 
     Args:
@@ -147,14 +147,14 @@ def find_studies(output_dir: Path, name: str, given: dict[str, Setting]) -> tupl
                 f"resume={name}: no such study under {folder}{did_you_mean(name, known)}; "
                 f"the latest are {', '.join(known[-3:])}"
             )
-        return (_load(matching[0], output_dir, given),)
-    group = _load(folders[-1], output_dir, given).group
+        return (_load(matching[0], output_dir, given=given),)
+    group = _load(folders[-1], output_dir, given=given).group
     same = [each for each in folders if _group_of(each) == group]
-    return tuple(_load(each, output_dir, given) for each in same)
+    return tuple(_load(each, output_dir, given=given) for each in same)
 
 
 def named_studies(
-    output_dir: Path, name: str, settings: Sequence[StudySettings]
+    output_dir: Path, name: str, *, settings: Sequence[StudySettings]
 ) -> tuple[Study, ...] | None:
     """The studies that an earlier run of the same command began; None if there are none.
 
@@ -169,7 +169,7 @@ def named_studies(
     folders = [each for each in _folders(studies_folder(output_dir)) if _group_of(each) == name]
     if not folders:
         return None
-    studies = [_load(each, output_dir, {}) for each in folders]
+    studies = [_load(each, output_dir, given={}) for each in folders]
     begun = {study.settings.title: study for study in studies}
     faults = []
     for one in settings:
@@ -239,13 +239,14 @@ def _group_of(folder: Path) -> str | None:
         return None
 
 
-def _load(folder: Path, output_dir: Path, given: Mapping[str, Setting]) -> Study:
-    return study_of(_tree_of(folder), folder, output_dir, given)
+def _load(folder: Path, output_dir: Path, *, given: Mapping[str, Setting]) -> Study:
+    return study_of(_tree_of(folder), folder, output_dir=output_dir, given=given)
 
 
 def study_of(
     tree: Mapping[str, Any],
     folder: Path,
+    *,
     output_dir: Path,
     given: Mapping[str, Setting] | None = None,
 ) -> Study:

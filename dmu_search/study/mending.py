@@ -112,7 +112,7 @@ def _begin(folder: Path, lines: list[bytes]) -> tuple[Intact, int]:
         return Intact((lines[0],), state), 1
     try:
         tree = read_plain(folder / STUDY_FILE)
-        study_of(tree, folder, folder.parents[1])
+        study_of(tree, folder, output_dir=folder.parents[1])
     except ConfigError:
         return Intact((), state, "its beginning is lost"), len(lines)
     first = {"event": "study", "format": FORMAT, "study": tree, "time_ms": _now_ms()}
@@ -146,7 +146,7 @@ def check_journal(folder: Path, intact: Intact, *, trials_recorded: bool) -> Fou
     return Found("journal", intact.fault, f"cut back to {told}{beside}", mend)
 
 
-def check_settings(folder: Path, tree: Mapping[str, Any], began_ms: int) -> Found:
+def check_settings(folder: Path, tree: Mapping[str, Any], *, began_ms: int) -> Found:
     """The settings file against what the study began with.
 
     Args:
@@ -157,7 +157,7 @@ def check_settings(folder: Path, tree: Mapping[str, Any], began_ms: int) -> Foun
     path = folder / STUDY_FILE
     try:
         own = read_plain(path)
-        study_of(own, folder, folder.parents[1])
+        study_of(own, folder, output_dir=folder.parents[1])
     except ConfigError as fault:
         state = "is missing" if not path.exists() else " ".join(fault.faults)
 

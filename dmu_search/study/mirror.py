@@ -59,7 +59,7 @@ class JournalMirror:
             there = mirrored_trials(path, study_name)
             if there is None:
                 set_aside(path)
-            self._study = _open(path, study_name, direction)
+            self._study = _open(path, study_name, direction=direction)
             self._written = there or 0
         except Exception as fault:  # Whatever Optuna makes of a damaged file or a full disk.
             self.problem = _sentence(path, fault)
@@ -99,7 +99,7 @@ def _sentence(path: Path, fault: Exception) -> str:
     return f"{path.name} cannot be kept up to date: {reason}"
 
 
-def _open(path: Path, study_name: str, direction: Direction) -> optuna.Study:
+def _open(path: Path, study_name: str, *, direction: Direction) -> optuna.Study:
     backend = JournalFileBackend(os.fspath(path), lock_obj=_NoLock())  # type: ignore[arg-type]
     return optuna.create_study(
         storage=JournalStorage(backend),

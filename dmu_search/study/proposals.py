@@ -71,7 +71,7 @@ class Space:
         for name, distribution in self._distributions.items():
             condition = _condition(name)
             if condition is None or values.get(condition[0], condition[1]) == condition[1]:
-                values[name] = _suggest(trial, name, distribution)
+                values[name] = _suggest(trial, name, distribution=distribution)
         return values
 
     def frozen(self, trial: TrialState) -> FrozenTrial:
@@ -125,7 +125,7 @@ class Proposals:
         self._told: set[int] = set()
 
     def propose(
-        self, number: int, trials: Mapping[int, TrialState], given: Mapping[str, Value]
+        self, number: int, trials: Mapping[int, TrialState], *, given: Mapping[str, Value]
     ) -> dict[str, Value]:
         """The setting of trial ``number``.
 
@@ -191,7 +191,7 @@ def _to_optuna(value: Value) -> bool | int | float | str | None:
     return value
 
 
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Value:
+def _suggest(trial: optuna.Trial, name: str, *, distribution: BaseDistribution) -> Value:
     if isinstance(distribution, CategoricalDistribution):
         choice: Value = trial.suggest_categorical(name, distribution.choices)
         return choice

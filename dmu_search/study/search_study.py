@@ -246,7 +246,7 @@ class SearchStudy:
         number = len(self.trials)
         point = self._warm_starts[number] if number < len(self._warm_starts) else None
         given = {} if point is None else point.values
-        values = self._proposals.propose(number, self.trials, given)
+        values = self._proposals.propose(number, self.trials, given=given)
         source = None if point is None else point.source
         self._keep({"event": "ask", "trial": number, "values": values, "source": source})
         return self.trials[number]

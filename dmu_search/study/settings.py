@@ -10,6 +10,7 @@ from dmu_search.config.compose import Composed, compose_study
 from dmu_search.config.distributions import Choice, Distribution, Interval
 from dmu_search.config.grammar import Alternatives, Setting
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
+from dmu_search.config.roots import default_choice
 from dmu_search.config.settings import (
     ResourceSettings,
     RunSettings,
@@ -78,7 +79,7 @@ class StudySettings:
     @property
     def data(self) -> DataSettings:
         """Which data the study trains on."""
-        return build(DataSettings, "data", self.fixed)
+        return build(DataSettings, "data", values=self.fixed)
 
     @property
     def replicas(self) -> int:
@@ -97,7 +98,9 @@ class StudySettings:
 
     def run(self, values: Mapping[str, Value]) -> RunSettings:
         """The settings of the trial with these values of the space."""
-        return RunSettings.from_values(self.task, self.model, self.depth, {**self.fixed, **values})
+        return RunSettings.from_values(
+            self.task, self.model, depth=self.depth, values={**self.fixed, **values}
+        )
 
     def example(self) -> RunSettings:
         """A trial at the first value of every distribution, for what does not depend on them."""
@@ -131,8 +134,8 @@ def studies_of(given: Mapping[str, Setting | Alternatives]) -> tuple[StudySettin
     Raises:
         ConfigError: every fault of the overrides and of the YAML behind them.
     """
-    tasks = alternatives(given.get("task", "polymusic"))
-    models = alternatives(given.get("model", "dmu"))
+    tasks = alternatives(given.get("task", default_choice("task")))
+    models = alternatives(given.get("model", default_choice("model")))
     depths = alternatives(given.get("depth"))
     shared = {
         name: cast(Setting, setting)
@@ -147,7 +150,9 @@ def studies_of(given: Mapping[str, Setting | Alternatives]) -> tuple[StudySettin
     studies = []
     for task, model, depth in itertools.product(tasks, models, depths):
         try:
-            studies.append(_study(str(task), str(model), cast(int | None, depth), shared))
+            studies.append(
+                _study(str(task), str(model), depth=cast(int | None, depth), given=shared)
+            )
         except ConfigError as error:
             faults += [fault for fault in error.faults if fault not in faults]
     if faults:
@@ -161,18 +166,22 @@ def alternatives(setting: Setting | Alternatives) -> tuple[str, ...]:
     return cast(tuple[str, ...], values)
 
 
-def _study(task: str, model: str, depth: int | None, given: Mapping[str, Setting]) -> StudySettings:
+def _study(
+    task: str, model: str, *, depth: int | None, given: Mapping[str, Setting]
+) -> StudySettings:
     own = {name: setting for name, setting in given.items() if KEYS[name].exists_for(task, model)}
-    composed = compose_study(task, model, own)
+    composed = compose_study(task, model, given=own)
     record = published(task)
     depth = depth or record.default_depth(model)
     fixed, space, notes = _split(composed)
     _check_complete(task, composed)
-    widths, width_note = resolve_widths(task, model, depth, fixed["network.widths"])
+    widths, width_note = resolve_widths(task, model, depth=depth, rule=fixed["network.widths"])
     run_values = {k: v for k, v in fixed.items() if k.startswith(_RUN_GROUPS)}
     run_values["network.widths"] = widths
-    search = build(SearchSettings, "search", fixed)
-    warm_starts, warm_notes = _warm_starts(search, record, model, depth, composed, space)
+    search = build(SearchSettings, "search", values=fixed)
+    warm_starts, warm_notes = _warm_starts(
+        search, record, model=model, depth=depth, composed=composed, space=space
+    )
     _check_budget(search, run_values)
     return StudySettings(
         task=task,
@@ -183,8 +192,8 @@ def _study(task: str, model: str, depth: int | None, given: Mapping[str, Setting
         warm_starts=warm_starts,
         notes=(width_note, *notes, *warm_notes),
         search=search,
-        resources=build(ResourceSettings, "resources", fixed),
-        tracking=build(TrackingSettings, "tracking", fixed),
+        resources=build(ResourceSettings, "resources", values=fixed),
+        tracking=build(TrackingSettings, "tracking", values=fixed),
         output_dir=Path(str(fixed["output_dir"])),
     )
 
@@ -213,7 +222,7 @@ def _split(
     notes = []
     for name in list(space):
         condition = KEYS[name].only_if
-        if condition is not None and not _can_hold(condition, fixed, space):
+        if condition is not None and not _can_hold(condition, fixed, space=space):
             del space[name]
             if composed.origins[name] == "command line":
                 notes.append(f"{name} is not searched: it matters only with {'='.join(condition)}")
@@ -221,7 +230,7 @@ def _split(
 
 
 def _can_hold(
-    condition: tuple[str, str], fixed: Mapping[str, Value], space: Mapping[str, Distribution]
+    condition: tuple[str, str], fixed: Mapping[str, Value], *, space: Mapping[str, Distribution]
 ) -> bool:
     name, needed = condition
     return needed in space[name] if name in space else fixed.get(name) == needed
@@ -230,6 +239,7 @@ def _can_hold(
 def _warm_starts(
     search: SearchSettings,
     record: Published,
+    *,
     model: str,
     depth: int,
     composed: Composed,

@@ -91,15 +91,15 @@ class CellContract(TrainingContract):
         rows, x = inputs()
         symbols = torch.randint(INPUTS, x.shape[:2], generator=torch.Generator().manual_seed(3))
         written_out = torch.eye(INPUTS, dtype=torch.float64)[symbols]
-        self._check_equal_inputs(rows, symbols, written_out)
+        self._check_equal_inputs(rows, symbols, written_out=written_out)
 
     def test_notes_are_multi_hot_inputs(self) -> None:
         """Bytes of 0 and 1 count as numbers."""
         rows, x = inputs()
         notes = (x > 0).to(torch.uint8)
-        self._check_equal_inputs(rows, notes, notes.double())
+        self._check_equal_inputs(rows, notes, written_out=notes.double())
 
-    def _check_equal_inputs(self, rows: PackedRows, short: Tensor, written_out: Tensor) -> None:
+    def _check_equal_inputs(self, rows: PackedRows, short: Tensor, *, written_out: Tensor) -> None:
         for network in self.built():
             gradients = []
             for features in (short, written_out):
@@ -223,7 +223,7 @@ class CellContract(TrainingContract):
                 assert difference <= ROUNDING * values.norm(), (cell, name)
 
 
-def weights_of(network: Network, replicas: int = 2, seed: int = 0) -> Weights:
+def weights_of(network: Network, replicas: int = 2, *, seed: int = 0) -> Weights:
     """Leaves in float64, each replica from its own seed."""
     generators = [torch.Generator().manual_seed(seed + i) for i in range(replicas)]
     weights = network.initialise(generators, torch.float64)
@@ -262,9 +262,13 @@ def scanned(cell: Cell, *, native: bool) -> dict[str, Tensor]:
     projected = cell.project(weights, x)
     if native:
         assert cell.program is not None
-        states, final = native_scan(cell.program, weights, projected, state, rows)
+        states, final = native_scan(
+            cell.program, weights, x_projected=projected, initial_state=state, rows=rows
+        )
     else:
-        states, final = reference_scan(cell, weights, projected, state, rows)
+        states, final = reference_scan(
+            cell, weights, x_projected=projected, initial_state=state, rows=rows
+        )
     loss = states[rows.valid].square().sum() + sum(part.sum() for part in final)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     return {"states": states[rows.valid], **dict(zip(leaves, gradients, strict=True))}

@@ -45,7 +45,7 @@ class TrainingContract(ABC):
         self, network: NetworkSettings, dtype: torch.dtype = torch.float32, **changes: Any
     ) -> Trainer:
         """A new training, with some settings changed."""
-        return Trainer(self.make_task(dtype), network, replace(self.training, **changes))
+        return Trainer(self.make_task(dtype), network, training=replace(self.training, **changes))
 
     def test_resumed_is_uninterrupted_bit_for_bit(self) -> None:
         """A checkpoint holds everything: results and weights are those of one training."""

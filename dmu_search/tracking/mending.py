@@ -55,7 +55,7 @@ def check_records_of(study: Study, trials: Mapping[int, TrialState]) -> list[Fou
     found = [
         one
         for number, trial in trials.items()
-        if (one := _check_trial(trial, there.get(number), runs)) is not None
+        if (one := _check_trial(trial, there.get(number), runs=runs)) is not None
     ]
     for number, path in there.items():
         if number not in trials:
@@ -64,7 +64,7 @@ def check_records_of(study: Study, trials: Mapping[int, TrialState]) -> list[Fou
     return found or [Found("records", f"those of {len(trials)} trials agree with the journal")]
 
 
-def _check_trial(trial: TrialState, path: Path | None, runs: TrialRuns) -> Found | None:
+def _check_trial(trial: TrialState, path: Path | None, *, runs: TrialRuns) -> Found | None:
     name = f"trial {trial.number}"
     if path is None:
         if not trial.metrics and trial.status == "open":

@@ -48,7 +48,7 @@ class MlflowRuns:
         TrackingError: MLflow is missing, or the store cannot be reached.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_root: Path) -> None:
+    def __init__(self, uri: str, experiment: str, *, artifact_root: Path) -> None:
         self.uri = uri
         self._client = connect(uri)
         self.experiment_id = self._experiment(experiment, artifact_root)

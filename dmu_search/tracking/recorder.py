@@ -115,7 +115,7 @@ def check_tracking(settings: TrackingSettings, output_dir: Path) -> str:
     return f"{uri} answers"
 
 
-def sync_records(folder: Path, settings: TrackingSettings, output_dir: Path) -> int:
+def sync_records(folder: Path, settings: TrackingSettings, *, output_dir: Path) -> int:
     """Bring the records in ``folder`` into MLflow; done twice, it changes nothing.
 
     Records from elsewhere are copied to those of ``output_dir`` too, where tables and figures are
@@ -151,4 +151,4 @@ def _open_runs(settings: TrackingSettings, output_dir: Path) -> MlflowRuns | Non
     uri = settings.uri or default_uri(output_dir)
     # Two commands that make one store at a time would each find the other's half-made tables.
     with claimed(output_dir / "mlartifacts", wait=True):
-        return MlflowRuns(uri, settings.experiment, output_dir / "mlartifacts")
+        return MlflowRuns(uri, settings.experiment, artifact_root=output_dir / "mlartifacts")

@@ -66,14 +66,14 @@ class TrialRuns:
         self._recorder.start(start)
         self._open.add(trial.number)
         for epoch in sorted(trial.metrics):
-            self._recorder.log(run_id, trial.metrics[epoch], epoch)
+            self._recorder.log(run_id, trial.metrics[epoch], step=epoch)
 
     def follow(self, event: Event, trial: TrialState) -> None:
         """Keep what an event of the journal says of a trial."""
         run_id = trial_run_id(self._study.name, trial.number)
         match event["event"]:
             case "result":
-                self._recorder.log(run_id, trial.metrics[event["epoch"]], event["epoch"])
+                self._recorder.log(run_id, trial.metrics[event["epoch"]], step=event["epoch"])
             case "retry":
                 self.tag(trial.number, {"retried": event["reason"]})
         if trial.status != "open":

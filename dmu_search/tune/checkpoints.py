@@ -19,7 +19,9 @@ def checkpoint_name(number: int, epoch: int) -> str:
     return f"trial-{number:04d}/epoch-{epoch:06d}.pt"
 
 
-def write_checkpoint(folder: Path, number: int, epoch: int, state: dict[str, object]) -> Checkpoint:
+def write_checkpoint(
+    folder: Path, number: int, *, epoch: int, state: dict[str, object]
+) -> Checkpoint:
     """Write the state of a trial; when this returns, it is on disk.
 
     Args:
@@ -45,7 +47,7 @@ class Checkpoints:
         limit_mb: beyond, a trial keeps its newest only.
     """
 
-    def __init__(self, folder: Path, study: SearchStudy, limit_mb: float) -> None:
+    def __init__(self, folder: Path, study: SearchStudy, *, limit_mb: float) -> None:
         self._folder = folder
         self._study = study
         self._limit_bytes = limit_mb * 1e6

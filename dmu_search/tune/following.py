@@ -33,6 +33,7 @@ class Following(tune.Callback):
         self,
         study: SearchStudy,
         runs: TrialRuns,
+        *,
         mirror: JournalMirror,
         watcher: Watcher,
         halt: Halt,

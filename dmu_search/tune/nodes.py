@@ -75,7 +75,7 @@ def check_all_see(output_dir: Path) -> None:
     token, content = output_dir / f".seen-{uuid4().hex}", uuid4().hex
     write_whole(token, content.encode())
     try:
-        asked = {_ask(node, token, content): name for node, name in nodes.items()}
+        asked = {_ask(node, token, content=content): name for node, name in nodes.items()}
         answered, silent = ray.wait(
             list(asked), num_returns=len(asked), timeout=_ANSWER_WITHIN_S, fetch_local=False
         )
@@ -150,7 +150,7 @@ def _alive() -> dict[str, str]:
     return {node["NodeID"]: _name(node) for node in ray.nodes() if node["Alive"]}
 
 
-def _ask(node: str, token: Path, content: str) -> "ray.ObjectRef[bool]":
+def _ask(node: str, token: Path, *, content: str) -> "ray.ObjectRef[bool]":
     there = NodeAffinitySchedulingStrategy(node, soft=False)
     remote = ray.remote(num_cpus=0, max_retries=0)(_sees).options(scheduling_strategy=there)
     reference: ray.ObjectRef[bool] = remote.remote(str(token), content)

@@ -14,7 +14,7 @@ _RULES: dict[str, Callable[[Sequence[float]], float]] = {
 }
 
 
-def objective_over_replicas(rule: str, best: Sequence[float], direction: Direction) -> float:
+def objective_over_replicas(rule: str, best: Sequence[float], *, direction: Direction) -> float:
     """What a trial is worth by the best validation result of each of its replicas so far.
 
     A replica that diverges counts with its best epoch before that, the one whose weights are kept.

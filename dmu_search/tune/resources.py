@@ -47,7 +47,7 @@ def trial_share(
     Raises:
         ConfigError: a trial asks for more than there is.
     """
-    gpu = _gpu_share(settings, gpus, measured_gpu_share)
+    gpu = _gpu_share(settings, gpus, measured=measured_gpu_share)
     by_gpu = _fit_on_gpus(gpu, gpus)
     if settings.cpus_per_trial != "auto":
         cpu = float(settings.cpus_per_trial)
@@ -105,7 +105,7 @@ def share_for_memory(needed_bytes: int, total_bytes: int) -> float:
     return math.floor(_GRAIN / fitting) / _GRAIN
 
 
-def _gpu_share(settings: ResourceSettings, gpus: float, measured: float | None) -> float:
+def _gpu_share(settings: ResourceSettings, gpus: float, *, measured: float | None) -> float:
     if settings.gpus_per_trial == "auto":
         return (measured or 1.0) if gpus else 0.0
     share = float(settings.gpus_per_trial)

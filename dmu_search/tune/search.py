@@ -91,7 +91,7 @@ class Outcome:
     missing: int
 
 
-def plan_share(study: StudySettings, data: Any, cluster: Cluster) -> TrialShare:
+def plan_share(study: StudySettings, data: Any, *, cluster: Cluster) -> TrialShare:
     """What each trial gets; on GPUs a share is measured where none is named.
 
     Raises:
@@ -122,7 +122,9 @@ def measure_gpu_share(study: StudySettings, data: Any) -> float:
     # What is taken before anything is allocated is CUDA's own context, which every trial pays too.
     free, total = torch.cuda.mem_get_info()
     run = study.heaviest()
-    trainer = Trainer(make_task(study.task, data, device="cuda"), run.network, run.training)
+    trainer = Trainer(
+        make_task(study.task, data, device="cuda"), run.network, training=run.training
+    )
     trainer.run_epoch()
     return share_for_memory(total - free + torch.cuda.max_memory_reserved(), total)
 
@@ -163,8 +165,8 @@ def run_study(
     mirror = JournalMirror(
         study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
     )
-    following = Following(own, runs, mirror, watcher, halt)
-    checkpoints = Checkpoints(study.checkpoints, own, settings.search.checkpoint_mb)
+    following = Following(own, runs, mirror=mirror, watcher=watcher, halt=halt)
+    checkpoints = Checkpoints(study.checkpoints, own, limit_mb=settings.search.checkpoint_mb)
 
     def close_lost(fault: DmuSearchError) -> None:
         with suppress(StorageError):
@@ -173,17 +175,24 @@ def run_study(
 
     watch = ClusterWatch(halt, close_lost)
     scheduler = StudyScheduler(
-        own, checkpoints, halt, watch, min_free_mb=settings.search.min_free_mb
+        own, checkpoints, halt=halt, watch=watch, min_free_mb=settings.search.min_free_mb
     )
     checkpoints.sweep()
     tracking.catch_up(study.name, [trial_run_id(study.name, number) for number in own.trials])
     following.begin()
     try:
         if not own.over:
-            searcher = StudySearcher(own, halt, share.concurrent)
+            searcher = StudySearcher(own, halt, max_concurrent=share.concurrent)
             with watch, memory_kills_as_deaths():
                 callbacks = [following, NodeNews(watcher.say)]
-                _carry_out(study, data, searcher, share, scheduler, callbacks)
+                _carry_out(
+                    study,
+                    data,
+                    searcher=searcher,
+                    share=share,
+                    scheduler=scheduler,
+                    callbacks=callbacks,
+                )
         if halt.fault is not None:
             raise halt.fault
     finally:
@@ -197,6 +206,7 @@ def run_study(
 def _carry_out(
     study: Study,
     data: Any,
+    *,
     searcher: StudySearcher,
     share: TrialShare,
     scheduler: StudyScheduler,
@@ -210,7 +220,7 @@ def _carry_out(
     # Tune's own state is never read back, so it does not belong among the results.
     with tempfile.TemporaryDirectory(prefix="dmu_search-tune-") as scratch:
         tune.run(
-            tune.with_resources(trainable, partial(_resources, share, largest_node())),
+            tune.with_resources(trainable, partial(_resources, share=share, whole=largest_node())),
             name="tune",
             storage_path=scratch,
             # The study says when it is over.
@@ -227,7 +237,7 @@ def _carry_out(
 
 
 def _resources(
-    share: TrialShare, whole: Mapping[str, float], config: Mapping[str, Any]
+    config: Mapping[str, Any], *, share: TrialShare, whole: Mapping[str, float]
 ) -> PlacementGroupFactory:
     """A trial's share; a larger one, up to a whole machine, for a trial that lacked memory."""
     cpus = min(share.cpus * config["room"], max(whole["CPU"], share.cpus))

@@ -35,7 +35,7 @@ class StudySearcher(Searcher):
         max_concurrent: trials at a time.
     """
 
-    def __init__(self, study: SearchStudy, halt: Halt, max_concurrent: int) -> None:
+    def __init__(self, study: SearchStudy, halt: Halt, *, max_concurrent: int) -> None:
         super().__init__(metric=OBJECTIVE, mode="min")
         self._study = study
         self._halt = halt
@@ -89,9 +89,9 @@ class StudyScheduler(FIFOScheduler):
         self,
         study: SearchStudy,
         checkpoints: Checkpoints,
+        *,
         halt: Halt,
         watch: ClusterWatch,
-        *,
         min_free_mb: float,
     ) -> None:
         super().__init__()

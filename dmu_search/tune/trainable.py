@@ -67,7 +67,7 @@ class TrainingTrial(tune.Trainable):
         settings = self._study.run(config["values"])
 
         def new() -> Trainer:
-            return Trainer(self._task, settings.network, settings.training)
+            return Trainer(self._task, settings.network, training=settings.training)
 
         self._problem: str | None = None
         self._saved_at = time.monotonic()
@@ -84,7 +84,7 @@ class TrainingTrial(tune.Trainable):
         objective = objective_over_replicas(
             self._study.search.objective,
             result.metrics[f"best_val_{self._task.objective}"],
-            self._task.direction,
+            direction=self._task.direction,
         )
         # A replica without a finite epoch gets none later, so neither does the objective.
         diverged = all(result.diverged) or math.isnan(objective)
@@ -111,6 +111,6 @@ class TrainingTrial(tune.Trainable):
         if math.isnan(report.objective) or not (due or report.finished):
             return None
         state = self._trainer.state_dict()
-        checkpoint = write_checkpoint(self._folder, self._number, report.epoch, state)
+        checkpoint = write_checkpoint(self._folder, self._number, epoch=report.epoch, state=state)
         self._saved_at = time.monotonic()
         return checkpoint

@@ -1,6 +1,6 @@
 """Independent pieces of work, each on a Ray worker of its own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,17 +34,17 @@ class Ended:
 
 def on_workers(
     work: Callable[..., Any],
-    arguments: Sequence[tuple[Any, ...]],
+    arguments: Sequence[Mapping[str, Any]],
     *,
     cpus: float,
     gpus: float,
     stopped: Callable[[], bool],
 ) -> Iterator[Sequence[Ended]]:
-    """Call ``work`` with each tuple of arguments, as many at a time as the cluster carries.
+    """Call ``work`` with each set of arguments, as many at a time as the cluster carries.
 
     Args:
         work: a function; it runs in other processes, perhaps on other machines.
-        arguments: of each call; large ones are best put into Ray's store by the caller.
+        arguments: of each call, by name; large ones are best put into Ray's store by the caller.
         cpus: cores of one call.
         gpus: share of a GPU, or whole GPUs, of one call; 0 hides the GPUs.
         stopped: asked every few seconds; if true, calls that go on are ended.
@@ -57,7 +57,7 @@ def on_workers(
     """
     lifeline = Lifeline.of_session()
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=2)(_call)
-    waiting = {remote.remote(work, *each): index for index, each in enumerate(arguments)}
+    waiting = {remote.remote(work, **each): index for index, each in enumerate(arguments)}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=_TICK_S)
         if (fault := lifeline.fault()) is not None:
@@ -69,9 +69,9 @@ def on_workers(
             return
 
 
-def _call(work: Callable[..., Any], *arguments: Any) -> Any:
+def _call(work: Callable[..., Any], **arguments: Any) -> Any:
     assigned_device()
-    return work(*arguments)
+    return work(**arguments)
 
 
 def _ended(index: int, reference: Any) -> Ended:

@@ -43,7 +43,9 @@ def told_of(study):
             summary = {"test_mse": 0.5} if epoch == 3 else None
             own.report(number, Report(epoch, 1 / epoch, metrics, epoch == 3, summary))
             state = {"epoch": epoch, "weights": {"w": torch.ones(3)}}
-            own.keep_checkpoint(number, write_checkpoint(study.checkpoints, number, epoch, state))
+            own.keep_checkpoint(
+                number, write_checkpoint(study.checkpoints, number, epoch=epoch, state=state)
+            )
     direction = TASKS[settings.task].direction
     mirror = JournalMirror(
         study.folder / "optuna.journal", study.name, direction=direction, space=settings.space
@@ -85,7 +87,7 @@ def doctor(capsys, *words):
 
 
 def trials_of(output_dir):
-    (study,) = find_studies(output_dir, "mine", {})
+    (study,) = find_studies(output_dir, "mine", given={})
     return StudyState.of(study.events()).trials
 
 
@@ -278,7 +280,7 @@ def test_a_mirror_is_written_anew(output_dir, capsys, damage):
 
 @pytest.mark.parametrize("damage", [overwrite, cut, replace_by_folder])
 def test_a_mirror_never_blocks_a_study(output_dir, damage):
-    (study,) = find_studies(output_dir, "mine", {})
+    (study,) = find_studies(output_dir, "mine", given={})
     path = study.folder / "optuna.journal"
     damage(path)
     space = study.settings.space
@@ -289,7 +291,7 @@ def test_a_mirror_never_blocks_a_study(output_dir, damage):
 
 
 def test_a_mirror_that_cannot_be_written_says_so_and_goes_on(output_dir):
-    (study,) = find_studies(output_dir, "mine", {})
+    (study,) = find_studies(output_dir, "mine", given={})
     path = study.folder / "file" / "optuna.journal"
     path.parent.touch()
     mirror = JournalMirror(path, "mine", direction="minimize", space=study.settings.space)

@@ -29,8 +29,8 @@ _BAD = "no.such.key=1"
 class _NoTrainer:
     """Stands for the probe of ``reproduce``, which trains for half a second."""
 
-    def __init__(self, *arguments):
-        self.arguments = arguments
+    def __init__(self, task, network, *, training):
+        self.training = training
 
     def seconds_per_epoch(self, budget_s):
         return 1.0

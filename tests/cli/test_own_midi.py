@@ -63,7 +63,7 @@ def test_an_exported_setting_finds_it_from_anywhere_and_says_when_it_has_changed
     (study,) = plan_studies(["data.corpus=tunes", "data.step=1/4", *place])
     data = load_piano_rolls(str(tunes), DataStore(root=tunes.parent / "cache"))
     file = tunes.parent / "best.yaml"
-    write_run_file(file, study.example(), provenance(study="s", data=data, metrics={}))
+    write_run_file(file, study.example(), provenance=provenance(study="s", data=data, metrics={}))
     elsewhere = tunes.parent / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)

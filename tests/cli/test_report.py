@@ -31,9 +31,9 @@ def output_dir(tmp_path_factory):
     for number, run in enumerate(runs):
         data = load_data(run.task, run.data)
         retrain(
-            plan_run(f"run-{number}", run, data, {}),
+            plan_run(f"run-{number}", run, data=data, tags={}),
             run,
-            data,
+            data=data,
             folder=folder / "retrained" / str(number),
             recorder=Recorder(folder / "records"),
             on_epoch=lambda _: None,

@@ -15,7 +15,14 @@ class Small:
     def _few(self, small_files, demo_store):
         root = demo_store.root if self.task in MUSIC else small_files
         self.data_settings = DataSettings(
-            corpus="demo", root=root, limit=5, length=12, batches_per_epoch=2
+            corpus="demo",
+            step="1/8",
+            transpose=False,
+            root=root,
+            limit=5,
+            length=12,
+            batches_per_epoch=2,
+            pairs="all",
         )
 
 

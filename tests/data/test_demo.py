@@ -1,5 +1,7 @@
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -90,8 +92,8 @@ def test_a_cache_folder_that_cannot_be_written_names_the_setting(tmp_path):
         ensure_demo(DataStore(root=tmp_path / "file"))
 
 
-def test_a_tune_that_was_deleted_is_missed(tmp_path):
-    folder = ensure_demo(DataStore(root=tmp_path))
+def test_a_tune_that_was_deleted_is_missed(demo_store, tmp_path):
+    folder = Path(shutil.copytree(ensure_demo(demo_store), tmp_path / "demo"))
     (folder / "valid" / "03.mid").unlink()
     with pytest.raises(DataError, match=f"16 demo tunes expected, got 15; delete {folder}"):
         read_demo(folder)

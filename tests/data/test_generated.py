@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,14 +12,19 @@ from dmu_search.engine.tasks.generated import Rules
 from dmu_search.errors import ConfigError
 from tests.tables import GENERATED
 
+RELEASED = Rules(length=100, batches_per_epoch=200)
 every_task = pytest.mark.parametrize("name", GENERATED)
 
 
 @every_task
 def test_the_hash_is_that_of_the_rules_and_their_sequences(name, monkeypatch):
-    data = GeneratedData(name, Rules())
-    assert data.sha256 == GeneratedData(name, Rules()).sha256
-    others = {Rules(length=50), Rules(batches_per_epoch=3), Rules(noise="fixed")}
+    data = GeneratedData(name, RELEASED)
+    assert data.sha256 == GeneratedData(name, RELEASED).sha256
+    others = {
+        replace(RELEASED, length=50),
+        replace(RELEASED, batches_per_epoch=3),
+        replace(RELEASED, noise="fixed"),
+    }
     hashes = {GeneratedData(name, rules).sha256 for rules in others}
     assert len({data.sha256, *hashes}) == 4
 
@@ -27,7 +33,7 @@ def test_the_hash_is_that_of_the_rules_and_their_sequences(name, monkeypatch):
     monkeypatch.setattr(
         task_class(name), "sequences", lambda task, draws: sequences(task, 1 - draws)
     )
-    assert GeneratedData(name, Rules()).sha256 != data.sha256
+    assert GeneratedData(name, RELEASED).sha256 != data.sha256
 
 
 # What docs/results/runs.csv names as the data of the runs at the paper's length.
@@ -40,12 +46,12 @@ RECORDED = {
 
 @every_task
 def test_the_papers_sequences_are_those_of_the_recorded_runs(name):
-    assert GeneratedData(name, Rules()).sha256 == RECORDED[name]
+    assert GeneratedData(name, RELEASED).sha256 == RECORDED[name]
 
 
 @every_task
 def test_data_travels_to_workers_without_its_sequences(name):
-    data = GeneratedData(name, Rules())
+    data = GeneratedData(name, RELEASED)
     copied = pickle.loads(pickle.dumps(data))
     assert copied == data
     assert len(pickle.dumps(data)) < 1_000
@@ -59,14 +65,15 @@ def test_settings_become_rules():
     assert data.rules == Rules(length=50, batches_per_epoch=3, noise="fixed")
     assert data.steps_per_epoch(32) == 3 * 32 * 55
     with pytest.raises(ConfigError, match=r"data\.length: must be >= 12, got 3"):
-        load_data("adding", DataSettings(length=3))
+        load_data("adding", DataSettings(length=3, batches_per_epoch=1))
 
 
 def test_description():
-    assert GeneratedData("adding", Rules()).describe() == (
+    assert GeneratedData("adding", RELEASED).describe() == (
         "adding: made by rules of length 100, 200 fresh batches per epoch, "
         "fixed sets of 1,000 / 1,000 / 10,000 sequences"
     )
     assert (
-        "length 100, fixed noise, 200" in GeneratedData("noiseseq", Rules(noise="fixed")).describe()
+        "length 100, fixed noise, 200"
+        in GeneratedData("noiseseq", replace(RELEASED, noise="fixed")).describe()
     )

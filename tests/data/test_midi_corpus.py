@@ -227,9 +227,9 @@ def test_a_damaged_cache_is_made_again(folder, store, damage):
 
 
 def test_a_corpus_is_read_from_its_cache(folder, store, monkeypatch):
-    first = load_midi_tunes(folder, Reading(), store.cache_folder)
+    first = load_midi_tunes(folder, Reading(), cache=store.cache_folder)
     monkeypatch.setattr("dmu_search.data.midi_corpus.read_tune", None)
-    again = load_midi_tunes(folder, Reading(), store.cache_folder)
+    again = load_midi_tunes(folder, Reading(), cache=store.cache_folder)
     assert again[1] == first[1]
     for one, other in zip(first[0], again[0], strict=True):
         np.testing.assert_array_equal(one, other)
@@ -280,7 +280,7 @@ def test_nottinghams_midi_files_are_its_rolls_in_another_edition(real_file, tmp_
     store = DataStore(root=tmp_path, mirror=mirror)
     reading = Reading(transpose=True)
     midi = load_piano_rolls("nottingham-midi", store, reading=reading)
-    rolls, report = load_midi_tunes(midi.source, reading, tmp_path)
+    rolls, report = load_midi_tunes(midi.source, reading, cache=tmp_path)
     assert report.files == 1034
     assert {each.reason.split(" as ")[0] for each in report.skipped} == {"same content"}
     assert len(report.skipped) == 5

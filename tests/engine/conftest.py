@@ -98,7 +98,9 @@ def small_pairs() -> SplitPairs:
 
 def batches_of(size: int, **changes: Any) -> TrainingSettings:
     """Settings with such batches."""
-    return TrainingSettings(0.01, batch_size=size, **changes)
+    return TrainingSettings(
+        **{"learning_rate": 0.01, "batch_size": size, "max_epochs": 1} | changes
+    )
 
 
 # By the module of a task's data.

@@ -12,11 +12,11 @@ from dmu_search.paper.published import published
 
 @pytest.mark.parametrize("task", TASKS)
 def test_what_a_task_is_on_by_default_is_what_the_papers_results_are_on(task):
-    settings = build(DataSettings, "data", default_data(task))
-    assert is_published_data(task, settings, published(task).data or task)
+    settings = build(DataSettings, "data", values=default_data(task))
+    assert is_published_data(task, settings, name=published(task).data or task)
     elsewhere = replace(settings, root=Path("a"), mirror=Path("b"))
-    assert is_published_data(task, elsewhere, published(task).data or task)
-    assert not is_published_data(task, settings, "mine")
+    assert is_published_data(task, elsewhere, name=published(task).data or task)
+    assert not is_published_data(task, settings, name="mine")
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,5 @@ def test_what_a_task_is_on_by_default_is_what_the_papers_results_are_on(task):
     ],
 )
 def test_other_data_is_told_by_name_and_cut(task, name, changed, is_it):
-    settings = replace(build(DataSettings, "data", default_data(task)), **changed)
-    assert is_published_data(task, settings, name) is is_it
+    settings = replace(build(DataSettings, "data", values=default_data(task)), **changed)
+    assert is_published_data(task, settings, name=name) is is_it

@@ -17,13 +17,13 @@ def test_a_task_that_the_paper_does_not_have_has_an_empty_record():
 
 
 def test_its_networks_have_a_stated_width():
-    widths, note = resolve_widths("chess", "dmu", 2, "auto")
+    widths, note = resolve_widths("chess", "dmu", depth=2, rule="auto")
     assert widths == (DEFAULT_WIDTH, DEFAULT_WIDTH)
     assert note.startswith("widths of 100 per layer: the paper has no networks on chess")
-    assert resolve_widths("chess", "dmu", 2, (3, 4)) == ((3, 4), "widths as given")
+    assert resolve_widths("chess", "dmu", depth=2, rule=(3, 4)) == ((3, 4), "widths as given")
 
 
 @pytest.mark.parametrize("rule", ["paper", "matched"])
 def test_what_only_the_paper_could_give_is_refused(rule):
     with pytest.raises(ConfigError, match=f"network.widths={rule}: the paper has no networks on c"):
-        resolve_widths("chess", "dmu", 2, rule)
+        resolve_widths("chess", "dmu", depth=2, rule=rule)

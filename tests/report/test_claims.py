@@ -25,7 +25,7 @@ def table(**results):
     for name, tests in results.items():
         model, depth = name.split("_")
         runs.append(recorded(paper_run("polymusic", model, int(depth)), tests, run_id=name))
-    return results_of("polymusic", runs, ["paper"], NOWHERE)
+    return results_of("polymusic", runs, sources=["paper"], output_dir=NOWHERE)
 
 
 def figure(epochs=100, **reached):
@@ -38,11 +38,13 @@ def figure(epochs=100, **reached):
         ]
         run = paper_run("adding", model, 2)
         runs.append(recorded(run, run_id=model, curves=curves, epochs=epochs, metric="mse"))
-    return results_of("adding", runs, ["paper"], NOWHERE)
+    return results_of("adding", runs, sources=["paper"], output_dir=NOWHERE)
 
 
 def decide(results, kind, model, than=(), at=()):
-    findings = list(_findings(results, results.samples("paper"), Check(kind, model, than, at)))
+    findings = list(
+        _findings(results, results.samples("paper"), check=Check(kind, model, than, at))
+    )
     return outcome(findings)
 
 
@@ -73,14 +75,16 @@ def test_a_claim_is_also_judged_with_other_settings_that_have_runs():
     assert [each.settings for each in verdicts] == ["paper's settings"]
     # The RHN's settings are the same in paper and release.
     runs = [recorded(paper_run("polymusic", "rhn", 1), GOOD)]
-    results = results_of("polymusic", runs, ["paper", "released"], NOWHERE)
+    results = results_of("polymusic", runs, sources=["paper", "released"], output_dir=NOWHERE)
     verdicts = verdicts_of(results, ["paper", "released"])
     assert [each.settings for each in verdicts] == ["paper's settings", "released settings"]
 
 
 def test_a_smaller_budget_is_named():
     runs = [recorded(paper_run(), GOOD, epochs=100)]
-    (verdict,) = verdicts_of(results_of("polymusic", runs, ["paper"], NOWHERE), ["paper"])
+    (verdict,) = verdicts_of(
+        results_of("polymusic", runs, sources=["paper"], output_dir=NOWHERE), ["paper"]
+    )
     assert verdict.settings == "paper's settings, 100 of 500 epochs"
 
 

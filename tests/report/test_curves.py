@@ -49,7 +49,9 @@ def test_cumulative_counts_against_a_slow_oracle(seed):
 
 
 def section(runs, sources=SOURCES, output_dir=NOWHERE):
-    return curves_section(results_of("adding", runs, sources, output_dir), sources)
+    return curves_section(
+        results_of("adding", runs, sources=sources, output_dir=output_dir), sources
+    )
 
 
 def test_counts_intervals_and_medians_in_the_table():
@@ -85,7 +87,7 @@ def test_one_curve_per_network_the_rhn_from_the_release():
 
 def test_the_best_found_settings_have_a_figure_of_their_own(tmp_path):
     best = paper_run("adding", "gru", 2, **{"training.learning_rate": 0.0123})
-    write_run_file(tmp_path / "best/adding/gru-d2.yaml", best, {"study": "a-study"})
+    write_run_file(tmp_path / "best/adding/gru-d2.yaml", best, provenance={"study": "a-study"})
     runs = [
         recorded(ADDING, run_id="paper's", curves=[(1.0, 1e-3)]),
         recorded(best, run_id="best", curves=[(1e-3, 1e-7)], first_seed=100),

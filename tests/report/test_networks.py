@@ -49,7 +49,10 @@ def test_table_2_agrees_for_every_rhn_to_the_precision_printed(task):
 @pytest.mark.parametrize("task", TABLE_2_DMU)
 def test_table_2_dmu_counts_are_exact(task):
     for depth, count in TABLE_2_DMU[task].items():
-        assert counted_weights(task, "dmu", published(task).widths["paper"]["dmu"][depth]) == count
+        assert (
+            counted_weights(task, "dmu", widths=published(task).widths["paper"]["dmu"][depth])
+            == count
+        )
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ TESTS = (3.52, 3.5, 3.58, 3.54)
 
 
 def section(*runs, sources=SOURCES):
-    return results_section(3, [results_of("polymusic", runs, sources, NOWHERE)], sources)
+    return results_section(
+        3, [results_of("polymusic", runs, sources=sources, output_dir=NOWHERE)], sources=sources
+    )
 
 
 def lines(table):
@@ -79,8 +81,10 @@ def test_missing_cells_are_empty_and_named():
 
 def test_too_few_or_too_short_runs_are_named_with_what_would_complete_them(tmp_path):
     def named(run):
-        results = results_of("polymusic", [run], ["paper"], NOWHERE, tmp_path / "my runs")
-        return results_section(3, [results], ["paper"]).missing[1:]
+        results = results_of(
+            "polymusic", [run], sources=["paper"], output_dir=NOWHERE, records=tmp_path / "my runs"
+        )
+        return results_section(3, [results], sources=["paper"]).missing[1:]
 
     line = (
         "more runs or epochs with paper's settings of polymusic dmu at depth 1: `python -m "

@@ -12,7 +12,7 @@ NOWHERE = Path("/nowhere")
 
 
 def paper_run(task="polymusic", model="dmu", depth=1, source="paper", **given) -> RunSettings:
-    found = sourced(source, task, model, depth, output_dir=NOWHERE, given=given)
+    found = sourced(source, task, model=model, depth=depth, output_dir=NOWHERE, given=given)
     assert found is not None
     return found.run
 

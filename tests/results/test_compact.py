@@ -26,9 +26,9 @@ def folder(tmp_path_factory):
         run = paper_run("adding", model, 2, **SMALL, **{"training.replicas": replicas})
         data = load_data(run.task, run.data)
         retrain(
-            plan_run(f"{model}-run", run, data, {}),
+            plan_run(f"{model}-run", run, data=data, tags={}),
             run,
-            data,
+            data=data,
             folder=folder / model,
             recorder=Recorder(folder / "records"),
             on_epoch=lambda _: None,
@@ -133,7 +133,7 @@ def test_a_training_that_began_again_counts_with_its_new_epochs(folder, tmp_path
     recorder.start(
         RunStart("gru-run", "gru-run", "retraining", params=start["params"], tags=start["tags"])
     )
-    recorder.log("gru-run", second["values"] | {"val_mse": 0.25}, 2)
+    recorder.log("gru-run", second["values"] | {"val_mse": 0.25}, step=2)
     (new,) = read_runs(tmp_path)
     assert new.replicas[0].curve == (old.replicas[0].curve[0], 0.25)
     assert new.replicas[0].metrics == {}

@@ -23,7 +23,7 @@ def test_mean_and_sample_deviation():
 
 def test_welchs_interval_by_hand():
     # Variances 1/3 and 4/12: error sqrt(2/3), freedom (2/3)^2 / ((1/3)^2/2 + (1/3)^2/11) = 6.769.
-    found = difference([1.0, 2.0, 3.0], 1.5, 2.0, 12)
+    found = difference([1.0, 2.0, 3.0], 1.5, std=2.0, runs=12)
     half = 2.3803 * math.sqrt(2 / 3)
     assert found.value == 0.5
     assert found.low == pytest.approx(0.5 - half, abs=1e-3)
@@ -33,31 +33,31 @@ def test_welchs_interval_by_hand():
 def test_welchs_interval_is_that_of_scipys_samples():
     ours, theirs = np.array([3.5, 3.6, 3.55, 3.7]), np.array([3.4, 3.65, 3.5, 3.3, 3.45])
     expected = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-    found = difference(tuple(ours), theirs.mean(), theirs.std(ddof=1), len(theirs))
+    found = difference(tuple(ours), theirs.mean(), std=theirs.std(ddof=1), runs=len(theirs))
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
 def test_a_single_run_takes_the_deviation_of_the_others():
     # Student's: error 0.1 sqrt(1 + 1/5), freedom 4, t = 2.7764.
-    found = difference([1.2], 1.0, 0.1, 5)
+    found = difference([1.2], 1.0, std=0.1, runs=5)
     half = 2.7764 * 0.1 * math.sqrt(1.2)
     assert (found.value, found.low, found.high) == pytest.approx(
         (0.2, 0.2 - half, 0.2 + half), 1e-4
     )
     others = np.array([0.9, 1.0, 1.1])
-    found = difference(tuple(others), 1.3, None, 1)
+    found = difference(tuple(others), 1.3, std=None, runs=1)
     expected = stats.ttest_ind(others, [1.3], equal_var=True).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_two_single_runs_have_no_interval():
-    assert difference([1.0], 1.0, None, 1) is None
-    assert difference([], 1.0, 1.0, 5) is None
+    assert difference([1.0], 1.0, std=None, runs=1) is None
+    assert difference([], 1.0, std=1.0, runs=5) is None
     assert bootstrap_mean([1.0]) is None
 
 
 def test_equal_runs_differ_by_exactly_as_much():
-    found = difference([1.5, 1.5], 1.0, 0.0, 5)
+    found = difference([1.5, 1.5], 1.0, std=0.0, runs=5)
     assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
 
 
@@ -92,8 +92,8 @@ def test_ranks_of_separate_samples():
 
 
 def test_counts():
-    assert count_test(5, 5, 0, 5) == pytest.approx(2 / 252)
-    assert count_test(3, 5, 3, 5) == 1.0
+    assert count_test(5, 5, others=0, other_runs=5) == pytest.approx(2 / 252)
+    assert count_test(3, 5, others=3, other_runs=5) == 1.0
 
 
 def test_spreads():

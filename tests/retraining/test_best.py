@@ -30,11 +30,11 @@ def keep(folder, objective, *, data=REAL, task="polymusic", study="first", **cha
         objective=objective,
         search_objective="mean_over_replicas",
     )
-    return keep_best(folder / "studies" / study, folder, planned.example(), source)
+    return keep_best(folder / "studies" / study, folder, run=planned.example(), source=source)
 
 
 def paper_file(folder):
-    return paper_slot(OutputFolder(folder).best, "polymusic", "dmu", 1)
+    return paper_slot(OutputFolder(folder).best, "polymusic", model="dmu", depth=1)
 
 
 def objective_in(path):

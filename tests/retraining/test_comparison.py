@@ -48,14 +48,14 @@ THREE = replace(OLD, replicas=3)
     ],
 )
 def test_what_a_better_loss_is(old, changed, reason):
-    assert why_not_better(replace(old, **changed), old, "minimize") == reason
+    assert why_not_better(replace(old, **changed), old, direction="minimize") == reason
 
 
 @pytest.mark.parametrize(("objective", "better"), [(0.7, True), (0.6, False), (0.5, False)])
 def test_a_better_accuracy_is_a_larger_one(objective, better):
     old = replace(OLD, objective=0.6)
     new = replace(OLD, objective=objective)
-    assert (why_not_better(new, old, "maximize") is None) is better
+    assert (why_not_better(new, old, direction="maximize") is None) is better
 
 
 def test_no_two_results_are_each_better_than_the_other():
@@ -71,7 +71,7 @@ def test_no_two_results_are_each_better_than_the_other():
         (one, other)
         for one in results
         for other in results
-        if why_not_better(one, other, "minimize") is None
-        and why_not_better(other, one, "minimize") is None
+        if why_not_better(one, other, direction="minimize") is None
+        and why_not_better(other, one, direction="minimize") is None
     ]
     assert both == []

@@ -30,16 +30,16 @@ def test_an_exported_configuration_comes_back_the_same(tmp_path, model, words):
     (study,) = plan_studies([f"model={model}", "depth=2", *words])
     run = study.run({name: v for name, v in VALUES.items() if name in study.space})
     path = tmp_path / "best.yaml"
-    write_run_file(path, run, {"objective": 3.5})
+    write_run_file(path, run, provenance={"objective": 3.5})
     file = read_run_file(path)
     assert file.provenance == {"objective": 3.5}
     assert file.run({}, {}) == run
-    assert RunSettings.from_values(run.task, run.model, run.depth, run.values()) == run
+    assert RunSettings.from_values(run.task, run.model, depth=run.depth, values=run.values()) == run
 
 
 def test_nothing_is_left_beside_an_exported_file(tmp_path):
     (study,) = plan_studies([])
-    write_run_file(tmp_path / "best.yaml", study.example(), {})
+    write_run_file(tmp_path / "best.yaml", study.example(), provenance={})
     assert [file.name for file in tmp_path.iterdir()] == ["best.yaml"]
 
 

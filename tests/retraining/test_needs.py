@@ -28,21 +28,23 @@ SMALL = {
 
 
 def settings(tmp_path, tasks=("adding",), models=("gru",), sources=("paper", "released"), **given):
-    return settings_for(tasks, models, (), sources, output_dir=tmp_path, given={**SMALL, **given})
+    return settings_for(
+        tasks, models, depths=(), sources=sources, output_dir=tmp_path, given={**SMALL, **given}
+    )
 
 
 def state(tmp_path, found):
     data = {(one.run.task, one.run.data): load_data(one.run.task, one.run.data) for _, one in found}
-    return needs_of(found, read_runs(tmp_path / "records"), data), data
+    return needs_of(found, read_runs(tmp_path / "records"), data=data), data
 
 
 def carry_out(job, data, tmp_path, on_epoch=lambda _: None):
     own = data[job.run.task, job.run.data]
-    plan = planned(job, own, tmp_path / "retrained")
+    plan = planned(job, own, folders=tmp_path / "retrained")
     retrain(
         plan,
         job.run,
-        own,
+        data=own,
         folder=tmp_path / "retrained" / plan.name,
         recorder=Recorder(tmp_path / "records"),
         on_epoch=on_epoch,
@@ -100,13 +102,13 @@ def test_another_budget_setting_or_data_is_another_need(tmp_path, other):
 
 
 def test_a_training_by_any_command_counts(tmp_path):
-    run = sourced("paper", "adding", "gru", 2, output_dir=tmp_path, given=SMALL).run
+    run = sourced("paper", "adding", model="gru", depth=2, output_dir=tmp_path, given=SMALL).run
     run = replace(run, training=replace(run.training, seed=1, replicas=2))
     data = load_data("adding", run.data)
     retrain(
-        plan_run("train-something", run, data, {}),
+        plan_run("train-something", run, data=data, tags={}),
         run,
-        data,
+        data=data,
         folder=tmp_path / "elsewhere",
         recorder=Recorder(tmp_path / "records"),
         on_epoch=lambda _: None,
@@ -168,7 +170,7 @@ def test_the_best_setting_is_trained_with_seeds_that_the_search_did_not_use(tmp_
         "config: {task: adding, model: gru, depth: 2, network: {widths: [3, 2]},"
         " training: {learning_rate: 0.01, seed: 5, replicas: 3}}\nprovenance: {study: s}\n"
     )
-    one = sourced("best", "adding", "gru", 2, output_dir=tmp_path)
+    one = sourced("best", "adding", model="gru", depth=2, output_dir=tmp_path)
     assert one.used_seeds == range(5, 8)
     assert (one.run.training.seed, one.run.training.replicas) == (8, 51)
     assert one.file == file
@@ -210,7 +212,7 @@ def test_runs_recorded_elsewhere_are_not_trained_again(tmp_path, capsys):
 def test_the_own_best_setting_comes_before_the_shipped_one_unless_worse(
     tmp_path, monkeypatch, changed, epochs, comes_first
 ):
-    run = sourced("paper", "adding", "gru", 2, output_dir=tmp_path).run
+    run = sourced("paper", "adding", model="gru", depth=2, output_dir=tmp_path).run
     found = {
         "objective": 0.5,
         "search_objective": "mean_over_replicas",
@@ -220,11 +222,13 @@ def test_the_own_best_setting_comes_before_the_shipped_one_unless_worse(
         tmp_path / place / "best" / "adding" / "gru-d2.yaml" for place in ("shipped", "own")
     )
     monkeypatch.setattr(sources, "configuration_root", lambda: tmp_path / "shipped")
-    write_run_file(shipped, run, found)
-    assert sourced("best", "adding", "gru", 2, output_dir=tmp_path / "own").file == shipped
+    write_run_file(shipped, run, provenance=found)
+    assert (
+        sourced("best", "adding", model="gru", depth=2, output_dir=tmp_path / "own").file == shipped
+    )
     training = replace(run.training, max_epochs=epochs)
-    write_run_file(own, replace(run, training=training), {**found, **changed})
-    best = sourced("best", "adding", "gru", 2, output_dir=tmp_path / "own")
+    write_run_file(own, replace(run, training=training), provenance={**found, **changed})
+    best = sourced("best", "adding", model="gru", depth=2, output_dir=tmp_path / "own")
     assert best.file == (own if comes_first else shipped)
 
 

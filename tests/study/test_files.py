@@ -21,7 +21,7 @@ def test_a_study_comes_back_as_it_was_started(tmp_path):
         "resources.gpus_per_trial=0.25",
         "data.limit=3",
     )
-    (found,) = find_studies(tmp_path, "latest", {})
+    (found,) = find_studies(tmp_path, "latest", given={})
     assert (found.name, found.group) == (study.name, study.group)
     for part in ("task", "model", "depth", "fixed", "space", "warm_starts", "search", "resources"):
         assert getattr(found.settings, part) == getattr(study.settings, part), part
@@ -31,7 +31,7 @@ def test_a_study_comes_back_as_it_was_started(tmp_path):
 def test_studies_of_all_tasks_come_back_as_they_were_started(tmp_path):
     studies = create(tmp_path, f"task={','.join(TASKS)}", "model=dmu,rhn", "data.noise=fixed")
     # A folder of data concerns the tasks that have files only.
-    found = find_studies(tmp_path, "latest", {"data.mirror": "elsewhere"})
+    found = find_studies(tmp_path, "latest", given={"data.mirror": "elsewhere"})
     assert len(found) == len(studies) == len(TASKS) * 2
     own = {study.name: study.settings for study in studies}
     for study in found:
@@ -44,9 +44,9 @@ def test_studies_of_all_tasks_come_back_as_they_were_started(tmp_path):
 def test_latest_is_every_study_of_the_last_command(tmp_path):
     create(tmp_path, "model=gru")
     last = create(tmp_path, "model=dmu,rhn")
-    names = {study.name for study in find_studies(tmp_path, "latest", {})}
+    names = {study.name for study in find_studies(tmp_path, "latest", given={})}
     assert names == {study.name for study in last}
-    (one,) = find_studies(tmp_path, last[0].name, {})
+    (one,) = find_studies(tmp_path, last[0].name, given={})
     assert one.name == last[0].name
 
 
@@ -57,21 +57,21 @@ def test_names_are_unique_within_a_second(tmp_path):
 
 def test_more_trials_may_be_asked_for(tmp_path):
     create(tmp_path, "search.trials=2")
-    (found,) = find_studies(tmp_path, "latest", {"search.trials": 5})
+    (found,) = find_studies(tmp_path, "latest", given={"search.trials": 5})
     assert found.settings.search.trials == 5
 
 
 def test_what_a_resume_refuses(tmp_path):
     with pytest.raises(ConfigError, match="no studies; start one with"):
-        find_studies(tmp_path, "latest", {})
+        find_studies(tmp_path, "latest", given={})
     (study,) = create(tmp_path)
     with pytest.raises(ConfigError, match=r"resume=polymusc: no such study"):
-        find_studies(tmp_path, "polymusc", {})
+        find_studies(tmp_path, "polymusc", given={})
     with pytest.raises(ConfigError, match=r"training.gamma: a study is resumed as it was"):
-        find_studies(tmp_path, "latest", {"training.gamma": 1.0})
+        find_studies(tmp_path, "latest", given={"training.gamma": 1.0})
     (study.folder / "study.yaml").write_text("name: x\n")
     with pytest.raises(ConfigError, match="not the settings of a study"):
-        find_studies(tmp_path, "latest", {})
+        find_studies(tmp_path, "latest", given={})
 
 
 def test_an_output_folder_below_a_file_cannot_be_written(tmp_path):
@@ -83,14 +83,14 @@ def test_an_output_folder_below_a_file_cannot_be_written(tmp_path):
 def test_settings_that_were_deleted_are_read_from_the_journal(tmp_path):
     (study,) = create(tmp_path, "depth=2", "search.trials=7")
     (study.folder / "study.yaml").unlink()
-    (found,) = find_studies(tmp_path, "latest", {})
+    (found,) = find_studies(tmp_path, "latest", given={})
     assert (found.name, found.settings.fixed) == (study.name, study.settings.fixed)
     assert (found.settings.space, found.settings.search) == (
         study.settings.space,
         study.settings.search,
     )
     (study.folder / "study.yaml").write_text("{")
-    assert find_studies(tmp_path, study.name, {}) == (found,)
+    assert find_studies(tmp_path, study.name, given={}) == (found,)
 
 
 def test_a_study_without_a_journal_says_what_to_do(tmp_path):
@@ -102,18 +102,18 @@ def test_a_study_without_a_journal_says_what_to_do(tmp_path):
 
 def test_a_name_begins_a_study_once(tmp_path):
     settings = plan_studies(["search.trials=3", f"output_dir={tmp_path}"])
-    assert named_studies(tmp_path, "mine", settings) is None
+    assert named_studies(tmp_path, "mine", settings=settings) is None
     (study,) = create_studies(settings, "mine")
     assert (study.name, study.folder.name) == ("mine", "mine")
-    (found,) = named_studies(tmp_path, "mine", settings)
+    (found,) = named_studies(tmp_path, "mine", settings=settings)
     assert (found.name, found.settings) == ("mine", settings[0])
     more = plan_studies(["search.trials=9", f"output_dir={tmp_path}"])
-    assert named_studies(tmp_path, "mine", more)[0].settings.search.trials == 9
+    assert named_studies(tmp_path, "mine", settings=more)[0].settings.search.trials == 9
     with pytest.raises(ConfigError, match=r"name=mine: .* is there already; choose another name"):
         create_studies(settings, "mine")
     other = plan_studies(["search.seed=3", "training.gamma=1.0", f"output_dir={tmp_path}"])
     with pytest.raises(ConfigError) as caught:
-        named_studies(tmp_path, "mine", other)
+        named_studies(tmp_path, "mine", settings=other)
     assert "began with search.seed=0, now 3" in str(caught.value)
     assert "training.gamma" in str(caught.value)
 
@@ -123,7 +123,9 @@ def test_several_studies_share_a_name(tmp_path):
     studies = create_studies(settings, "mine")
     assert [s.name for s in studies] == ["mine-polymusic-dmu-d1", "mine-polymusic-gru-d1"]
     assert {study.group for study in studies} == {"mine"}
-    assert [s.name for s in named_studies(tmp_path, "mine", settings)] == [s.name for s in studies]
+    assert [s.name for s in named_studies(tmp_path, "mine", settings=settings)] == [
+        s.name for s in studies
+    ]
 
 
 def test_the_journal_begins_with_the_settings(tmp_path):

@@ -63,7 +63,7 @@ def test_the_space_of_the_synthetic_tasks_is_the_documented_one(task):
 def test_a_value_on_the_command_line_fixes_a_hyperparameter():
     study = plan_one("training.learning_rate=0.01")
     assert "training.learning_rate" not in study.space
-    assert study.run({}).training.learning_rate == 0.01
+    assert study.example().training.learning_rate == 0.01
     assert all("training.learning_rate" not in p.values for p in study.warm_starts)
 
 
@@ -112,7 +112,7 @@ def test_comma_lists_make_a_study_of_each():
 
 def test_keys_of_one_model_may_stand_beside_another():
     dmu, rhn = plan_studies(["model=dmu,rhn", "network.z_bias=1"])
-    assert dmu.run({"training.learning_rate": 0.1}).network.z_bias == 1
+    assert dmu.example().network.z_bias == 1
     assert "network.z_bias" not in rhn.fixed
 
 
@@ -209,9 +209,9 @@ TABLE_2_TRANSLATION = {
 def test_weight_counts_of_translation_in_table_2(task):
     for depth, printed in TABLE_2_TRANSLATION[task].items():
         widths = published(task).widths["paper"]
-        assert round(weight_count(task, "rhn", widths["rhn"][depth]) / 1e6, 1) == printed
+        assert round(weight_count(task, "rhn", widths=widths["rhn"][depth]) / 1e6, 1) == printed
         # The DMUs match the RHNs, but not always in the last digit.
-        own = weight_count(task, "dmu", widths["dmu"][depth]) / 1e6
+        own = weight_count(task, "dmu", widths=widths["dmu"][depth]) / 1e6
         assert abs(own - printed) < 0.15
         assert widths["dmu"][depth][-1] == 200
 
@@ -301,19 +301,19 @@ def test_models_without_published_settings_say_so():
     [("dmu", 1, (100,)), ("dmu", 2, (122,) * 2), ("dmu", 5, (131,) * 5), ("dmu", 10, (136,) * 10)],
 )
 def test_matched_widths_are_the_papers(model, depth, widths):
-    assert resolve_widths("polymusic", model, depth, "matched")[0] == widths
-    assert resolve_widths("polymusic", model, depth, "paper")[0] == widths
+    assert resolve_widths("polymusic", model, depth=depth, rule="matched")[0] == widths
+    assert resolve_widths("polymusic", model, depth=depth, rule="paper")[0] == widths
 
 
 @pytest.mark.parametrize("task", ["polymusic", "natlang"])
 @pytest.mark.parametrize("model", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("depth", [1, 2])
 def test_models_that_the_paper_lacks_are_matched(task, model, depth):
-    widths, note = resolve_widths(task, model, depth, "auto")
-    target = weight_count(task, "rhn", (100,) * depth)
-    own = weight_count(task, model, widths)
+    widths, note = resolve_widths(task, model, depth=depth, rule="auto")
+    target = weight_count(task, "rhn", widths=(100,) * depth)
+    own = weight_count(task, model, widths=widths)
     for neighbour in (widths[0] - 1, widths[0] + 1):
-        other = weight_count(task, model, (neighbour,) * depth)
+        other = weight_count(task, model, widths=(neighbour,) * depth)
         assert abs(own - target) <= abs(other - target)
     assert f"{own} weights beside its {target}" in note
 
@@ -321,9 +321,9 @@ def test_models_that_the_paper_lacks_are_matched(task, model, depth):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("task", GENERATED)
 def test_synthetic_networks_are_matched_to_the_papers_dmu(task, model):
-    target = weight_count(task, "dmu", published(task).widths["paper"]["dmu"][2])
-    widths, note = resolve_widths(task, model, 3, "matched")
-    assert f"matched to the paper's DMU: {weight_count(task, model, widths)}" in note
+    target = weight_count(task, "dmu", widths=published(task).widths["paper"]["dmu"][2])
+    widths, note = resolve_widths(task, model, depth=3, rule="matched")
+    assert f"matched to the paper's DMU: {weight_count(task, model, widths=widths)}" in note
     assert f"beside its {target}" in note
 
 

@@ -48,7 +48,9 @@ class ForgetsAWeight(Plain):
 class DrawsFromNowhere(Plain):
     def initialise(self, generator, dtype):
         return {
-            name: uniform(shape, 0.5, torch.Generator().manual_seed(torch.seed()), dtype)
+            name: uniform(
+                shape, 0.5, generator=torch.Generator().manual_seed(torch.seed()), dtype=dtype
+            )
             for name, shape in self.shapes.items()
         }
 
@@ -68,7 +70,7 @@ class RunsAnotherProgram(GRU):
 @pytest.fixture
 def contract_of(monkeypatch):
     def make(cell):
-        module = SimpleNamespace(build=lambda size, settings: stack(cell, size, settings))
+        module = SimpleNamespace(build=lambda size, settings: stack(cell, size, settings=settings))
         monkeypatch.setitem(MODELS, "own", "own")
         monkeypatch.setitem(sys.modules, "dmu_search.engine.networks.cells.own", module)
         return type("Own", (CellContract,), {"model": "own"})()

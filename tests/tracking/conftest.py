@@ -9,7 +9,9 @@ from dmu_search.tracking.mlflow_runs import MlflowRuns
 def empty_store(tmp_path_factory):
     """A migrated store, made once: migrations take seconds."""
     folder = tmp_path_factory.mktemp("store")
-    MlflowRuns(f"sqlite:///{folder / 'mlflow.db'}", "dmu_search", folder / "mlartifacts")
+    MlflowRuns(
+        f"sqlite:///{folder / 'mlflow.db'}", "dmu_search", artifact_root=folder / "mlartifacts"
+    )
     return folder / "mlflow.db"
 
 

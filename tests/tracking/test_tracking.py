@@ -22,7 +22,7 @@ def write_study(recorder, attachment=None):
     recorder.start(STUDY)
     recorder.start(TRIAL)
     for epoch in (1, 2, 3):
-        recorder.log("s1.t1", {"val_nll_nats": 5.0 - epoch, "nan": float("nan")}, epoch)
+        recorder.log("s1.t1", {"val_nll_nats": 5.0 - epoch, "nan": float("nan")}, step=epoch)
     recorder.summarise("s1.t1", {"test_nll_nats": 2.5})
     recorder.tag("s1.t1", {"outcome": "finished"})
     if attachment is not None:
@@ -67,7 +67,7 @@ def test_going_on_with_a_run_makes_no_second_one(store_uri, tmp_path):
         client, runs = runs_of(store_uri)
         assert runs["s1.t1"].info.status == "RUNNING"
         for epoch in range(1, epochs + 1):
-            recorder.log("s1.t1", {"val_nll_nats": float(epoch)}, epoch)
+            recorder.log("s1.t1", {"val_nll_nats": float(epoch)}, step=epoch)
         recorder.end("s1.t1", "KILLED")
         recorder.end("s1", "KILLED")
     client, runs = runs_of(store_uri)
@@ -82,7 +82,7 @@ def test_sync_brings_records_in_and_twice_changes_nothing(store_uri, tmp_path):
     assert tracking.runs is None
     write_study(tracking.recorder)
     for _ in range(2):
-        assert sync_records(tmp_path / "records", settings(store_uri), tmp_path) == 2
+        assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == 2
         client, runs = runs_of(store_uri)
         assert set(runs) == {"s1", "s1.t1"}
         assert runs["s1.t1"].data.tags["mlflow.parentRunId"] == runs["s1"].info.run_id
@@ -101,7 +101,7 @@ def begin_again(recorder):
     """The same trial once more, with other results from its second epoch on, and one less."""
     recorder.start(TRIAL)
     for epoch, value in ((1, 4.0), (2, 3.5)):
-        recorder.log("s1.t1", {"val_nll_nats": value, "nan": float("nan")}, epoch)
+        recorder.log("s1.t1", {"val_nll_nats": value, "nan": float("nan")}, step=epoch)
 
 
 def test_what_a_training_that_began_again_made_void_leaves_mlflow(store_uri, tmp_path):
@@ -122,11 +122,11 @@ def test_what_a_training_that_began_again_made_void_leaves_mlflow(store_uri, tmp
 def test_sync_takes_back_what_became_void_since_the_last_one(store_uri, tmp_path):
     recorder = open_tracking(settings("none"), tmp_path).recorder
     write_study(recorder)
-    sync_records(tmp_path / "records", settings(store_uri), tmp_path)
+    sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path)
     begin_again(recorder)
     ids = set()
     for _ in range(2):
-        sync_records(tmp_path / "records", settings(store_uri), tmp_path)
+        sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path)
         assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
         ids.add(runs_of(store_uri)[1]["s1.t1"].info.run_id)
     assert len(ids) == 1
@@ -137,7 +137,7 @@ def test_sync_checks_all_records_before_it_writes_anything(store_uri, tmp_path):
     write_study(open_tracking(settings("none"), there).recorder)
     (there / "records" / "s1.jsonl").write_text("x\n")
     with pytest.raises(StorageError, match=r"s1\.jsonl: line 1 is damaged"):
-        sync_records(there / "records", settings(store_uri), tmp_path / "own")
+        sync_records(there / "records", settings(store_uri), output_dir=tmp_path / "own")
     assert not (tmp_path / "own").exists()
     assert not runs_of(store_uri)[1]
 
@@ -148,9 +148,9 @@ def test_a_trial_comes_in_without_its_study_and_finds_it_later(store_uri, tmp_pa
     study = tmp_path / "records" / "s1.jsonl"
     content = study.read_bytes()
     study.unlink()
-    assert sync_records(tmp_path / "records", settings(store_uri), tmp_path) == 1
+    assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == 1
     study.write_bytes(content)
-    assert sync_records(tmp_path / "records", settings(store_uri), tmp_path) == 2
+    assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == 2
     _, runs = runs_of(store_uri)
     assert runs["s1.t1"].data.tags["mlflow.parentRunId"] == runs["s1"].info.run_id
 
@@ -229,7 +229,7 @@ def test_a_server_lost_on_the_way_loses_no_record(server, store_uri, tmp_path):
     write_study(tracking.recorder)
     assert tracking.lost is not None
     assert where_to_look(tracking, ["s1"])[-1].endswith(f"sync {tmp_path / 'records'}")
-    sync_records(tmp_path / "records", settings(store_uri), tmp_path)
+    sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path)
     _, runs = runs_of(store_uri)
     assert set(runs) == {"s1", "s1.t1"}
     assert runs["s1.t1"].data.metrics["val_nll_nats"] == 2.0

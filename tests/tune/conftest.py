@@ -43,7 +43,9 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
-    MlflowRuns(f"sqlite:///{folder / 'mlflow.db'}", "dmu_search", folder / "mlartifacts")
+    MlflowRuns(
+        f"sqlite:///{folder / 'mlflow.db'}", "dmu_search", artifact_root=folder / "mlartifacts"
+    )
     return folder / "mlflow.db"
 
 

@@ -21,17 +21,22 @@ NAN = math.nan
     ],
 )
 def test_rules(best, mean, median, worst):
-    got = [objective_over_replicas(rule, best, "minimize") for rule in OBJECTIVES]
+    got = [objective_over_replicas(rule, best, direction="minimize") for rule in OBJECTIVES]
     assert got == pytest.approx([mean, median, worst], nan_ok=True)
 
 
 def test_where_large_is_good_the_worst_is_the_smallest():
-    got = [objective_over_replicas(rule, (0.1, 0.4, 0.7), "maximize") for rule in OBJECTIVES]
+    got = [
+        objective_over_replicas(rule, (0.1, 0.4, 0.7), direction="maximize") for rule in OBJECTIVES
+    ]
     assert got == pytest.approx([0.4, 0.4, 0.1])
-    assert objective_over_replicas("median_over_replicas", (0.1, NAN, 0.7), "maximize") == 0.1
+    assert (
+        objective_over_replicas("median_over_replicas", (0.1, NAN, 0.7), direction="maximize")
+        == 0.1
+    )
 
 
 @pytest.mark.parametrize("rule", OBJECTIVES)
 def test_of_one_replica_all_rules_give_the_same(rule):
-    assert objective_over_replicas(rule, (3.25,), "minimize") == 3.25
-    assert math.isnan(objective_over_replicas(rule, (NAN,), "minimize"))
+    assert objective_over_replicas(rule, (3.25,), direction="minimize") == 3.25
+    assert math.isnan(objective_over_replicas(rule, (NAN,), direction="minimize"))

@@ -84,7 +84,7 @@ def test_a_trial_is_judged_by_the_replica_that_the_objective_names(bench):
     words = ("search.trials=2", "search.scheduler=none", "training.replicas=3")
     study = bench.plan(*words, "search.objective=worst_replica")
     # As a resume reads it.
-    (found,) = find_studies(bench.folder, study.name, {})
+    (found,) = find_studies(bench.folder, study.name, given={})
     assert found.settings.search.objective == "worst_replica"
     outcome = bench.run(found)
     assert outcome.counts == {"finished": 2}
@@ -115,7 +115,7 @@ def test_a_trial_is_judged_by_the_replica_that_the_objective_names(bench):
 def assert_best_is_what_its_settings_give(study, best):
     run = study.settings.run(best.values)
     task = make_task(run.task, load_data(run.task, run.data))
-    trainer = Trainer(task, run.network, run.training)
+    trainer = Trainer(task, run.network, training=run.training)
     while not trainer.finished:
         result = trainer.run_epoch()
     assert result.metrics[f"best_val_{task.objective}"] == (best.objective,)
@@ -137,7 +137,7 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(bench, ignore_late_s
     assert trials[1].info.status == "KILLED"
     assert trials[1].data.tags["outcome"] == "interrupted"
 
-    (found,) = find_studies(bench.folder, study.name, {})
+    (found,) = find_studies(bench.folder, study.name, given={})
     assert [view.number for view in past_trials(found)] == [0]
     watcher = Watching()
     second = bench.run(found, watcher=watcher)
@@ -308,7 +308,7 @@ def test_a_killed_search_resumes_and_leaves_no_run_open(bench):
             break
     process.kill()
     process.wait()
-    (study,) = find_studies(bench.folder, "latest", {})
+    (study,) = find_studies(bench.folder, "latest", given={})
     begun = [event["trial"] for event in study.events() if event["event"] == "ask"]
     outcome = bench.run(study)
     assert outcome.counts == {"finished": 4}

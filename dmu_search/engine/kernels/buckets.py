@@ -108,7 +108,7 @@ class BucketRows:
 
     @classmethod
     def place(
-        cls, bucket: Bucket, lengths: Integers, starts: Integers, device: torch.device
+        cls, bucket: Bucket, lengths: Integers, *, starts: Integers, device: torch.device
     ) -> "BucketRows":
         """Put a batch into a bucket that it fits in.
 
@@ -190,7 +190,7 @@ def active_rows(lengths: Integers) -> Integers:
     return rows
 
 
-def find_buckets(lengths: Integers, batch_size: int, replicas: int) -> tuple[Bucket, ...]:
+def find_buckets(lengths: Integers, batch_size: int, *, replicas: int) -> tuple[Bucket, ...]:
     """Shapes for the batches that training draws, each replica without replacement, of a data set.
 
     Batches are drawn as training will draw them, and grouped by their number of steps, which is
@@ -208,7 +208,7 @@ def find_buckets(lengths: Integers, batch_size: int, replicas: int) -> tuple[Buc
     generator = np.random.default_rng(SAMPLING_SEED)
     needed: dict[int, Integers] = {}
     group_sizes: dict[int, int] = {}
-    for sample in _sample(lengths, batch_size, replicas, generator):
+    for sample in _sample(lengths, batch_size, replicas=replicas, generator=generator):
         rows = active_rows(sample)
         steps = _ceil(len(rows), STEP_MULTIPLE)
         rows = np.pad(rows, (0, steps - len(rows)))
@@ -229,7 +229,7 @@ def smallest_fit(buckets: Sequence[Bucket], lengths: Integers) -> Bucket:
 
 
 def _sample(
-    lengths: Integers, batch_size: int, replicas: int, generator: np.random.Generator
+    lengths: Integers, batch_size: int, *, replicas: int, generator: np.random.Generator
 ) -> list[Integers]:
     samples: list[Integers] = []
     while len(samples) < SAMPLED_BATCHES:

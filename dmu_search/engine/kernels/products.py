@@ -60,7 +60,7 @@ def add_gradients(a: Tensor, gradient: Tensor, *, matrix: Tensor, bias: Tensor) 
         bias: changed in place, contiguous, ``(replica, 1, out)``.
     """
     if choose_backend(a.device, a.dtype).name == "native":
-        add_correlation(a, gradient, matrix, bias)
+        add_correlation(a, gradient, matrix=matrix, bias=bias)
         return
     matrix.baddbmm_(a.mT, gradient)
     bias.add_(gradient.sum(dim=1, keepdim=True))

@@ -275,7 +275,7 @@ class PackedRows:
 
 # A recorded step reads these tensors, so none may be dropped; there are a few shapes in a process.
 @cache
-def full_rows(replicas: int, batch: int, times: int, device: torch.device) -> PackedRows:
+def full_rows(replicas: int, batch: int, *, times: int, device: torch.device) -> PackedRows:
     """The packing of sequences that are all equally long: step after step, in batch order."""
     return PackedRows(np.full((replicas, batch), times, dtype=np.int64), device)
 

@@ -140,7 +140,7 @@ class Network(Architecture):
         for number, inputs in enumerate(self._readout_inputs, start=1):
             for name in (f"readout_{number}.weight", f"readout_{number}.bias"):
                 bound = 1.0 / math.sqrt(inputs)  # that of `torch.nn.Linear`
-                weights[name] = uniform(self.shapes[name], bound, generator, dtype)
+                weights[name] = uniform(self.shapes[name], bound, generator=generator, dtype=dtype)
         return weights
 
     def initial_state(self, rows: Rows, like: Tensor) -> tuple[State, ...]:
@@ -178,7 +178,7 @@ class Network(Architecture):
             zip(self.cells, initial_state, strict=True), start=1
         ):
             own = {name: weights[f"cell_{number}.{name}"] for name in cell.shapes}
-            x, final = recur(cell, own, x, state, rows)
+            x, final = recur(cell, own, x=x, initial_state=state, rows=rows)
             finals.append(final)
         return x, tuple(finals)
 

@@ -14,6 +14,7 @@ from dmu_search.engine.networks.cells.base import Cell
 def reference_scan(
     cell: Cell,
     weights: Mapping[str, Tensor],
+    *,
     x_projected: Tensor,
     initial_state: State,
     rows: Rows,
@@ -52,6 +53,7 @@ def reference_scan(
 def scan(
     cell: Cell,
     weights: Mapping[str, Tensor],
+    *,
     x_projected: Tensor,
     initial_state: State,
     rows: Rows,
@@ -63,13 +65,18 @@ def scan(
     backend = choose_backend(x_projected.device, x_projected.dtype)
     program = cell.program if backend.name == "native" else None
     if program is not None and isinstance(rows, PackedRows):
-        return native_scan(program, weights, x_projected, initial_state, rows)
-    return reference_scan(cell, weights, x_projected, initial_state, rows)
+        return native_scan(
+            program, weights, x_projected=x_projected, initial_state=initial_state, rows=rows
+        )
+    return reference_scan(
+        cell, weights, x_projected=x_projected, initial_state=initial_state, rows=rows
+    )
 
 
 def recur(
     cell: Cell,
     weights: Mapping[str, Tensor],
+    *,
     x: Tensor,
     initial_state: State,
     rows: Rows,
@@ -88,15 +95,30 @@ def recur(
         As ``reference_scan``.
     """
     if x.dtype == torch.uint8:
-        return scan(cell, weights, cell.project_notes(weights, x), initial_state, rows)
+        return scan(
+            cell,
+            weights,
+            x_projected=cell.project_notes(weights, x),
+            initial_state=initial_state,
+            rows=rows,
+        )
     state = initial_state[0]
     native = choose_backend(state.device, state.dtype).name == "native"
     program = cell.program if native else None
     if (
         program is not None
         and isinstance(rows, PackedRows)
-        and takes_inputs(program, x, rows, state.dtype)
+        and takes_inputs(program, x, rows=rows, dtype=state.dtype)
     ):
-        return native_recur(program, weights, cell.projection(weights), x, initial_state, rows)
+        return native_recur(
+            program,
+            weights,
+            projection=cell.projection(weights),
+            x=x,
+            initial_state=initial_state,
+            rows=rows,
+        )
     project = cell.project if x.is_floating_point() else cell.project_symbols
-    return scan(cell, weights, project(weights, x), initial_state, rows)
+    return scan(
+        cell, weights, x_projected=project(weights, x), initial_state=initial_state, rows=rows
+    )

@@ -26,7 +26,7 @@ _FORMAT = 1
 
 
 def write_plan(
-    folder: Path, runs: Sequence[tuple[PlannedRun, str]], data: Mapping[str, TaskData]
+    folder: Path, runs: Sequence[tuple[PlannedRun, str]], *, data: Mapping[str, TaskData]
 ) -> None:
     """Write a plan.
 
@@ -89,7 +89,7 @@ def carry_out_plan(
             continue
         on_begin(run)
         if (run.task, name) not in tasks:
-            tasks[run.task, name] = _load_task(run.task, folder / f"{name}.npz", device)
+            tasks[run.task, name] = _load_task(run.task, folder / f"{name}.npz", device=device)
         carry_out(
             run,
             tasks[run.task, name],
@@ -140,7 +140,7 @@ def _is_finished(record: Path) -> bool:
     return any(event["event"] == "end" and event["status"] != "KILLED" for event in last)
 
 
-def _load_task(task: str, path: Path, device: str) -> Task[Any, Any]:
+def _load_task(task: str, path: Path, *, device: str) -> Task[Any, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             data = task_class(task).data_type.from_arrays(dict(arrays))

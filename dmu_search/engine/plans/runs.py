@@ -99,9 +99,20 @@ def carry_out(
         recorder.start(run.start)
         status = "KILLED"
         try:
-            trainer = _trainer(run, task, folder / CHECKPOINT_FILE, recorder, on_problem)
+            trainer = _trainer(
+                run,
+                task,
+                checkpoint=folder / CHECKPOINT_FILE,
+                recorder=recorder,
+                on_problem=on_problem,
+            )
             _train(
-                trainer, run.name, folder / CHECKPOINT_FILE, recorder, on_epoch, checkpoint_every_s
+                trainer,
+                run.name,
+                checkpoint=folder / CHECKPOINT_FILE,
+                recorder=recorder,
+                on_epoch=on_epoch,
+                checkpoint_every_s=checkpoint_every_s,
             )
             state = trainer.standing
             if all(state.diverged):
@@ -128,6 +139,7 @@ def carry_out(
 def _trainer(
     run: PlannedRun,
     task: Task[Any, Any],
+    *,
     checkpoint: Path,
     recorder: Recorder,
     on_problem: Callable[[str], None],
@@ -135,7 +147,7 @@ def _trainer(
     """The trainer of a run, where its checkpoint leaves it if that is of use."""
 
     def new() -> Trainer:
-        return Trainer(task, run.network, run.training)
+        return Trainer(task, run.network, training=run.training)
 
     if not checkpoint.exists():
         return new()
@@ -154,6 +166,7 @@ def _trainer(
 def _train(
     trainer: Trainer,
     name: str,
+    *,
     checkpoint: Path,
     recorder: Recorder,
     on_epoch: Callable[[EpochResult], None],
@@ -163,7 +176,7 @@ def _train(
     while not trainer.finished:
         result = trainer.run_epoch()
         metrics = replica_metrics(result.metrics) | {"epoch_wall_time_s": result.wall_time_s}
-        recorder.log(name, metrics, result.epoch)
+        recorder.log(name, metrics, step=result.epoch)
         on_epoch(result)
         began = time.monotonic()
         if trainer.finished or began >= due_at:

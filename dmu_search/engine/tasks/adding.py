@@ -38,7 +38,7 @@ class Adding(GeneratedTask):
     def sequences(self, draws: Tensor) -> Sequences:
         """Apply the rules; draws are ``(replica, number, batch)``."""
         lengths = self.rules.length + below(draws[:, 0], self.rules.tenth + 1)
-        marked = torch.stack(marked_steps(draws[:, 1], draws[:, 2], lengths), dim=1)
+        marked = torch.stack(marked_steps(draws[:, 1], draws[:, 2], lengths=lengths), dim=1)
         values = 2.0 * draws[:, _CHOICES:] - 1.0
         inputs = values.new_zeros(*values.shape, self.input_size)
         inputs[..., 0] = values  # five times as fast as stacking
@@ -59,7 +59,9 @@ class Adding(GeneratedTask):
         return {"mse": (outputs.squeeze(2) - targets).square()}
 
 
-def marked_steps(first_draw: Tensor, second_draw: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def marked_steps(
+    first_draw: Tensor, second_draw: Tensor, *, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
     """Two different steps; the shape of all is ``(replica, batch)``.
 
     Redrawing until the steps differ is a uniform choice among the other steps, which needs one

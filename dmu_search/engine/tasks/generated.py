@@ -32,7 +32,7 @@ EVALUATION_ROWS = 2**19
 
 @dataclass(frozen=True)
 class Rules:
-    """The parameters of a synthetic task; the defaults are the paper's and the release's.
+    """The parameters of a synthetic task.
 
     Attributes:
         length: shortest length L, in steps; the release's rules at any L, see each task.
@@ -45,8 +45,8 @@ class Rules:
         test_sequences: of the fixed set that nothing is chosen by.
     """
 
-    length: int = 100
-    batches_per_epoch: int = 200
+    length: int
+    batches_per_epoch: int
     noise: str = "fresh"
     train_sequences: int = 1_000
     valid_sequences: int = 1_000
@@ -242,7 +242,7 @@ class GeneratedTask(ABC):
         carry: tuple[State, ...] | None,
     ) -> BatchLoss:
         """Mean over the sequences of the batch."""
-        outputs = self._outputs(network, weights, batch)
+        outputs = self._outputs(network, weights, sequences=batch)
         mean = self.scores(outputs, batch.targets)[self.loss_name].mean(dim=1)
         return BatchLoss(mean=mean, terms=torch.full_like(mean, batch.count, requires_grad=False))
 
@@ -256,7 +256,7 @@ class GeneratedTask(ABC):
         sums: dict[str, Tensor] = {}
         for part in fixed.split(at_once):
             scores = self.scores(
-                self._outputs(network, weights, part), part.targets.expand(replicas, -1)
+                self._outputs(network, weights, sequences=part), part.targets.expand(replicas, -1)
             )
             for name, values in scores.items():
                 total = values.double().sum(dim=1)
@@ -274,7 +274,7 @@ class GeneratedTask(ABC):
         return sequences.to(self.device, self.dtype)
 
     def _outputs(
-        self, network: Network, weights: Mapping[str, Tensor], sequences: Sequences
+        self, network: Network, weights: Mapping[str, Tensor], *, sequences: Sequences
     ) -> Tensor:
         """Outputs at each sequence's own last step, ``(replica, batch, output)``."""
         replicas = next(iter(weights.values())).shape[0]
@@ -283,7 +283,7 @@ class GeneratedTask(ABC):
         states, _ = network.recur(
             weights,
             inputs.expand(replicas, *inputs.shape[1:]),
-            rows=full_rows(replicas, count, times, self.device),
+            rows=full_rows(replicas, count, times=times, device=self.device),
         )
         last = (sequences.lengths - 1) * count + torch.arange(count, device=self.device)
         return network.read(weights, take_rows(states, last.expand(replicas, -1)))

@@ -194,7 +194,7 @@ class NatLang:
         for chunk in zip(
             torch.split(inputs, CHUNK_WORDS), torch.split(targets, CHUNK_WORDS), strict=True
         ):
-            rows = full_rows(replicas, streams, len(chunk[0]), self.device)
+            rows = full_rows(replicas, streams, times=len(chunk[0]), device=self.device)
             yield WordBatch(rows, *(part.flatten().expand(replicas, -1) for part in chunk))
 
 

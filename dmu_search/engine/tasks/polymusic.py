@@ -195,14 +195,14 @@ class PolyMusic:
         key = (replicas, batch_size)
         if key not in self._found_buckets:
             lengths = self._splits["train"].lengths
-            self._found_buckets[key] = find_buckets(lengths, batch_size, replicas)
+            self._found_buckets[key] = find_buckets(lengths, batch_size, replicas=replicas)
         return self._found_buckets[key]
 
     def _in_bucket(self, bucket: Bucket, sequences: NDArray[np.int64]) -> BucketNoteBatch:
         """Gather training tunes, ``(replica, batch)``, by index."""
         flat = self._splits["train"]
         lengths, starts = flat.lengths[sequences], flat.starts[sequences]
-        rows = BucketRows.place(bucket, lengths, starts, self.device)
+        rows = BucketRows.place(bucket, lengths, starts=starts, device=self.device)
         return BucketNoteBatch(rows, *self._notes(flat, rows.source))
 
     def _draw(
@@ -227,7 +227,7 @@ class PolyMusic:
         carry: tuple[State, ...] | None,
     ) -> BatchLoss:
         """Mean over the real steps of the batch of the cross-entropy summed over notes."""
-        nll = step_nll(network, weights, batch)
+        nll = step_nll(network, weights, batch=batch)
         return BatchLoss(mean=batch.rows.mean(nll), terms=batch.rows.counts.to(nll.dtype))
 
     def evaluate(
@@ -250,7 +250,7 @@ class PolyMusic:
         rows_per_replica = max(EVALUATION_ROWS // replicas, 1)
         for sequences in length_sorted_batches(lengths, rows_per_replica):
             batch = self._batch(split, np.tile(sequences, (replicas, 1)))
-            nll = step_nll(network, weights, batch).double()
+            nll = step_nll(network, weights, batch=batch).double()
             sums[:, placed(sequences, self.device)] = batch.rows.sum_by_sequence(nll)
         steps = torch.from_numpy(lengths).to(sums)
         return {
@@ -293,7 +293,7 @@ def check_rolls(rolls: PianoRolls) -> None:
                 )
 
 
-def step_nll(network: Network, weights: Mapping[str, Tensor], batch: NoteBatch) -> Tensor:
+def step_nll(network: Network, weights: Mapping[str, Tensor], *, batch: NoteBatch) -> Tensor:
     """Cross-entropy of each step, summed over its notes, in nats, ``(replica, row)``."""
     logits, _ = network.forward(weights, batch.inputs, rows=batch.rows)
     return note_nll(logits, batch.targets)

@@ -130,7 +130,7 @@ class Translation:
         draws = torch.stack([torch.rand(len(batches), generator=each) for each in generators])
         forced = draws < training.teacher_forcing_ratio
         for number, pairs in enumerate(batches):
-            yield self._batch("train", pairs.numpy(), forced[:, number])
+            yield self._batch("train", pairs.numpy(), forced=forced[:, number])
 
     def batches_per_epoch(self, batch_size: int) -> int:
         """Those of all training pairs."""
@@ -177,7 +177,7 @@ class Translation:
         hits = torch.zeros(replicas, dtype=torch.float64, device=self.device)
         nll = torch.zeros_like(hits)
         for index in length_sorted_batches(lengths, max(EVALUATION_WORDS // replicas, 1)):
-            batch = self._same_batch(split, index, replicas)
+            batch = self._same_batch(split, index, replicas=replicas)
             state = network.encode(weights, batch.source, rows=batch.source_rows)
             _, said = speak(network, weights, batch=batch, state=state)
             hits += ((said == batch.targets) & batch.rows.valid).sum(dim=1)
@@ -206,14 +206,14 @@ class Translation:
         replicas = next(iter(weights.values())).shape[0]
         said = np.full((replicas, len(lengths), self.longest), END)
         for index in length_sorted_batches(lengths, max(EVALUATION_WORDS // replicas, 1)):
-            batch = self._same_batch(split, index, replicas)
+            batch = self._same_batch(split, index, replicas=replicas)
             state = network.encode(weights, batch.source, rows=batch.source_rows)
-            for step, words in enumerate(self._until_end(network, weights, state)):
+            for step, words in enumerate(self._until_end(network, weights, state=state)):
                 said[:, index, step] = words.cpu().numpy()
         return said
 
     def _until_end(
-        self, network: Translator, weights: Mapping[str, Tensor], state: tuple[State, ...]
+        self, network: Translator, weights: Mapping[str, Tensor], *, state: tuple[State, ...]
     ) -> Iterator[Tensor]:
         """The words said at each step, ``(replica, batch)``, until all sentences have ended."""
         words = torch.full(state[0][0].shape[:2], START, device=self.device)
@@ -226,12 +226,12 @@ class Translation:
                 return
             yield words
 
-    def _same_batch(self, split: str, index: NDArray[np.int64], replicas: int) -> PairBatch:
+    def _same_batch(self, split: str, index: NDArray[np.int64], *, replicas: int) -> PairBatch:
         """The same pairs for all replicas, whose decoders read their own words."""
         pairs = np.tile(index, (replicas, 1))
-        return self._batch(split, pairs, torch.zeros(replicas, dtype=torch.bool))
+        return self._batch(split, pairs, forced=torch.zeros(replicas, dtype=torch.bool))
 
-    def _batch(self, split: str, pairs: NDArray[np.int64], forced: Tensor) -> PairBatch:
+    def _batch(self, split: str, pairs: NDArray[np.int64], *, forced: Tensor) -> PairBatch:
         """Gather pairs, ``(replica, batch)``, by index."""
         source, target = self._splits[split]
         source_rows = PackedRows(source.lengths[pairs], self.device)

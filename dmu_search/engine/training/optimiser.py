@@ -76,8 +76,8 @@ def parameter_groups(
 def adam(
     weights: Mapping[str, Tensor],
     network: Architecture,
-    settings: TrainingSettings,
     *,
+    settings: TrainingSettings,
     recordable: bool = False,
 ) -> torch.optim.Adam:
     """Adam over the groups of ``parameter_groups``.

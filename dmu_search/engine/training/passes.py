@@ -171,6 +171,7 @@ def _one_line(fault: Exception) -> str:
 def training_backend(
     task: type[Task[Any, Any]],
     device: torch.device,
+    *,
     dtype: torch.dtype,
     network: NetworkSettings | None = None,
 ) -> BackendChoice:
@@ -198,5 +199,5 @@ def training_backend(
 
 def default_runner(task: Task[Any, Any]) -> Runner | None:
     """What records the steps of a task by the backend in use; None if nothing does."""
-    choice = training_backend(type(task), task.device, task.dtype)
+    choice = training_backend(type(task), task.device, dtype=task.dtype)
     return GraphRunner(task.device) if choice.name == "graphs" else None

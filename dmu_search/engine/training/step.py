@@ -45,6 +45,7 @@ class TrainingStep:
         cls,
         task: Task[Any, Any],
         network: Architecture,
+        *,
         weights: Mapping[str, Tensor],
         optimiser: torch.optim.Optimizer,
         training: TrainingSettings,

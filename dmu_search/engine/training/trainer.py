@@ -86,8 +86,8 @@ class Trainer:
         self,
         task: Task[Any, Any],
         network: NetworkSettings,
-        training: TrainingSettings,
         *,
+        training: TrainingSettings,
         runner: Runner | None = None,
     ) -> None:
         _check_stop_rule(task, training)
@@ -107,7 +107,7 @@ class Trainer:
         }
         self._runner = runner or default_runner(task)
         self._optimiser = adam(
-            self.weights, self.network, training, recordable=self._runner is not None
+            self.weights, self.network, settings=training, recordable=self._runner is not None
         )
         self._pass = self._make_pass()
         self._best_weights = {
@@ -141,7 +141,7 @@ class Trainer:
         if self.problem is not None:
             return BackendChoice("reference", self.problem)
         return training_backend(
-            type(self.task), self.task.device, self.task.dtype, self._network_settings
+            type(self.task), self.task.device, dtype=self.task.dtype, network=self._network_settings
         )
 
     @property
@@ -199,7 +199,11 @@ class Trainer:
         afterwards.
         """
         step = TrainingStep.of(
-            self.task, self.network, self.weights, self._optimiser, self.training
+            self.task,
+            self.network,
+            weights=self.weights,
+            optimiser=self._optimiser,
+            training=self.training,
         )
         durations: list[float] = []
         carry = None
@@ -215,7 +219,11 @@ class Trainer:
 
     def _make_pass(self) -> Pass:
         step = TrainingStep.of(
-            self.task, self.network, self.weights, self._optimiser, self.training
+            self.task,
+            self.network,
+            weights=self.weights,
+            optimiser=self._optimiser,
+            training=self.training,
         )
         return PlainPass(step) if self._runner is None else BucketedPass(step, self._runner)
 
@@ -316,7 +324,7 @@ class Trainer:
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a snapshot, exactly as the trainer that made it would have.
+        """Resume from a snapshot, exactly as the trainer that made it would have.
 
         Args:
             state: made by ``state_dict`` of a trainer with the same task and settings, apart from

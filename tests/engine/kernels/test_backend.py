@@ -51,7 +51,7 @@ def test_native_is_the_first_choice_and_is_built_once(
     (library,) = cached(tmp_path)
     assert library.startswith("recurrence-float-")
     forget()
-    unbuilt.setattr(build, "_compile", lambda *_: pytest.fail("built again"))
+    unbuilt.setattr(build, "_compile", lambda *_, **__: pytest.fail("built again"))
     assert choose_backend(CPU, torch.float32) == choose_backend(CPU, torch.float32)
 
 
@@ -102,7 +102,7 @@ def test_a_library_that_cannot_be_loaded(unbuilt: pytest.MonkeyPatch) -> None:
 
 def test_the_variable_chooses(unbuilt: pytest.MonkeyPatch) -> None:
     unbuilt.setenv(backend.BACKEND_VARIABLE, "reference")
-    unbuilt.setattr(build, "_compile", lambda *_: pytest.fail("built"))
+    unbuilt.setattr(build, "_compile", lambda *_, **__: pytest.fail("built"))
     choice = choose_backend(CPU, torch.float32)
     assert (choice.name, choice.reason) == ("reference", "DMU_SEARCH_BACKEND=reference")
 

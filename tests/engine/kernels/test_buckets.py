@@ -38,7 +38,7 @@ def test_every_batch_has_a_bucket_and_there_are_few(
     count: int, batch_size: int, replicas: int
 ) -> None:
     lengths = tunes(count)
-    buckets = find_buckets(lengths, batch_size, replicas)
+    buckets = find_buckets(lengths, batch_size, replicas=replicas)
     assert len(buckets) <= BUCKETS
     for bucket in buckets:
         assert all(np.diff(bucket.step_sizes) <= 0)
@@ -54,7 +54,7 @@ def test_every_batch_has_a_bucket_and_there_are_few(
 
 def test_padding_is_bounded() -> None:
     lengths = tunes(694)
-    buckets = find_buckets(lengths, 32, 1)
+    buckets = find_buckets(lengths, 32, replicas=1)
     batches = drawn(lengths, 32, 1, epochs=20)
     shapes = [smallest_fit(buckets, batch) for batch in batches]
     steps = sum(len(shape.step_sizes) for shape in shapes)
@@ -66,7 +66,7 @@ def test_padding_is_bounded() -> None:
 
 
 def test_the_same_buckets_whenever_they_are_sought() -> None:
-    assert find_buckets(tunes(50), 8, 2) == find_buckets(tunes(50), 8, 2)
+    assert find_buckets(tunes(50), 8, replicas=2) == find_buckets(tunes(50), 8, replicas=2)
 
 
 def test_active_rows_are_those_of_the_packing() -> None:
@@ -77,7 +77,7 @@ def test_active_rows_are_those_of_the_packing() -> None:
 @pytest.mark.parametrize("sizes", [(3, 3, 2, 2, 1), (4, 4, 4, 4, 4, 4, 1)])
 def test_rows_of_a_bucket_hold_what_packed_rows_hold(sizes: tuple[int, ...]) -> None:
     packed = PackedRows(LENGTHS, CPU)
-    rows = BucketRows.place(Bucket(sizes), LENGTHS, STARTS, CPU)
+    rows = BucketRows.place(Bucket(sizes), LENGTHS, starts=STARTS, device=CPU)
     assert rows.counts.tolist() == packed.counts.tolist()
     assert (~rows.empty).sum(dim=1).tolist() == [11, 8]
     data = torch.randn(1, 30, 2, dtype=torch.float64).expand(2, -1, -1)

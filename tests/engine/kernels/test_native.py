@@ -98,8 +98,7 @@ class Case:
         if scan is not native_recur:
             project = self.cell.project if x.is_floating_point() else self.cell.project_symbols
             x = project(self.weights, x)
-        of_cell = {native_scan: scan_of, native_recur: recur_of}.get(scan, scan)
-        states, final = of_cell(self.cell, self.weights, x, self.state, self.rows)
+        states, final = BY_ORDER[scan](self.cell, self.weights, x, self.state, self.rows)
         results = {"states": states[self.rows.valid]}
         results |= {f"final_{number}": part for number, part in enumerate(final)}
         generator = torch.Generator().manual_seed(4)
@@ -113,12 +112,31 @@ class Case:
         return results | {f"d_{name}": grad for name, grad in named if grad is not None}
 
 
-def scan_of(cell: Cell, *rest) -> tuple[Tensor, State]:
-    return native_scan(cell.program, *rest)
+Weights = dict[str, Tensor]
 
 
-def recur_of(cell: Cell, weights: dict[str, Tensor], *rest) -> tuple[Tensor, State]:
-    return native_recur(cell.program, weights, cell.projection(weights), *rest)
+def scan_of(
+    cell: Cell, weights: Weights, x: Tensor, state: State, rows: PackedRows
+) -> tuple[Tensor, State]:
+    return native_scan(cell.program, weights, x_projected=x, initial_state=state, rows=rows)
+
+
+def recur_of(
+    cell: Cell, weights: Weights, x: Tensor, state: State, rows: PackedRows
+) -> tuple[Tensor, State]:
+    bias_and_matrix = cell.projection(weights)
+    return native_recur(
+        cell.program, weights, projection=bias_and_matrix, x=x, initial_state=state, rows=rows
+    )
+
+
+def reference_of(
+    cell: Cell, weights: Weights, x: Tensor, state: State, rows: PackedRows
+) -> tuple[Tensor, State]:
+    return reference_scan(cell, weights, x_projected=x, initial_state=state, rows=rows)
+
+
+BY_ORDER = {native_scan: scan_of, native_recur: recur_of, reference_scan: reference_of}
 
 
 def random_lengths(replicas: int, batch: int, longest: int = 9) -> np.ndarray:
@@ -190,7 +208,7 @@ def test_threads_change_nothing(widths: tuple[int, ...], longest: int, replicas:
     expected = case.run(native_scan)
     for count in (2, 5):
         with threads(count):
-            assert Loop.plan(cell.program, case.rows, torch.float32).threads == count
+            assert Loop.plan(cell.program, case.rows, dtype=torch.float32).threads == count
             got = case.run(native_scan)
         assert all(torch.equal(got[name], value) for name, value in expected.items())
 
@@ -258,7 +276,7 @@ def test_inputs_inside_the_loop(model: str, inputs: str, dtype: torch.dtype) -> 
     for cell in chain.from_iterable(cells_of(model, widths) for widths in [*TINY, (5, 5)]):
         for replicas, batch in ((3, 5), (2, 37)):
             case = Case(cell, random_lengths(replicas, batch), dtype, inputs)
-            if takes_inputs(cell.program, symbols, case.rows, dtype):
+            if takes_inputs(cell.program, symbols, rows=case.rows, dtype=dtype):
                 with nan_in_fresh_memory():
                     got = case.run(native_recur)
                 assert_close(got, case.run(reference_scan), TOLERANCE[dtype])
@@ -289,7 +307,7 @@ def test_threads_change_nothing_inside_the_loop(inputs: str) -> None:
     case = Case(cell, random_lengths(2, 64, longest=3000), torch.float32, inputs)
     expected = case.run(native_recur)
     with threads(3):
-        assert Loop.plan(cell.program, case.rows, torch.float32).threads > 1
+        assert Loop.plan(cell.program, case.rows, dtype=torch.float32).threads > 1
         got = case.run(native_recur)
     assert all(torch.equal(got[name], value) for name, value in expected.items())
 
@@ -323,12 +341,12 @@ def test_which_inputs_go_into_the_loop() -> None:
     few, x = (torch.zeros(*rows.valid.shape, width) for width in (3, 88))
     many = recurrent_block(88, NetworkSettings("lstm", (1,)))[0]
     wide = recurrent_block(3, NetworkSettings("lstm", (100,)))[0]
-    assert not takes_inputs(many.program, x, rows, torch.float64)
-    assert not takes_inputs(wide.program, few, rows, torch.float64)
-    assert takes_inputs(many.program, x[..., 0].long(), rows, torch.float64)
+    assert not takes_inputs(many.program, x, rows=rows, dtype=torch.float64)
+    assert not takes_inputs(wide.program, few, rows=rows, dtype=torch.float64)
+    assert takes_inputs(many.program, x[..., 0].long(), rows=rows, dtype=torch.float64)
     for cell in (many, wide):
         case = Case(cell, random_lengths(2, 5), torch.float64)
-        got, _ = recur(cell, case.weights, case.x, case.state, case.rows)
+        got, _ = recur(cell, case.weights, x=case.x, initial_state=case.state, rows=case.rows)
         assert torch.equal(got[case.rows.valid], case.run(native_scan)["states"])
 
 
@@ -391,7 +409,9 @@ def test_the_layout_follows_the_width_of_a_vector(dtype: torch.dtype) -> None:
     assert width * dtype.itemsize in (16, 32, 64)  # bytes of a vector on any processor
 
     def lanes(widths: tuple[int, ...], rows: PackedRows = rows) -> list[bool]:
-        return [Loop.plan(cell.program, rows, dtype).lanes for cell in cells_of("rnn", widths)]
+        return [
+            Loop.plan(cell.program, rows, dtype=dtype).lanes for cell in cells_of("rnn", widths)
+        ]
 
     for units in range(1, 2 * width):
         assert lanes((units,)) == [units < width]
@@ -463,7 +483,7 @@ def test_sums_over_many_rows_keep_their_digits() -> None:
     assert total is not None
     assert_long_sums(product, matrix)
     assert_long_sums(total, bias)
-    add_correlation(a, b, product, total)
+    add_correlation(a, b, matrix=product, bias=total)
     assert_long_sums(product, 2 * matrix)
     assert_long_sums(total, 2 * bias)
     assert_long_sums(multiply(a.mT, b), matrix)

@@ -39,7 +39,7 @@ RUNS = [(planned("first", "adding"), "rules"), (planned("second", "polymusic"), 
 
 
 def test_a_plan_comes_back_as_it_was_written(tmp_path):
-    write_plan(tmp_path, RUNS, DATA)
+    write_plan(tmp_path, RUNS, data=DATA)
     assert read_plan(tmp_path) == RUNS
 
 
@@ -53,7 +53,7 @@ def test_data_comes_back_from_arrays(name):
 
 
 def test_a_plan_gives_what_the_trainer_gives_and_is_carried_out_once(tmp_path, monkeypatch, capsys):
-    write_plan(tmp_path / "plan", RUNS, DATA)
+    write_plan(tmp_path / "plan", RUNS, data=DATA)
     words = [str(tmp_path / "plan"), str(tmp_path / "out"), "--device", "cpu"]
     command = [sys.executable, "-m", "dmu_search.engine", *words]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
@@ -65,7 +65,7 @@ def test_a_plan_gives_what_the_trainer_gives_and_is_carried_out_once(tmp_path, m
     for run, name in RUNS:
         events = list(read_events(tmp_path / "out" / "records" / f"{run.name}.jsonl"))
         assert events[-1]["status"] == "FINISHED"
-        trainer = Trainer(task_class(run.task)(DATA[name]), run.network, run.training)
+        trainer = Trainer(task_class(run.task)(DATA[name]), run.network, training=run.training)
         while not trainer.finished:
             trainer.run_epoch()
         (expected,) = {
@@ -88,7 +88,7 @@ def test_a_machine_with_only_torch_and_numpy_is_enough():
 
 
 def test_a_cut_off_plan_goes_on(tmp_path):
-    write_plan(tmp_path / "plan", RUNS[:1], DATA)
+    write_plan(tmp_path / "plan", RUNS[:1], data=DATA)
     seen = []
 
     def cut_off(result):
@@ -122,7 +122,7 @@ def test_a_cut_off_plan_goes_on(tmp_path):
     ],
 )
 def test_a_damaged_plan_is_an_error(tmp_path, break_it, message):
-    write_plan(tmp_path / "plan", RUNS[:1], DATA)
+    write_plan(tmp_path / "plan", RUNS[:1], data=DATA)
     break_it(tmp_path / "plan")
     with pytest.raises(StorageError, match=message):
         carry_out_plan(
@@ -137,7 +137,7 @@ def test_a_damaged_plan_is_an_error(tmp_path, break_it, message):
 def test_every_replica_diverged_is_told(tmp_path, monkeypatch, capsys):
     run = planned("bad", "polymusic", max_epochs=3)
     run = replace(run, training=replace(run.training, learning_rate=1e30))
-    write_plan(tmp_path / "plan", [(run, "rolls")], DATA)
+    write_plan(tmp_path / "plan", [(run, "rolls")], data=DATA)
     words = ["dmu_search.engine", str(tmp_path / "plan"), str(tmp_path / "out"), "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", words)
     assert main() == 1

@@ -91,14 +91,13 @@ def test_the_fixed_sets_are_the_same_everywhere_and_differ(name: str) -> None:
 
 @every_task
 def test_an_epoch_has_the_asked_batches(name: str) -> None:
-    assert Rules().batches_per_epoch == 200
     made = batches(task_class(name)(small_rules(batches_per_epoch=4)), seeds=[0, 1], size=3)
     assert [batch.targets.shape for batch in made] == [(2, 3)] * 4
 
 
 @every_task
 def test_the_papers_sizes_are_the_defaults(name: str) -> None:
-    task = task_class(name)(Rules())
+    task = task_class(name)(Rules(100, 200))
     sizes = {split: task.fixed_set(split).count for split in ("train", "valid", "test")}
     assert sizes == {"train": 1_000, "valid": 1_000, "test": 10_000}
 
@@ -157,7 +156,7 @@ def test_rules_of_adding(length: int, longest: int) -> None:
 def test_marked_steps_of_adding_are_redrawn_until_they_differ() -> None:
     draws = torch.rand(2, 1, 100_000, generator=torch.Generator().manual_seed(0))
     for length in (100, 109, 12):
-        first, second = marked_steps(*draws, torch.full((1, 100_000), length))
+        first, second = marked_steps(draws[0], draws[1], lengths=torch.full((1, 100_000), length))
         assert (first != second).all()
         assert_uniform(first.numpy(), range(10))
         limit = length // 2 - 1
@@ -181,8 +180,8 @@ def test_marked_step_0_of_adding_keeps_its_marker_and_adds_nothing() -> None:
 def test_rows_first_met_while_evaluating_do_for_training(monkeypatch) -> None:
     monkeypatch.setenv("DMU_SEARCH_BACKEND", "reference")
     task = Adding(small_rules(length=17))
-    settings = TrainingSettings(0.01, batch_size=task.rules.valid_sequences)
-    trainer = Trainer(task, NetworkSettings("dmu", (3,)), settings)
+    settings = TrainingSettings(0.01, batch_size=task.rules.valid_sequences, max_epochs=1)
+    trainer = Trainer(task, NetworkSettings("dmu", (3,)), training=settings)
     full_rows.cache_clear()
     trainer.evaluate_best(("valid",))
     assert math.isfinite(trainer.run_epoch().metrics["val_mse"][0])
@@ -223,7 +222,7 @@ def test_rules_of_tempord(length: int, longest: int, starts: tuple[int, int, int
 
 def test_windows_of_tempord_neither_overlap_nor_leave_the_sequence() -> None:
     for length in range(module.SHORTEST, 1_000):
-        (first, second, third), width = windows(Rules(length=length))
+        (first, second, third), width = windows(Rules(length, 200))
         assert 0 < first < first + width <= second < second + width <= third, length
         assert third + width < length, length
         if length > 41:
@@ -285,7 +284,7 @@ def test_scores_are_those_of_the_last_own_step(
         inputs = fixed.inputs[:, :steps, sequence]
         if not inputs.is_floating_point():
             inputs = torch.eye(task.input_size, dtype=torch.float64)[inputs]
-        rows = module.full_rows(2, 1, steps, task.device)
+        rows = module.full_rows(2, 1, times=steps, device=task.device)
         states, _ = network.recur(weights, inputs.expand(2, -1, -1), rows=rows)
         outputs = network.read(weights, states[:, -1:])
         targets = fixed.targets[:, sequence : sequence + 1].expand(2, -1)

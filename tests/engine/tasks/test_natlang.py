@@ -143,7 +143,7 @@ def test_training_goes_on_from_a_state_without_gradient(settings: NetworkSetting
 def test_learns(model: str) -> None:
     text = Text(random_words(3_000, seed=1), random_words(900, seed=2), random_words(90, seed=3))
     settings = TrainingSettings(0.01, gamma=0.8, batch_size=4, max_epochs=5, replicas=2)
-    trainer = Trainer(SmallNatLang(text), NetworkSettings(model, (8,)), settings)
+    trainer = Trainer(SmallNatLang(text), NetworkSettings(model, (8,)), training=settings)
     perplexities = [max(trainer.run_epoch().metrics["val_perplexity"]) for _ in range(5)]
     # One of two words follows, with 2 to 1: a perplexity of 1.89. Knowing nothing costs 7.
     assert perplexities[-1] < 2.1 < perplexities[0]
@@ -152,8 +152,8 @@ def test_learns(model: str) -> None:
 def test_running_loss_is_that_of_the_training_text() -> None:
     """Without learning; every stream and chunk counts by its words."""
     task = SmallNatLang(small_text(), dtype=torch.float64)
-    settings = TrainingSettings(0.0, batch_size=32, replicas=2)
-    trainer = Trainer(task, NetworkSettings("gru", (4,)), settings)
+    settings = TrainingSettings(0.0, batch_size=32, max_epochs=1, replicas=2)
+    trainer = Trainer(task, NetworkSettings("gru", (4,)), training=settings)
     running = trainer.run_epoch().metrics["running_train_nll_nats"]
     metrics = trainer.evaluate_best(("train",))
     # Float64 sums in another order.

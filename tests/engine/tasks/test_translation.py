@@ -264,7 +264,7 @@ def test_learns(model: str, ratio: float, left: float) -> None:
     training = TrainingSettings(
         0.003, batch_size=4, max_epochs=20, teacher_forcing_ratio=ratio, replicas=2
     )
-    trainer = Trainer(Translation(small_pairs()), NetworkSettings(model, (64,)), training)
+    trainer = Trainer(Translation(small_pairs()), NetworkSettings(model, (64,)), training=training)
     run = [trainer.run_epoch() for _ in range(20)]
     losses = [result.metrics["running_train_nll_nats"] for result in run]
     assert max(losses[-1]) < left * min(losses[0])
@@ -283,7 +283,7 @@ def test_replicas_and_resumes_do_not_depend_on_others_draws(ratio: float) -> Non
 
     def trainer(**changes: Any) -> Trainer:
         task = Translation(small_pairs(), dtype=torch.float64)
-        return Trainer(task, GRU, dataclasses.replace(settings, **changes))
+        return Trainer(task, GRU, training=dataclasses.replace(settings, **changes))
 
     together, resumed = trainer(), trainer()
     first = [together.run_epoch().metrics for _ in range(3)]

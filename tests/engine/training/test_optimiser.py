@@ -1,5 +1,7 @@
 """Learning rates and weight decays against the values of the paper and of its released code."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,10 +18,14 @@ from dmu_search.errors import ConfigError
 from dmu_search.names import MODELS
 
 
+def settings_with(learning_rate: float, **others: Any) -> TrainingSettings:
+    return TrainingSettings(learning_rate, batch_size=32, max_epochs=1, **others)
+
+
 def groups_of(model: str, depth: int, rule: str, **other: object) -> list[tuple[float, float]]:
     """Learning rate and weight decay of each group."""
     network = PolyMusic.network(NetworkSettings(model, (4,) * depth))
-    settings = TrainingSettings(0.005, weight_decay=1e-4, block_learning_rate_rule=rule, **other)
+    settings = settings_with(0.005, weight_decay=1e-4, block_learning_rate_rule=rule, **other)
     return [(g.learning_rate, g.weight_decay) for g in parameter_groups(network, settings)]
 
 
@@ -59,14 +65,14 @@ def test_other_models_have_one_plain_group(model: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_every_weight_is_in_one_group(model: str) -> None:
     network = PolyMusic.network(NetworkSettings(model, (4, 4, 4)))
-    groups = parameter_groups(network, TrainingSettings(0.005))
+    groups = parameter_groups(network, settings_with(0.005))
     names = [name for group in groups for name in group.names]
     assert sorted(names) == sorted(network.shapes)
 
 
 def test_first_dense_layer_is_both_its_matrices() -> None:
     network = PolyMusic.network(NetworkSettings("dmu", (4, 4)))
-    first, second, rest = parameter_groups(network, TrainingSettings(0.005))
+    first, second, rest = parameter_groups(network, settings_with(0.005))
     assert first.names == ("cell_1.dense_1.input", "cell_1.dense_1.state", "cell_1.dense_1.bias")
     assert second.names == ("cell_1.dense_2.weight", "cell_1.dense_2.bias")
     assert rest.names == ("readout_1.weight", "readout_1.bias")
@@ -75,7 +81,7 @@ def test_first_dense_layer_is_both_its_matrices() -> None:
 def test_gamma_scales_every_learning_rate() -> None:
     network = PolyMusic.network(NetworkSettings("dmu", (4, 4)))
     weights = network.initialise([torch.Generator()])
-    optimiser = adam(weights, network, TrainingSettings(0.4))
+    optimiser = adam(weights, network, settings=settings_with(0.4))
     decay_learning_rates(optimiser, 0.5)
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1, 0.2, 0.2])
 
@@ -125,7 +131,7 @@ def test_a_recorded_step_sees_learning_rates_change() -> None:
     network = PolyMusic.network(NetworkSettings("dmu", (4,)))
     weights = network.initialise([torch.Generator()])
     optimiser, plain = (
-        adam(weights, network, TrainingSettings(0.5), recordable=recordable)
+        adam(weights, network, settings=settings_with(0.5), recordable=recordable)
         for recordable in (True, False)
     )
     rates = [group["lr"] for group in optimiser.param_groups]

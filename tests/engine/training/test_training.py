@@ -33,7 +33,7 @@ def trainer_of(
     **changes: Any,
 ) -> Trainer:
     settings = dataclasses.replace(SETTINGS, **changes)
-    return Trainer(small_task(task, dtype), network, settings)
+    return Trainer(small_task(task, dtype), network, training=settings)
 
 
 @every_model
@@ -61,8 +61,8 @@ def test_learns(network: NetworkSettings) -> None:
 def test_learns_the_rules_of_a_synthetic_task(task: str, model: str, low: float) -> None:
     rules = small_rules(batches_per_epoch=40, valid_sequences=200)
     network = NetworkSettings(model, (8, 8), z_bias=3.0)
-    settings = TrainingSettings(0.02, max_epochs=4, replicas=2, seed=7)
-    trainer = Trainer(task_class(task)(rules), network, settings)
+    settings = TrainingSettings(0.02, batch_size=32, max_epochs=4, replicas=2, seed=7)
+    trainer = Trainer(task_class(task)(rules), network, training=settings)
     last = results(trainer, 4)[-1]
     assert max(last.metrics[f"best_val_{trainer.task.objective}"]) < low
 
@@ -133,7 +133,9 @@ def test_best_is_the_first_epoch_with_the_lowest_validation_loss() -> None:
 def test_a_larger_objective_can_be_the_better_one() -> None:
     task = small_task("polymusic")
     task.direction = "maximize"
-    trainer = Trainer(task, DMU, dataclasses.replace(SETTINGS, learning_rate=0.3, gamma=1.0))
+    trainer = Trainer(
+        task, DMU, training=dataclasses.replace(SETTINGS, learning_rate=0.3, gamma=1.0)
+    )
     run = results(trainer, 4)
     for replica in range(3):
         own = [result.metrics["val_nll_nats"][replica] for result in run]
@@ -183,7 +185,7 @@ class Scripted:
 
 def scripted_trainer(losses: list[list[float]], **changes: Any) -> Trainer:
     settings = dataclasses.replace(SETTINGS, max_epochs=9, replicas=len(losses[0]), **changes)
-    return Trainer(Scripted(losses), DMU, settings)
+    return Trainer(Scripted(losses), DMU, training=settings)
 
 
 STOP = {"stop_below": 0.1, "stop_patience": 2}
@@ -246,4 +248,4 @@ def test_a_stop_rule_for_an_objective_that_should_grow() -> None:
     task = Scripted([])
     task.direction = "maximize"
     with pytest.raises(ConfigError, match=r"stop_below: mse is to be large.*below 0\.1"):
-        Trainer(task, DMU, dataclasses.replace(SETTINGS, **STOP))
+        Trainer(task, DMU, training=dataclasses.replace(SETTINGS, **STOP))

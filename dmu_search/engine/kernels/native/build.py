@@ -136,14 +136,14 @@ def _built_library(real: str) -> Path:
         # In the same folder, because renaming is atomic only within a file system.
         with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
             built = Path(scratch) / library.name
-            _compile(command, real, built)
+            _compile(command, real, built=built)
             built.replace(library)
     except OSError as error:
         raise NativeUnavailableError(f"cannot build in {folder}: {error}") from error
     return library
 
 
-def _compile(command: list[str], real: str, built: Path) -> None:
+def _compile(command: list[str], real: str, *, built: Path) -> None:
     source = str(SOURCES / "recurrence.cpp")
     complaints = ""
     for machine in MACHINE_FLAGS:

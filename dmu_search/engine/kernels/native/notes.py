@@ -22,7 +22,7 @@ class _NotesProblem(ctypes.Structure):
     )
 
 
-def _call(name: str, notes: Tensor, b: Tensor, c: Tensor, bias: Tensor | None = None) -> None:
+def _call(name: str, notes: Tensor, *, b: Tensor, c: Tensor, bias: Tensor | None = None) -> None:
     """Call the function of that name in ``notes.hpp``; all tensors are contiguous.
 
     Raises:
@@ -59,7 +59,7 @@ class _Project(torch.autograd.Function):
     def forward(ctx: Any, bias: Tensor, notes: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(notes)
         result = weight.new_empty(*notes.shape[:2], weight.shape[2])
-        _call("add_rows", notes, weight.contiguous(), result, bias.contiguous())
+        _call("add_rows", notes, b=weight.contiguous(), c=result, bias=bias.contiguous())
         return result
 
     @staticmethod
@@ -69,7 +69,7 @@ class _Project(torch.autograd.Function):
         replicas, _, columns = gradient.shape
         grad_bias = gradient.new_empty(replicas, 1, columns)
         grad_weight = gradient.new_empty(replicas, notes.shape[2], columns)
-        _call("collect_rows", notes, gradient.contiguous(), grad_weight, grad_bias)
+        _call("collect_rows", notes, b=gradient.contiguous(), c=grad_weight, bias=grad_bias)
         return grad_bias, None, grad_weight
 
 
@@ -88,7 +88,7 @@ class _Nll(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, notes: Tensor) -> Tensor:
         ctx.save_for_backward(logits, notes)
         nll = logits.new_empty(logits.shape[:2])
-        _call("note_nll", notes, logits, nll)
+        _call("note_nll", notes, b=logits, c=nll)
         return nll
 
     @staticmethod
@@ -96,7 +96,7 @@ class _Nll(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         logits, notes = ctx.saved_tensors
         slopes = torch.empty_like(logits)
-        _call("note_slopes", notes, logits, slopes, gradient.contiguous())
+        _call("note_slopes", notes, b=logits, c=slopes, bias=gradient.contiguous())
         return slopes, None
 
 

@@ -77,17 +77,17 @@ def correlate(a: Tensor, b: Tensor, *, sums: bool) -> tuple[Tensor, Tensor | Non
     """
     result = a.new_empty(a.shape[0], a.shape[2], b.shape[2])
     total = a.new_empty(a.shape[0], 1, b.shape[2]) if sums else None
-    _correlate(a, b, result, total, accumulate=False)
+    _correlate(a, b, result=result, total=total, accumulate=False)
     return result, total
 
 
-def add_correlation(a: Tensor, b: Tensor, matrix: Tensor, bias: Tensor) -> None:
+def add_correlation(a: Tensor, b: Tensor, *, matrix: Tensor, bias: Tensor) -> None:
     """Add what ``correlate`` gives to contiguous ``matrix`` and ``bias``, in place."""
-    _correlate(a, b, matrix, bias, accumulate=True)
+    _correlate(a, b, result=matrix, total=bias, accumulate=True)
 
 
 def _correlate(
-    a: Tensor, b: Tensor, result: Tensor, total: Tensor | None, *, accumulate: bool
+    a: Tensor, b: Tensor, *, result: Tensor, total: Tensor | None, accumulate: bool
 ) -> None:
     a, b = a.contiguous(), b.contiguous()
     problem = _problem(a, b.shape[2], accumulate=accumulate)

@@ -56,6 +56,7 @@ class Program:
 def native_scan(
     program: Program,
     weights: Mapping[str, Tensor],
+    *,
     x_projected: Tensor,
     initial_state: State,
     rows: PackedRows,
@@ -68,13 +69,14 @@ def native_scan(
     Raises:
         NativeUnavailableError: if the library cannot be built here.
     """
-    loop = Loop.plan(program, rows, initial_state[0].dtype)
-    return _run(loop, x_projected, initial_state, *program.pick(weights))
+    loop = Loop.plan(program, rows, dtype=initial_state[0].dtype)
+    matrices, biases = program.pick(weights)
+    return _run(loop, x_projected, initial_state=initial_state, matrices=matrices, biases=biases)
 
 
-def takes_inputs(program: Program, x: Tensor, rows: PackedRows, dtype: torch.dtype) -> bool:
+def takes_inputs(program: Program, x: Tensor, *, rows: PackedRows, dtype: torch.dtype) -> bool:
     """Whether ``native_recur`` is for such a program and such inputs: if both are tiny."""
-    loop = Loop.plan(program, rows, dtype)
+    loop = Loop.plan(program, rows, dtype=dtype)
     few = not x.is_floating_point() or x.shape[2] < loop.library.vector_width()
     return loop.lanes and few
 
@@ -82,6 +84,7 @@ def takes_inputs(program: Program, x: Tensor, rows: PackedRows, dtype: torch.dty
 def native_recur(
     program: Program,
     weights: Mapping[str, Tensor],
+    *,
     projection: tuple[Tensor, Tensor],
     x: Tensor,
     initial_state: State,
@@ -109,7 +112,7 @@ def native_recur(
     bias, matrix = projection
     input_size = matrix.shape[1]
     symbols = not x.is_floating_point()
-    loop = Loop.plan(program, rows, initial_state[0].dtype)
+    loop = Loop.plan(program, rows, dtype=initial_state[0].dtype)
     if not loop.lanes:
         raise ValueError(f"only a tiny network takes its inputs into the loop, not {program.sizes}")
     loop = replace(loop, sizes=(*loop.sizes, (input_size, matrix.shape[2])), symbols=symbols)
@@ -119,12 +122,16 @@ def native_recur(
         )
     matrices, biases = program.pick(weights)
     return _run(
-        loop, x.long() if symbols else x, initial_state, [*matrices, matrix], [*biases, bias]
+        loop,
+        x.long() if symbols else x,
+        initial_state=initial_state,
+        matrices=[*matrices, matrix],
+        biases=[*biases, bias],
     )
 
 
 def _run(
-    loop: "Loop", x: Tensor, initial_state: State, matrices: Tensors, biases: Tensors
+    loop: "Loop", x: Tensor, *, initial_state: State, matrices: Tensors, biases: Tensors
 ) -> tuple[Tensor, State]:
     inputs = (x, *initial_state, *matrices, *biases)
     loop.check(inputs)
@@ -183,7 +190,7 @@ class Loop:
     symbols: bool = False
 
     @classmethod
-    def plan(cls, program: Program, rows: PackedRows, dtype: torch.dtype) -> "Loop":
+    def plan(cls, program: Program, rows: PackedRows, *, dtype: torch.dtype) -> "Loop":
         """Choose layout, threads and blocks by the shapes.
 
         Raises:
@@ -414,7 +421,7 @@ class _Recurrence(torch.autograd.Function):
             "grad_initial": grad_initial,
         }
         finish = _backward_lanes if loop.lanes else _backward_rows
-        grad_x, grad_weights, grad_biases = finish(loop, kept, given)
+        grad_x, grad_weights, grad_biases = finish(loop, kept, given=given)
         used = [
             None if bias is None else grad for bias, grad in zip(biases, grad_biases, strict=True)
         ]
@@ -424,7 +431,7 @@ class _Recurrence(torch.autograd.Function):
 Gradients = tuple[Tensor | None, list[Tensor], Tensors]
 
 
-def _backward_rows(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) -> Gradients:
+def _backward_rows(loop: Loop, kept: dict[str, Tensors], *, given: dict[str, Any]) -> Gradients:
     """The loop gives the gradient of each product's output, one product over all rows the rest."""
     outputs = [loop.packed(width) for _, width in loop.sizes]
     # A GRU's reset gate lies between its product and what the input is added to.
@@ -447,7 +454,7 @@ def _backward_rows(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) 
     return outputs[0], [weight for weight, _ in gradients], [bias for _, bias in gradients]
 
 
-def _backward_lanes(loop: Loop, kept: dict[str, Tensors], given: dict[str, Any]) -> Gradients:
+def _backward_lanes(loop: Loop, kept: dict[str, Tensors], *, given: dict[str, Any]) -> Gradients:
     """The loop gives everything, the gradients of weights once per block of sequences."""
     parts = (loop.rows.replicas, loop.blocks)
     grad_weights = [torch.empty(*parts, *size, dtype=loop.dtype) for size in loop.sizes]

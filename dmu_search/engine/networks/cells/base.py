@@ -128,7 +128,7 @@ class Cell(ABC):
         """
 
 
-def xavier_bound(inputs: int, outputs: int, gain: float = 1.0) -> float:
+def xavier_bound(inputs: int, outputs: int, *, gain: float = 1.0) -> float:
     """Bound of Xavier's uniform initialisation (Glorot and Bengio 2010)."""
     return gain * math.sqrt(6.0 / (inputs + outputs))
 
@@ -138,6 +138,8 @@ def linear_bound(inputs: int) -> float:
     return 1.0 / math.sqrt(inputs)
 
 
-def uniform(shape: Shape, bound: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+def uniform(
+    shape: Shape, bound: float, *, generator: torch.Generator, dtype: torch.dtype
+) -> Tensor:
     """Draw uniformly from ``[-bound, bound]``."""
     return torch.empty(shape, dtype=dtype).uniform_(-bound, bound, generator=generator)

@@ -113,7 +113,7 @@ class DMU(Cell):
                 weights[name] = torch.zeros(shape, dtype=dtype)
             else:
                 weights[name] = uniform(
-                    shape, self._bound(self.dense_layers[name]), generator, dtype
+                    shape, self._bound(self.dense_layers[name]), generator=generator, dtype=dtype
                 )
         weights[f"dense_{len(self.widths)}.bias"][:, : self.hidden_size] += self.z_bias
         return weights
@@ -125,7 +125,7 @@ class DMU(Cell):
             return linear_bound(inputs)
         last = number == len(self.widths)
         gain = 1.0 if last else math.sqrt(2.0 / (1.0 + LEAKY_SLOPE**2))
-        return xavier_bound(inputs, self._outputs[number - 1], gain)
+        return xavier_bound(inputs, self._outputs[number - 1], gain=gain)
 
     def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Those of the first layer."""

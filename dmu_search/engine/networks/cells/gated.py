@@ -49,7 +49,7 @@ class GatedCell(Cell):
             "state.bias": (1, columns),
         }
 
-    def _program(self, number: int, gates: int, bias: str | None = None) -> Program:
+    def _program(self, number: int, gates: int, *, bias: str | None = None) -> Program:
         """The one product over the state, with so many activations kept for the backward pass."""
         size = self.shapes["state.weight"]
         components = len(self.state_sizes)
@@ -59,7 +59,8 @@ class GatedCell(Cell):
         """As PyTorch's recurrent layers: all uniform within ``1 / sqrt(units)``."""
         bound = 1.0 / math.sqrt(self.width)
         return {
-            name: uniform(shape, bound, generator, dtype) for name, shape in self.shapes.items()
+            name: uniform(shape, bound, generator=generator, dtype=dtype)
+            for name, shape in self.shapes.items()
         }
 
     def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -68,7 +69,7 @@ class GatedCell(Cell):
 
 
 def stack(
-    cell: Callable[[int, int], Cell], input_size: int, settings: NetworkSettings
+    cell: Callable[[int, int], Cell], input_size: int, *, settings: NetworkSettings
 ) -> tuple[Cell, ...]:
     """Layers of the given widths, each reading the states of the one below."""
     input_sizes = (input_size, *settings.widths[:-1])

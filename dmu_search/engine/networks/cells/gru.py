@@ -47,4 +47,4 @@ class GRU(GatedCell):
 
 def build(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """One cell per width."""
-    return stack(GRU, input_size, settings)
+    return stack(GRU, input_size, settings=settings)

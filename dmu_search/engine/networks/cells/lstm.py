@@ -57,4 +57,4 @@ class LSTM(GatedCell):
 
 def build(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """One cell per width."""
-    return stack(LSTM, input_size, settings)
+    return stack(LSTM, input_size, settings=settings)

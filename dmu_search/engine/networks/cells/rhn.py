@@ -75,7 +75,7 @@ class RHN(Cell):
                 continue
             # h and t are products of their own, each as wide as the state.
             bound = xavier_bound(inputs, self.width) if self.xavier else linear_bound(inputs)
-            weights[name] = uniform(shape, bound, generator, dtype)
+            weights[name] = uniform(shape, bound, generator=generator, dtype=dtype)
         return weights
 
     def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

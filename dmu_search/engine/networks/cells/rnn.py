@@ -34,4 +34,4 @@ class RNN(GatedCell):
 
 def build(input_size: int, settings: NetworkSettings) -> tuple[Cell, ...]:
     """One cell per width."""
-    return stack(RNN, input_size, settings)
+    return stack(RNN, input_size, settings=settings)
