@@ -77,7 +77,7 @@ class Recording:
         )
         points = [(point.source, point.values) for point in study.warm_starts]
         for number, (source, given) in enumerate([*points, *[("random", {})] * self.settings]):
-            yield source, proposals.propose(number, {}, given)
+            yield source, proposals.propose(number, {}, given=given)
 
     def make_task(self) -> Task[Any, Any]:
         """The task over the data that is trained on."""
@@ -142,8 +142,8 @@ class Curves:
 def train(
     recording: Recording,
     task: Task[Any, Any],
-    values: Mapping[str, Value],
     *,
+    values: Mapping[str, Value],
     first_seed: int = 0,
     seeds: int | None = None,
 ) -> Curves:
@@ -158,7 +158,9 @@ def train(
     """
     run = recording.study.run(values)
     count = recording.seeds if seeds is None else seeds
-    trainer = Trainer(task, run.network, replace(run.training, seed=first_seed, replicas=count))
+    trainer = Trainer(
+        task, run.network, training=replace(run.training, seed=first_seed, replicas=count)
+    )
     began = time.process_time()
     epochs = []
     while not trainer.finished:
@@ -169,7 +171,7 @@ def train(
 
 
 def line_of(
-    number: int, source: str, values: Mapping[str, Value], curves: Curves
+    number: int, source: str, *, values: Mapping[str, Value], curves: Curves
 ) -> dict[str, Any]:
     """A finished setting as JSON holds it; nan is null."""
     return {

@@ -47,7 +47,7 @@ LINES = [
 
 @pytest.fixture
 def folder(tmp_path):
-    write_part(tmp_path / "toy", ABOUT, LINES)
+    write_part(tmp_path / "toy", ABOUT, lines=LINES)
     return tmp_path
 
 
@@ -67,7 +67,7 @@ def test_what_is_written_is_read(folder) -> None:
 
 
 def test_equal_tables_are_equal_files(folder, tmp_path) -> None:
-    write_part(tmp_path / "again", ABOUT, LINES[::-1])
+    write_part(tmp_path / "again", ABOUT, lines=LINES[::-1])
     for file in (tmp_path / "again").iterdir():
         assert file.read_bytes() == (folder / "toy" / file.name).read_bytes()
 
