@@ -36,7 +36,7 @@ def main() -> int:
     if words.pack:
         for each in recordings:
             lines = read_lines(words.work / f"{each.name}.jsonl")
-            write_part(TABLES / each.name, each.about(), lines)
+            write_part(TABLES / each.name, each.about(), lines=lines)
             print(f"{each.name}: {len(lines)} settings")
         return 0
     words.work.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,9 @@ def record(recordings: list[Recording], folder: Path) -> None:
             if turn >= len(work[each.name]) or turn in done[each.name]:
                 continue
             number, (source, values) = work[each.name][turn]
-            line = line_of(number, source, values, train(each, tasks[each.name], values))
+            line = line_of(
+                number, source, values=values, curves=train(each, tasks[each.name], values=values)
+            )
             append(folder / f"{each.name}.jsonl", line)
         if turn % 10 == 0:
             print(f"{turn + 1} settings of each part", flush=True)

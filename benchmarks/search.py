@@ -18,7 +18,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from simulation.contenders import OURS, STOCK, check
-from simulation.lcbench import DEVELOPMENT_TASKS
+from simulation.lcbench import DEVELOPMENT_TASKS, TASKS_WITH_PRIORS
 from simulation.runs import Plan, Result, ResultFile, carry_out_all, problem_of
 from simulation.tables import parts
 
@@ -61,7 +61,8 @@ def plans_of(words: argparse.Namespace) -> list[Plan]:
 
 def _tasks(words: argparse.Namespace) -> list[str]:
     if words.lcbench is not None:
-        return list(words.tasks.split(",") if words.tasks else DEVELOPMENT_TASKS)
+        default = DEVELOPMENT_TASKS if words.prior == "none" else TASKS_WITH_PRIORS
+        return list(words.tasks.split(",") if words.tasks else default)
     named = words.tasks or words.table
     return list(parts()) if named == "all" else list(named.split(","))
 
@@ -80,7 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--lcbench", type=Path, metavar="DIR", help="LCBench's folder")
     source.add_argument("--table", metavar="NAME", help="a part of our table, or all")
-    parser.add_argument("--tasks", help="of LCBench, by number; default: 20 development tasks")
+    parser.add_argument(
+        "--tasks",
+        help="of LCBench, by number; default: the 20 development tasks, or those with priors",
+    )
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--budget", type=float, default=25, metavar="FULL_TRAININGS")

@@ -100,7 +100,12 @@ def _beside_table(benchmark: Benchmark) -> str:
                 f"{benchmark.cpu_s(name):.1f}",
             ]
         )
-    head = ["", "reaches its final loss", "at (median share of the budget)", "regret over its own"]
+    head = [
+        "",
+        "reaches its final loss",
+        "at (median share of the budget)",
+        "final regret over that of random-asha",
+    ]
     return table([*head, "ends lower / higher", "CPU s per search"], rows)
 
 
@@ -119,6 +124,9 @@ def _task_table(benchmark: Benchmark) -> str:
 
 
 def _estimate(estimate: Estimate) -> str:
+    """With its interval; a single seed has none."""
+    if estimate.low == estimate.high:
+        return f"{estimate.value:.2f}"
     return f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})"
 
 

@@ -53,7 +53,6 @@ class ProductSearch:
 
     Args:
         study: at its start.
-        max_epochs: of a whole training.
     """
 
     def __init__(self, study: SearchStudy) -> None:
@@ -70,7 +69,7 @@ class ProductSearch:
         return self._study.report(number, report)
 
 
-def product(setup: Setup, sampler: str, scheduler: str) -> Search:
+def product(setup: Setup, sampler: str, *, scheduler: str) -> Search:
     """A study of the product, all else as in its configuration.
 
     Args:
@@ -108,7 +107,7 @@ class AskAndTell:
         pruner: of Optuna.
     """
 
-    def __init__(self, setup: Setup, sampler: BaseSampler, pruner: BasePruner) -> None:
+    def __init__(self, setup: Setup, sampler: BaseSampler, *, pruner: BasePruner) -> None:
         # Hyperband draws a trial's bracket from the study's name.
         name = f"{setup.problem.name} {setup.seed}"
         self._study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=name)
@@ -141,7 +140,7 @@ class RandomWithAsha:
     """Random settings, stopped by Ray's ASHA."""
 
     def __init__(self, setup: Setup) -> None:
-        self._asking = AskAndTell(setup, RandomSampler(seed=setup.seed), NopPruner())
+        self._asking = AskAndTell(setup, RandomSampler(seed=setup.seed), pruner=NopPruner())
         self._asha = RayAsha(setup.problem.max_epochs)
 
     def next(self) -> Job:
@@ -245,7 +244,7 @@ def _optuna_sh(setup: Setup) -> Search:
     pruner = SuccessiveHalvingPruner(
         min_resource=GRACE_EPOCHS, reduction_factor=REDUCTION_FACTOR, min_early_stopping_rate=0
     )
-    return AskAndTell(setup, TPESampler(seed=setup.seed), pruner)
+    return AskAndTell(setup, TPESampler(seed=setup.seed), pruner=pruner)
 
 
 def _optuna_hyperband(setup: Setup) -> Search:
@@ -254,11 +253,11 @@ def _optuna_hyperband(setup: Setup) -> Search:
         max_resource=setup.problem.max_epochs,
         reduction_factor=REDUCTION_FACTOR,
     )
-    return AskAndTell(setup, TPESampler(seed=setup.seed), pruner)
+    return AskAndTell(setup, TPESampler(seed=setup.seed), pruner=pruner)
 
 
 def _random(setup: Setup) -> Search:
-    return AskAndTell(setup, RandomSampler(seed=setup.seed), NopPruner())
+    return AskAndTell(setup, RandomSampler(seed=setup.seed), pruner=NopPruner())
 
 
 STOCK: Mapping[str, Callable[[Setup], Search]] = {
@@ -280,7 +279,8 @@ def search_of(contender: str, setup: Setup) -> Search:
     """
     if contender in STOCK:
         return STOCK[contender](setup)
-    return product(setup, *_pair(contender))
+    sampler, scheduler = _pair(contender)
+    return product(setup, sampler, scheduler=scheduler)
 
 
 def check(contender: str) -> None:

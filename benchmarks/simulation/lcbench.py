@@ -24,6 +24,8 @@ DEVELOPMENT_TASKS = (
     *("167190", "167200", "168329", "168330", "168335", "168908", "189862", "189865", "189873"),
     *("189906", "189909"),
 )
+# Of these, the tasks that have priors.
+TASKS_WITH_PRIORS = ("126026", "167190", "168330", "189906")
 EPOCHS = 52
 # The surrogate's order of inputs and outputs.
 _INPUTS = (

@@ -20,7 +20,7 @@ from dmu_search.data.loading import load_data
 from dmu_search.engine.tasks import Task, task_class
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.names import TASKS
-from dmu_search.study.proposals import Proposals
+from dmu_search.study.proposals import SAMPLERS, Plan
 from dmu_search.study.settings import StudySettings, studies_of
 
 
@@ -68,16 +68,19 @@ class Recording:
     def drawn(self) -> Iterator[tuple[str, dict[str, Value]]]:
         """Source and values of each setting, in the order of their numbers."""
         study = self.study
-        proposals = Proposals(
-            study.space,
-            sampler="random",
-            seed=0,
-            startup_trials=1,
-            direction=TASKS[self.task].direction,
+        sampler = SAMPLERS["random"](
+            Plan(
+                study.space,
+                seed=0,
+                startup_trials=1,
+                direction=TASKS[self.task].direction,
+                rungs=(),
+                max_epochs=self.epochs,
+            )
         )
         points = [(point.source, point.values) for point in study.warm_starts]
         for number, (source, given) in enumerate([*points, *[("random", {})] * self.settings]):
-            yield source, proposals.propose(number, {}, given)
+            yield source, sampler.propose(number, {}, given=given, fit=None)
 
     def make_task(self) -> Task[Any, Any]:
         """The task over the data that is trained on."""
@@ -142,8 +145,8 @@ class Curves:
 def train(
     recording: Recording,
     task: Task[Any, Any],
-    values: Mapping[str, Value],
     *,
+    values: Mapping[str, Value],
     first_seed: int = 0,
     seeds: int | None = None,
 ) -> Curves:
@@ -158,7 +161,9 @@ def train(
     """
     run = recording.study.run(values)
     count = recording.seeds if seeds is None else seeds
-    trainer = Trainer(task, run.network, replace(run.training, seed=first_seed, replicas=count))
+    trainer = Trainer(
+        task, run.network, training=replace(run.training, seed=first_seed, replicas=count)
+    )
     began = time.process_time()
     epochs = []
     while not trainer.finished:
@@ -169,7 +174,7 @@ def train(
 
 
 def line_of(
-    number: int, source: str, values: Mapping[str, Value], curves: Curves
+    number: int, source: str, *, values: Mapping[str, Value], curves: Curves
 ) -> dict[str, Any]:
     """A finished setting as JSON holds it; nan is null."""
     return {

@@ -48,7 +48,7 @@ class Recorded:
         losses = self.losses if seed is None else self.losses[seed : seed + 1]
         best = np.fmin.accumulate(losses, axis=1)
         objectives = [
-            objective_over_replicas("mean_over_replicas", of_epoch.tolist(), "minimize")
+            objective_over_replicas("mean_over_replicas", of_epoch.tolist(), direction="minimize")
             for of_epoch in best.T
         ]
         # A training ends where none of its replicas can come to anything any more.
@@ -163,7 +163,9 @@ def parts(folder: Path = TABLES) -> tuple[str, ...]:
     return tuple(sorted(file.parent.name for file in folder.glob(f"*/{ABOUT}")))
 
 
-def write_part(folder: Path, about: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
+def write_part(
+    folder: Path, about: Mapping[str, Any], *, lines: Sequence[Mapping[str, Any]]
+) -> None:
     """Write one part of the table.
 
     Args:

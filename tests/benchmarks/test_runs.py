@@ -105,3 +105,13 @@ def test_the_default_tasks_of_lcbench_are_those_of_development() -> None:
     assert len(plans) == 30 * 20 * 6
     assert plans[0].lcbench == Path("folder")
     assert (plans[0].workers, plans[0].budget) == (4, 25)
+
+
+def test_with_a_prior_the_default_tasks_are_those_that_have_one() -> None:
+    words = search._parser().parse_args(["--lcbench", "folder", "--prior", "bad", "--csv", "x.csv"])
+    assert {plan.task for plan in search.plans_of(words)} == {
+        "126026",
+        "167190",
+        "168330",
+        "189906",
+    }

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ LINES = [
 
 @pytest.fixture
 def folder(tmp_path):
-    write_part(tmp_path / "toy", ABOUT, LINES)
+    write_part(tmp_path / "toy", ABOUT, lines=LINES)
     return tmp_path
 
 
@@ -66,7 +67,7 @@ def test_what_is_written_is_read(folder) -> None:
 
 
 def test_equal_tables_are_equal_files(folder, tmp_path) -> None:
-    write_part(tmp_path / "again", ABOUT, LINES[::-1])
+    write_part(tmp_path / "again", ABOUT, lines=LINES[::-1])
     for file in (tmp_path / "again").iterdir():
         assert file.read_bytes() == (folder / "toy" / file.name).read_bytes()
 
@@ -103,14 +104,12 @@ def test_a_proposal_takes_the_nearest_setting_that_is_not_used(folder) -> None:
     table = Table("toy", folder)
     run = table.begin()
     near = {RATE: 9e-3, CLIPPING: "off", BATCH: 8}
-    first, second = run.train(near), run.train(near)
-    assert first == table.settings[2].training(None)
-    assert second == table.settings[4].training(None)
-    assert run.train(near) is not None
-    assert run.train(near) is not None
-    # The published setting is no answer, and all others are used.
-    assert run.train(near) is None
-    assert table.begin().train(near) == first
+    answers = [run.train(near) for _ in range(5)]
+    # The published setting is no answer, and after four all others are used.
+    expected = [table.settings[number].training(None) for number in (2, 4, 3, 1)]
+    # As text: nan is unequal to itself.
+    assert str(answers) == str([*expected, None])
+    assert table.begin().train(near) == expected[0]
 
 
 def test_places_are_on_the_spaces_own_scale(folder) -> None:
@@ -156,6 +155,12 @@ def test_the_committed_table_is_whole(name) -> None:
         assert all(value in table.space[key] for key, value in setting.values.items())
         assert setting.seconds_per_epoch > 0
     assert table.max_epochs >= 27
+
+
+def test_the_tables_page_says_how_many_settings_each_part_has() -> None:
+    page = (TABLES / "README.md").read_text()
+    shown = dict(re.findall(r"^\| `(\S+)` \|(?:[^|]*\|){2} (\d+) \|", page, flags=re.MULTILINE))
+    assert shown == {name: str(len(Table(name).random_settings)) for name in parts()}
 
 
 def test_the_committed_table_holds_what_its_recordings_draw_and_is_small() -> None:
