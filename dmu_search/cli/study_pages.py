@@ -75,7 +75,15 @@ def print_plan(console: Console, settings: StudySettings, *, data: Data) -> None
         "cost": f"{cost}; {steps:.2g} training steps of the network at most",
         "search": ", ".join(
             f"{name}={getattr(settings.search, name)}"
-            for name in ("sampler", "seed", "startup_trials", "scheduler", "warm_start")
+            for name in (
+                "sampler",
+                "seed",
+                "startup_trials",
+                "scheduler",
+                "warm_start",
+                "finalists",
+                "finalist_seeds",
+            )
         ),
     }
     print_rows(console, rows)

@@ -289,6 +289,8 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
             "seed",
             "reduction_factor",
             "warm_start",
+            "finalists",
+            "finalist_seeds",
         )
     }
     params["search.grace_epochs"] = settings.grace_epochs

@@ -537,6 +537,20 @@ _TABLE = (
         choices=("paper", "none"),
     ),
     Key(
+        "search.finalists",
+        "int",
+        "best settings, the paper's among them, trained over fresh seeds after the search; 0: none",
+        SEARCHED,
+        minimum=0,
+    ),
+    Key(
+        "search.finalist_seeds",
+        "int",
+        "fresh seeds of each; fewer where these took more than a quarter of the search's epochs",
+        SEARCHED,
+        minimum=2,
+    ),
+    Key(
         "search.checkpoint_every_s",
         "float",
         "seconds between the checkpoints of a trial",

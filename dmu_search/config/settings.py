@@ -25,6 +25,8 @@ class SearchSettings:
     time_budget_s: float | None
     seed: int
     warm_start: str
+    finalists: int
+    finalist_seeds: int
     checkpoint_every_s: float
     checkpoint_mb: float
     min_free_mb: float
