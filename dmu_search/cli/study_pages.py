@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dmu_search.cli.finalist_pages import in_words
 from dmu_search.cli.invocation import command, in_job, where_to_look
 from dmu_search.cli.published_values import published_in_words, published_result
 from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
@@ -20,6 +21,7 @@ from dmu_search.engine.tasks import task_class
 from dmu_search.names import TASKS
 from dmu_search.paper.published import published
 from dmu_search.retraining.best import Kept
+from dmu_search.retraining.finalists import Confirmation
 from dmu_search.study.files import Study
 from dmu_search.study.settings import StudySettings
 from dmu_search.tracking import Tracking
@@ -230,7 +232,14 @@ def _objective_of(outcome: Outcome, source: str) -> str:
     return "-"
 
 
-def note(study: Study, outcome: Outcome, *, data: Data, trials: Sequence[TrialView]) -> str:
+def note(
+    study: Study,
+    outcome: Outcome,
+    *,
+    data: Data,
+    trials: Sequence[TrialView],
+    confirmation: Confirmation | None,
+) -> str:
     """Markdown for the study's page in MLflow: which setting won, and against what."""
     best = outcome.best
     if best is None:
@@ -244,6 +253,7 @@ def note(study: Study, outcome: Outcome, *, data: Data, trials: Sequence[TrialVi
         + (f" ({best.warm_start} setting)" if best.warm_start else "")
         + ".",
         "",
+        *_confirmed(study.settings, confirmation),
         f"| rank | trial | {metric} | source | {' | '.join(names)} |",
         "|" + "---|" * (4 + len(study.settings.space)),
     ]
@@ -259,6 +269,13 @@ def note(study: Study, outcome: Outcome, *, data: Data, trials: Sequence[TrialVi
         f"{stopped} were stopped early." + (f" {paper[0].upper()}{paper[1:]}." if paper else ""),
     ]
     return "\n".join(lines)
+
+
+def _confirmed(settings: StudySettings, confirmation: Confirmation | None) -> list[str]:
+    if confirmation is None:
+        return []
+    metric = f"val_{task_class(settings.task).objective}"
+    return [f"Confirmed: {in_words(confirmation, metric)}.", ""]
 
 
 _WHY = {
