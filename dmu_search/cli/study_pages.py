@@ -85,6 +85,7 @@ def print_plan(console: Console, settings: StudySettings, *, data: Data) -> None
                 "warm_start",
                 "finalists",
                 "finalist_seeds",
+                "finalist_share",
             )
         ),
     }

@@ -326,6 +326,7 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
             "warm_start",
             "finalists",
             "finalist_seeds",
+            "finalist_share",
         )
     }
     params["search.grace_epochs"] = settings.grace_epochs

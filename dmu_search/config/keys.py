@@ -546,9 +546,16 @@ _TABLE = (
     Key(
         "search.finalist_seeds",
         "int",
-        "fresh seeds of each; fewer where these took more than a quarter of the search's epochs",
+        "fresh seeds of each, trained as replicas; fewer where search.finalist_share is used up",
         SEARCHED,
         minimum=2,
+    ),
+    Key(
+        "search.finalist_share",
+        "float",
+        "epochs of all finalists and seeds together, at most, as a share of those of the search",
+        SEARCHED,
+        above=0,
     ),
     Key(
         "search.checkpoint_every_s",

@@ -27,6 +27,7 @@ class SearchSettings:
     warm_start: str
     finalists: int
     finalist_seeds: int
+    finalist_share: float
     checkpoint_every_s: float
     checkpoint_mb: float
     min_free_mb: float

@@ -30,6 +30,7 @@ RESUME_KEYS = (
     "search.trials",
     "search.finalists",
     "search.finalist_seeds",
+    "search.finalist_share",
     "search.max_concurrent",
     "search.time_budget_s",
     "search.min_free_mb",

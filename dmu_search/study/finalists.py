@@ -15,8 +15,6 @@ from dmu_search.study.settings import StudySettings
 from dmu_search.study.trials import Finalists, TrialState
 
 PAPER = "paper"
-# Of the epochs that the search trained, every replica counted.
-_SHARE = 4
 # One seed has no deviation.
 _FEWEST_SEEDS = 2
 
@@ -41,6 +39,8 @@ class FinalistRule:
     Attributes:
         count: settings, at most.
         seeds: of each, at most.
+        share: epochs of all finalists together, as a share of those of the search; an epoch of
+            each replica counts.
         replicas: seeds of each trial of the search.
         first_seed: the first that the search did not use.
         max_epochs: of a whole training.
@@ -49,6 +49,7 @@ class FinalistRule:
 
     count: int
     seeds: int
+    share: float
     replicas: int
     first_seed: int
     max_epochs: int
@@ -61,6 +62,7 @@ class FinalistRule:
         return cls(
             count=settings.search.finalists,
             seeds=settings.search.finalist_seeds,
+            share=settings.search.finalist_share,
             replicas=training.replicas,
             first_seed=training.seed + training.replicas,
             max_epochs=training.max_epochs,
@@ -70,9 +72,8 @@ class FinalistRule:
     def select(self, trials: Mapping[int, TrialState]) -> Selection:
         """Choose among the trials that used their whole budget.
 
-        All seeds of all finalists together may take a quarter of the epochs that the search
-        trained. Where that is too little there are fewer seeds, and where it is below two seeds
-        there are fewer settings: at least the best one and the paper's.
+        Where their share of the epochs is too little there are fewer seeds, and where it is below
+        two seeds there are fewer settings: at least the best one and the paper's.
 
         Args:
             trials: of a search that is over, by number.
@@ -83,13 +84,15 @@ class FinalistRule:
             why = "no trial used its whole budget" if self.count else "search.finalists=0"
             return Selection(None, why)
         spent = sum(trial.epoch for trial in trials.values()) * self.replicas
-        for count in range(most, min(2, most) - 1, -1):
-            seeds = min(self.seeds, spent // (_SHARE * count * self.max_epochs))
+        least = min(2, most)
+        for count in range(most, least - 1, -1):
+            seeds = min(self.seeds, int(self.share * spent) // (count * self.max_epochs))
             if seeds >= _FEWEST_SEEDS:
-                chosen = _with_paper(ranked, count)
-                note = "" if (count, seeds) == (most, self.seeds) else self._fewer(spent)
-                return Selection(Finalists(chosen, self.first_seed, seeds), note)
-        return Selection(None, f"{self._fewer(spent)} is too little for fresh seeds")
+                finalists = Finalists(_with_paper(ranked, count), self.first_seed, seeds)
+                whole = (count, seeds) == (most, self.seeds)
+                return Selection(finalists, "" if whole else f"no more in {self._limit(spent)}")
+        need = _FEWEST_SEEDS * least * self.max_epochs
+        return Selection(None, f"they need {need} epochs, more than {self._limit(spent)}")
 
     def winner(self, finalists: Finalists) -> int | None:
         """The finalist with the best mean; None while one is missing, and where none has a mean."""
@@ -102,8 +105,8 @@ class FinalistRule:
         }
         return min(losses, key=lambda number: losses[number], default=None)
 
-    def _fewer(self, spent: int) -> str:
-        return f"a quarter of the {spent} epochs that the search trained"
+    def _limit(self, spent: int) -> str:
+        return f"search.finalist_share={self.share:g} of the {spent} that the search trained"
 
 
 def mean_of(results: Sequence[float]) -> float:

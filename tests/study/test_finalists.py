@@ -13,7 +13,7 @@ from tests.studies import plan_studies
 
 EPOCHS = 10
 RULE = FinalistRule(
-    count=3, seeds=5, replicas=1, first_seed=1, max_epochs=EPOCHS, direction="minimize"
+    count=3, seeds=5, share=0.25, replicas=1, first_seed=1, max_epochs=EPOCHS, direction="minimize"
 )
 
 
@@ -88,17 +88,19 @@ def test_zero_turns_them_off():
         (159, 0, 0),
     ],
 )
-def test_a_quarter_of_the_epochs_of_the_search_pays_for_them(spent, settings, seeds):
+def test_a_share_of_the_epochs_of_the_search_pays_for_them(spent, settings, seeds):
     selection = RULE.select(trials_of(1.0, 2.0, 3.0, spent=spent))
     if settings == 0:
         assert selection.finalists is None
         assert selection.note == (
-            "a quarter of the 159 epochs that the search trained is too little for fresh seeds"
+            "they need 40 epochs, more than search.finalist_share=0.25 of the 159 that the search "
+            "trained"
         )
     else:
         assert len(selection.finalists.trials) == settings
         assert selection.finalists.seeds == seeds
-        assert bool(selection.note) is ((settings, seeds) != (3, 5))
+        limit = f"no more in search.finalist_share=0.25 of the {spent} that the search trained"
+        assert selection.note == ("" if (settings, seeds) == (3, 5) else limit)
 
 
 def test_where_there_are_few_the_best_and_the_papers_stay():
@@ -106,15 +108,15 @@ def test_where_there_are_few_the_best_and_the_papers_stay():
     assert chosen(trials) == (1, 0)
 
 
-def test_they_never_take_more_than_a_quarter():
-    for spent, count, seeds, replicas in itertools.product(
-        range(50, 800, 7), (1, 2, 3, 5), (2, 5), (1, 3)
+def test_they_never_take_more_than_their_share():
+    for spent, count, seeds, replicas, share in itertools.product(
+        range(50, 800, 23), (1, 2, 3, 5), (2, 5), (1, 3), (0.1, 0.25, 1.0, 2.0)
     ):
-        rule = replace(RULE, count=count, seeds=seeds, replicas=replicas)
+        rule = replace(RULE, count=count, seeds=seeds, replicas=replicas, share=share)
         finalists = rule.select(trials_of(*range(5), spent=spent)).finalists
         if finalists is not None:
             taken = len(finalists.trials) * finalists.seeds * EPOCHS
-            assert 4 * taken <= spent * replicas
+            assert taken <= share * spent * replicas
             assert 2 <= finalists.seeds <= seeds
             assert len(finalists.trials) <= count
 
@@ -129,6 +131,7 @@ def test_their_seeds_follow_those_of_the_search():
     (settings,) = plan_studies(words)
     rule = FinalistRule.of(settings)
     assert (rule.count, rule.seeds, rule.replicas, rule.first_seed) == (3, 4, 3, 10)
+    assert rule.share == 0.25
 
 
 def finalists_with(results):

@@ -174,6 +174,16 @@ def test_zero_finalists_leave_the_best_as_it_is(bench):
     }
 
 
+def test_a_larger_share_brings_finalists_to_a_search_that_had_none(bench):
+    study = searched(bench, trials=4, ended=4)
+    assert FinalRound(study).why_unconfirmed == (
+        "they need 12 epochs, more than search.finalist_share=0.25 of the 12 that the search "
+        "trained"
+    )
+    (wider,) = find_studies(bench.folder, study.name, given={"search.finalist_share": 1.0})
+    assert FinalRound(wider).selection.finalists.trials == (3, 0)
+
+
 def test_more_trials_are_followed_by_new_finalists(bench):
     study = searched(bench)
     round_of(bench, study)
