@@ -252,15 +252,9 @@ def _run_one(
             )
         kept, final = None, FinalRound(study)
         if outcome.best is not None:
-            backend = _backend(study, share).name
-            outcome, kept = _keep(
-                command, study, data=data, outcome=outcome, final=final, backend=backend
+            outcome, kept = _settle(
+                command, study, data=data, share=share, outcome=outcome, final=final
             )
-            if final.due and command.stop.reason is None:
-                _train_finalists(command, study, data=data, share=share, final=final)
-                outcome, kept = _keep(
-                    command, study, data=data, outcome=outcome, final=final, backend=backend
-                )
         note = study_pages.note(
             study, outcome, data=data, trials=screen.trials, confirmation=final.confirmation
         )
@@ -281,6 +275,28 @@ def _run_one(
         _print_final(command.console, study, final=final)
     failed = screen.failures or final.due or outcome.best is None
     return kept, not screen.failures and (status == "KILLED" or not failed)
+
+
+def _settle(
+    command: _Command,
+    study: Study,
+    *,
+    data: Data,
+    share: TrialShare,
+    outcome: Outcome,
+    final: FinalRound,
+) -> tuple[Outcome, Kept]:
+    """Keep the best setting as the search has it, then as its finalists have it if these are due.
+
+    Returns:
+        The outcome with the trial that won as its best, and where that went.
+    """
+    backend = _backend(study, share).name
+    kept = _keep(command, study, data=data, outcome=outcome, final=final, backend=backend)
+    if not final.due or command.stop.reason is not None:
+        return kept
+    _train_finalists(command, study, data=data, share=share, final=final)
+    return _keep(command, study, data=data, outcome=outcome, final=final, backend=backend)
 
 
 def _train_finalists(
