@@ -1,6 +1,6 @@
 """Finalists of small studies, trained under a real Ray into a real MLflow store."""
 
-import math
+import shutil
 
 import pytest
 from mlflow import MlflowClient
@@ -16,15 +16,15 @@ from dmu_search.study.search_study import Report, SearchStudy
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import open_tracking
 from dmu_search.tune.resources import TrialShare
-from tests.tune.conftest import SMALL_ADDING
+from tests.tune.conftest import SHORT, SMALL_ADDING
 
 WORDS = ("search.scheduler=none", "search.sampler=random", "search.finalist_seeds=2")
 TRIALS = 24
 
 
-def searched(bench, *words, trials=TRIALS, ended=TRIALS):
+def searched(bench, *words, trials=TRIALS, ended=TRIALS, small=SMALL_ADDING):
     """A study whose search has ended, with invented results: later settings seem better."""
-    study = bench.plan(*WORDS, f"search.trials={trials}", *words, small=SMALL_ADDING)
+    study = bench.plan(*WORDS, f"search.trials={trials}", *words, small=small)
     journal = Journal(study.journal)
     own = SearchStudy.of(study.settings, events=study.events(), append=journal.append)
     for _ in range(ended):
@@ -38,8 +38,8 @@ def searched(bench, *words, trials=TRIALS, ended=TRIALS):
     return study
 
 
-def round_of(bench, study, *, stop_after=math.inf):
-    """Train the finalists that are due; stop in order after so many have ended."""
+def round_of(bench, study, *, stopped=lambda: False):
+    """Train the finalists that are due, or until ``stopped``."""
     final = FinalRound(study)
     ended: list[tuple[str, str | None]] = []
     tracking = open_tracking(study.settings.tracking, study.settings.output_dir)
@@ -48,7 +48,7 @@ def round_of(bench, study, *, stop_after=math.inf):
         load_data(study.settings.task, study.settings.data),
         share=TrialShare(cpus=2.0, gpus=0.0, concurrent=1),
         tracking=tracking,
-        stopped=lambda: len(ended) >= stop_after,
+        stopped=stopped,
     ):
         ended.extend(progress.ended)
     return final, ended
@@ -104,23 +104,35 @@ def test_the_best_settings_are_trained_over_fresh_seeds_and_the_best_mean_wins(b
 
 def test_a_finalist_that_has_ended_is_not_trained_again(bench):
     study = searched(bench)
-    first, ended = round_of(bench, study, stop_after=1)
+    final, ended = round_of(bench, study)
+    first, *others = [name for name, _ in ended]
+    # As if the process had died when one of them had ended.
+    lines = study.journal.read_bytes().splitlines(keepends=True)
+    study.journal.write_bytes(b"".join(lines[:-3]))
+    for name in others:
+        (bench.folder / "records" / f"{name}.jsonl").unlink()
+        shutil.rmtree(study.folder / "finalists" / name)
+    told = list(read_events(bench.folder / "records" / f"{first}.jsonl"))
+    again, rest = round_of(bench, study)
+    assert {name for name, _ in rest} == set(others)
+    assert list(read_events(bench.folder / "records" / f"{first}.jsonl")) == told
+    assert again.confirmation == final.confirmation
+
+
+def test_finalists_that_are_stopped_stay_due(bench):
+    # Long enough that none ends before it is seen to have begun.
+    small = ("task=adding", "data.batches_per_epoch=3000", *SHORT)
+    study = searched(bench, small=small)
+    records = bench.folder / "records"
+    first, ended = round_of(bench, study, stopped=lambda: any(records.glob("*.finalist-*")))
+    assert ended == []
     assert first.due
     assert first.confirmation is None
-    told = {
-        path.stem: list(read_events(path))
-        for path in (bench.folder / "records").glob("*.finalist-*")
-        if read_run(path).ended
-    }
-    assert {name for name, _ in ended} <= told.keys()
-    second, rest = round_of(bench, study)
-    assert second.confirmation is not None
-    assert told.keys() | {name for name, _ in rest} == {
-        f"{study.name}.finalist-{number:04d}-2" for number in (23, 22, 0)
-    }
-    assert not told.keys() & {name for name, _ in rest}
-    for name, events in told.items():
-        assert list(read_events(bench.folder / "records" / f"{name}.jsonl")) == events
+    assert FinalRound(study).why_unconfirmed == "the finalists have not ended"
+    (begun,) = records.glob("*.finalist-*")
+    assert list(read_events(begun))[-1]["status"] == "KILLED"
+    assert read_run(begun) is not None
+    assert not read_run(begun).ended
 
 
 def test_finalists_that_all_diverge_confirm_nothing(bench):
