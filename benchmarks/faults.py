@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,22 +31,25 @@ from mlflow import MlflowClient
 
 from dmu_search.errors import StorageError
 from dmu_search.study.journal import read_journal
-from dmu_search.study.trials import StudyState
+from dmu_search.study.trials import StudyState, TrialState
 
-TRIALS, EPOCHS = 6, 40
+TRIALS = 6
 SMALL = (
     "task=adding",
     "data.length=12",
-    "data.batches_per_epoch=200",
+    "data.batches_per_epoch=60",
     f"search.trials={TRIALS}",
-    f"training.max_epochs={EPOCHS}",
-    "search.checkpoint_every_s=1",
     "search.max_concurrent=2",
     "resources.cpus=2",
     "resources.object_store_mb=100",
 )
+SHORT = (*SMALL, "training.max_epochs=40", "search.checkpoint_every_s=1")
+# So long that kills find them at work, and with many epochs between two checkpoints.
+LONG = (*SMALL, "training.max_epochs=80", "search.checkpoint_every_s=4")
+# A trial whose process is lost a third time has failed, as it should.
+WORKERS_PER_STUDY = 2
 # A command that takes longer than this has come to a stand.
-LONGEST_S = 300.0
+LONGEST_S = 600.0
 
 
 @dataclass
@@ -79,9 +82,10 @@ def main() -> int:
     tally, rng = Tally(), random.Random(words.seed)
     with tempfile.TemporaryDirectory(prefix="dmu_search-faults-") as scratch:
         folder = Path(scratch)
+        left = words.kills
         for number in range(words.studies):
-            share = words.kills // words.studies + (number < words.kills % words.studies)
-            killed_study(folder / f"kills-{number}", share, rng, tally)
+            share = -(-left // (words.studies - number))
+            left -= killed_study(folder / f"kills-{number}", share, rng, tally)
         for number in range(words.disks):
             full_disk(folder / f"disk-{number}", rng, tally)
         for number in range(words.pairs):
@@ -103,7 +107,11 @@ def summarise(tally: Tally) -> None:
             for name in ("times", "lost", "repeated", "twice", "missing")
         }
         redone = [each for row in rows for each in row.get("redone", ())]  # type: ignore[attr-defined]
-        text = f"median {statistics.median(redone):g}, worst {max(redone)}" if redone else ""
+        text = (
+            f"median {statistics.median(redone):g}, worst {max(redone)}, {len(redone)} trials"
+            if redone
+            else ""
+        )
         print(f"| {kind} | {' | '.join(str(total[name]) for name in total)} | {text} |")
     print(f"\n{len(tally.faults)} faults")
     for fault in tally.faults:
@@ -113,38 +121,87 @@ def summarise(tally: Tally) -> None:
 # --- kills -------------------------------------------------------------------------------------
 
 
-def killed_study(folder: Path, kills: int, rng: random.Random, tally: Tally) -> None:
-    """One study, killed again and again, resumed by the same command until it is done."""
-    victims, redone = Counter[str](), []
-    for _ in range(kills):
-        victim = rng.choice(["driver", "worker", "raylet"])
-        with command(folder) as process:
-            began = time.monotonic()
-            wait_for(lambda: results(folder) >= 1 or process.poll() is not None)
-            time.sleep(rng.uniform(0.0, 6.0))
-            family = descendants(process.pid)
-            target = pick(victim, process.pid, family, rng)
-            if target is None or process.poll() is not None:
-                continue
-            os.kill(target, signal.SIGKILL)
-            victims[victim] += 1
-            code = finish(process, began)
-            end_leftovers(family)
-            if victim == "driver":
-                tally.check(code == -signal.SIGKILL, f"{folder.name}: driver ended with {code}")
-            else:
-                tally.check(code in (0, 1), f"{folder.name}: {victim} killed, ended with {code}")
-            tally.check(b"Traceback" not in said(folder), f"{folder.name}: a traceback ({victim})")
-        redone.append(epochs_redone(folder))
-    with command(folder) as process:
+VICTIMS = ("driver", "worker", "raylet")
+# How a command may end after each; a study may be over when its raylet is killed.
+ENDS = {"driver": (-signal.SIGKILL,), "raylet": (0, 1), "worker": (0,)}
+
+
+def killed_study(folder: Path, kills: int, rng: random.Random, tally: Tally) -> int:
+    """One study, killed again and again and resumed by the same command; returns the kills.
+
+    They are fewer than asked for where the study is over before.
+    """
+    before, redone = len(tally.rows), list[int]()
+    while len(tally.rows) - before < kills and not over(folder):
+        with command(folder, words=LONG) as process:
+            left = kills + before - len(tally.rows)
+            redone += killed_command(process, folder, left, rng, tally)
+    with command(folder, words=LONG) as process:
         code = finish(process, time.monotonic())
     tally.check(
         code == 0, f"{folder.name}: the last resume ended with {code}: {end_of(said(folder))!r}"
     )
-    counts = count(folder, tally)
-    for victim, times in victims.items():
-        tally.add(f"{victim} killed", times=times)
-    tally.add("all kills", times=sum(victims.values()), redone=redone, **counts)
+    done = len(tally.rows) - before
+    tally.add("all kills", times=done, redone=redone, **count(folder, tally))
+    return done
+
+
+def killed_command(
+    process: subprocess.Popen[bytes], folder: Path, kills: int, rng: random.Random, tally: Tally
+) -> list[int]:
+    """Kill what belongs to one command until it ends; returns the epochs that are trained again.
+
+    One kill in five comes while the command starts.
+    """
+    redone, made, early = list[int](), 0, rng.random() < 0.2
+    while made < kills and process.poll() is None:
+        if not early:
+            wait_for_result(process, folder)
+        time.sleep(rng.uniform(0.0, 8.0))
+        family = descendants(process.pid)
+        spare = early or count_events(folder, "retry") >= WORKERS_PER_STUDY
+        victim = rng.choice([each for each in VICTIMS if each != "worker" or not spare])
+        target = pick(victim, process.pid, family, rng)
+        if target is None or process.poll() is not None:
+            continue
+        made += 1
+        tally.add(f"{victim} killed", times=1)
+        if victim == "worker":
+            redone += kill_worker(target, process, folder)
+            continue
+        os.kill(target, signal.SIGKILL)
+        check_end(process, folder, victim, tally)
+        end_leftovers(family)
+        return redone + epochs_redone(folder)
+    check_end(process, folder, "worker", tally)
+    return redone
+
+
+def kill_worker(target: int, process: subprocess.Popen[bytes], folder: Path) -> list[int]:
+    """Kill a carrier and wait until its trial is tried again."""
+    before = count_events(folder, "retry")
+    os.kill(target, signal.SIGKILL)
+    wait_for(lambda: count_events(folder, "retry") > before or process.poll() is not None)
+    return retried(folder, before)
+
+
+def wait_for_result(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until the study has one more result."""
+    before = results(folder)
+    wait_for(lambda: results(folder) > before or process.poll() is not None)
+
+
+def check_end(process: subprocess.Popen[bytes], folder: Path, victim: str, tally: Tally) -> None:
+    """How a command ended, and what it said of it."""
+    code = finish(process, time.monotonic())
+    if code == 1:
+        # Where Ray's C++ ended the process, what is said of it comes a moment later.
+        wait_for(lambda: b"error: " in said(folder), longest_s=10.0)
+    text = said(folder)
+    what = f"{folder.name}: {victim} killed, ended with {code}: {end_of(text)!r}"
+    tally.check(code in ENDS[victim], what)
+    tally.check(b"Traceback" not in text, f"a traceback; {what}")
+    tally.check(code != 1 or b"error: " in text, f"no error was said; {what}")
 
 
 def pick(victim: str, driver: int, family: list[int], rng: random.Random) -> int | None:
@@ -161,14 +218,43 @@ def pick(victim: str, driver: int, family: list[int], rng: random.Random) -> int
     return rng.choice(found) if found else None
 
 
-def epochs_redone(folder: Path) -> int:
-    """Epochs that open trials will train once more: those since their newest checkpoint."""
-    state = StudyState.of(read_journal(journal(folder)))
-    return sum(
-        trial.epoch - max((each.epoch for each in trial.checkpoints), default=0)
-        for trial in state.trials.values()
-        if trial.status == "open"
-    )
+def over(folder: Path) -> bool:
+    """Whether every trial of a study has ended."""
+    trials = state_of(folder).trials.values()
+    return len(trials) == TRIALS and all(trial.status != "open" for trial in trials)
+
+
+def count_events(folder: Path, kind: str) -> int:
+    """Events of a kind in the journal so far."""
+    path = journal(folder)
+    return path.read_bytes().count(f'"event": "{kind}"'.encode()) if path.exists() else 0
+
+
+def state_of(folder: Path) -> StudyState:
+    """What the journal says; nothing before it is there."""
+    path = journal(folder)
+    return StudyState.of(read_journal(path)) if path.exists() else StudyState()
+
+
+def since_checkpoint(trial: TrialState) -> int:
+    """Epochs that a trial trains once more when it is resumed."""
+    return trial.epoch - max((each.epoch for each in trial.checkpoints), default=0)
+
+
+def epochs_redone(folder: Path) -> list[int]:
+    """Of each open trial that had begun."""
+    trials = state_of(folder).trials.values()
+    return [since_checkpoint(each) for each in trials if each.status == "open" and each.epoch]
+
+
+def retried(folder: Path, before: int) -> list[int]:
+    """The same of each trial that is tried again in the journal, after ``before`` of these."""
+    state, found = StudyState(), list[int]()
+    for event in read_journal(journal(folder)):
+        if event["event"] == "retry":
+            found.append(since_checkpoint(state.trials[event["trial"]]))
+        state.apply(event)
+    return found[before:]
 
 
 # --- disks, pairs, damage ----------------------------------------------------------------------
@@ -281,7 +367,7 @@ def scramble(path: Path) -> None:
 
 def newest_checkpoint(folder: Path) -> Path:
     """Of an open trial."""
-    state = StudyState.of(read_journal(journal(folder)))
+    state = state_of(folder)
     files = [
         each.file for t in state.trials.values() if t.status == "open" for each in t.checkpoints
     ]
@@ -323,12 +409,15 @@ def count(folder: Path, tally: Tally) -> dict[str, int]:
     twice = sum(times - 1 for times in numbers.values())
     missing = len(state.trials.keys() - numbers.keys())
     for run in runs:
-        steps = Counter(
-            point.step for point in client.get_metric_history(run.info.run_id, "objective")
-        )
         own = state.trials[int(run.data.tags["trial_number"])].objectives
-        twice += sum(times - 1 for times in steps.values())
-        missing += len(own.keys() - steps.keys())
+        for metric in run.data.metrics:
+            history = client.get_metric_history(run.info.run_id, metric)
+            # What is best so far is said of the last epoch as well as of the run.
+            if not metric.startswith("best_"):
+                steps = Counter(point.step for point in history)
+                twice += sum(times - 1 for times in steps.values())
+            if metric == "objective":
+                missing += len(own.keys() - steps.keys())
         tally.check(run.info.status == "FINISHED", f"{name}: a run is {run.info.status}")
     best = state.best("minimize")
     exported = (journal(folder).parent / "best.yaml").read_text(encoding="utf-8")
@@ -336,6 +425,7 @@ def count(folder: Path, tally: Tally) -> dict[str, int]:
     tally.check(lost == 0, f"{name}: {lost} trials lost")
     tally.check(repeated == 0, f"{name}: {repeated} epochs repeated in the journal")
     tally.check(twice == 0, f"{name}: {twice} runs or points twice in MLflow")
+    tally.check(missing == 0, f"{name}: {missing} runs or points missing in MLflow")
     return {"lost": lost, "repeated": repeated, "twice": twice, "missing": missing}
 
 
@@ -345,10 +435,12 @@ PROGRAM = (sys.executable, "-m", "dmu_search")
 
 
 @contextlib.contextmanager
-def command(folder: Path, *more: str, log: str = "screen.log") -> Iterator[subprocess.Popen[bytes]]:
+def command(
+    folder: Path, *more: str, words: Sequence[str] = SHORT, log: str = "screen.log"
+) -> Iterator[subprocess.Popen[bytes]]:
     """The one command that begins and resumes the study of ``folder``, in a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = ["tune", *SMALL, *more, "resume=auto", "name=mine", f"output_dir={folder}"]
+    words = ["tune", *words, *more, "resume=auto", "name=mine", f"output_dir={folder}"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with (folder / log).open("wb") if folder.is_dir() else contextlib.nullcontext() as screen:
         process = subprocess.Popen(
@@ -375,9 +467,9 @@ def finish(process: subprocess.Popen[bytes], began: float) -> int:
     return -999
 
 
-def wait_for(holds: Callable[[], bool]) -> None:
+def wait_for(holds: Callable[[], bool], *, longest_s: float = LONGEST_S) -> None:
     """Look ten times a second until it holds, at most as long as a command may take."""
-    deadline = time.monotonic() + LONGEST_S
+    deadline = time.monotonic() + longest_s
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.1)
 

@@ -194,6 +194,21 @@ def without_void(events: Iterable[Event]) -> list[Event]:
     return kept
 
 
+def last_restart(events: Iterable[Event]) -> int | None:
+    """When, in ms, the training last began again with other results; None where it never did."""
+    times = [int(event["time_ms"]) for event in events if event["event"] == "restart"]
+    return times[-1] if times else None
+
+
+def read_last_restart(path: Path) -> int | None:
+    """The same of the record ``path``, which is read in full only where it has a restart.
+
+    Raises:
+        StorageError: as ``read_events``.
+    """
+    return last_restart(read_events(path)) if b'"restart"' in path.read_bytes() else None
+
+
 def record_files(folder: Path) -> list[Path]:
     """The records in ``folder``, by run id."""
     return sorted(path for path in folder.glob("*.jsonl") if path.is_file())
@@ -229,7 +244,7 @@ _SHAPES: Mapping[object, Mapping[str, tuple[type, ...]]] = {
         "time_ms": _WHOLE,
     },
     "metrics": {"step": _WHOLE, "values": _TABLE, "time_ms": _WHOLE},
-    "restart": {"step": _WHOLE},
+    "restart": {"step": _WHOLE, "time_ms": _WHOLE},
     "tags": {"tags": _TABLE},
     "artifact": {"path": _TEXT},
     "end": {"status": _TEXT, "time_ms": _WHOLE},

@@ -1,5 +1,9 @@
-"""The processes that a test has started, and what they listen on; Linux only."""
+"""The processes that a test has started, and what they print and listen on; Linux only."""
 
+import re
+import subprocess
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -62,3 +66,37 @@ def listening(pids: set[int]) -> Mapping[str, int]:
             if fields[3] == _LISTENS and owner is not None:
                 found[fields[1]] = owner
     return found
+
+
+class Screen:
+    """What a process prints, read as it comes, so that no test waits for a line for ever.
+
+    Args:
+        process: started with ``stdout=PIPE`` and ``text=True``.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.text = ""
+        self._process = process
+        self._read = 0
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def until(self, *patterns: str, within_s: float = 240.0) -> None:
+        """Wait until each pattern is found, in any order, behind what was waited for before."""
+        deadline = time.monotonic() + within_s
+        while missing := [p for p in patterns if not re.search(p, self.text[self._read :])]:
+            assert self._thread.is_alive(), f"ended without {missing}\n{self.text}"
+            assert time.monotonic() < deadline, f"never said {missing}\n{self.text}"
+            time.sleep(0.1)
+        self._read = len(self.text)
+
+    def end(self, within_s: float = 240.0) -> int:
+        """Wait for the end of the process; returns its exit code."""
+        code = self._process.wait(timeout=within_s)
+        self._thread.join(timeout=30)
+        return code
+
+    def _follow(self) -> None:
+        for line in self._process.stdout or ():
+            self.text += line

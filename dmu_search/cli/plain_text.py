@@ -1,5 +1,7 @@
 """Text of others on a terminal: it shows, and never acts."""
 
+import re
+
 # Escape sequences move the cursor, rewrite the screen and set a terminal's title.
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
 _VISIBLE = _PICTURES | {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
@@ -8,3 +10,8 @@ _VISIBLE = _PICTURES | {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 def visible(text: str) -> str:
     """``text`` with its control characters as symbols; line ends and tabs stay."""
     return text.translate(_VISIBLE)
+
+
+def in_markdown(text: str) -> str:
+    """A text that may be anything, in one line in which Markdown reads no markup."""
+    return re.sub(r"([\\`*_\[\]<>|&~!])", r"\\\1", " ".join(visible(text).split()))

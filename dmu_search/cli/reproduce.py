@@ -40,10 +40,12 @@ from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_g
 from dmu_search.tune.ray_log import RAY_LOG, ray_log
 from dmu_search.tune.resources import TrialShare, trial_share
 from dmu_search.tune.session import ray_session
+from dmu_search.tune.witness import witnessed
 
 _RUN_GROUPS = ("network.", "training.", "data.")
 # Runs whose pages are named at the end; MLflow's list has the others.
 _FEW = 3
+_ENDED = "error: the command was killed, or Ray, which it needs, was"
 
 
 @dataclass(frozen=True)
@@ -239,9 +241,14 @@ def _write_plan(work: _Work, output_dir: Path) -> None:
 def _train(work: _Work, asked: _Asked) -> int:
     """Train everything that is needed, one command at a time in an output folder."""
     retrained = OutputFolder(asked.output_dir).retrained
-    with claimed(retrained), ray_log() as log, ray_session(asked.resources, log) as cluster:
+    with (
+        claimed(retrained),
+        witnessed(f"{_ENDED}; the same command resumes it\n"),
+        ray_log() as log,
+        ray_session(asked.resources, log),
+    ):
         log.keep(retrained / RAY_LOG)
-        wait_for_gpus(asked.resources, partial(print_warning, work.console))
+        cluster = wait_for_gpus(asked.resources, partial(print_warning, work.console))
         check_all_see(retrained)
         share = trial_share(
             asked.resources,

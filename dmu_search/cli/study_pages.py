@@ -10,6 +10,7 @@ from rich.table import Table
 
 from dmu_search.cli.finalist_pages import in_words
 from dmu_search.cli.invocation import command, in_job, where_to_look
+from dmu_search.cli.plain_text import in_markdown
 from dmu_search.cli.published_values import published_in_words, published_result
 from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
 from dmu_search.config.roots import default_of
@@ -68,8 +69,8 @@ def print_plan(console: Console, settings: StudySettings, *, data: Data) -> None
     trials, epochs = settings.search.trials, settings.max_epochs
     whole = trials * epochs
     cost = f"{trials} trials of at most {epochs} epochs: {whole} epochs"
-    if settings.search.scheduler == "asha":
-        cost += f"; ASHA stops weak trials from epoch {settings.grace_epochs} on"
+    if settings.search.scheduler != "none":
+        cost += f"; weak trials end from epoch {settings.grace_epochs} on"
     steps = whole * data.steps_per_epoch(settings.heaviest().training.batch_size)
     steps *= settings.example().training.replicas
     rows = {
@@ -83,6 +84,7 @@ def print_plan(console: Console, settings: StudySettings, *, data: Data) -> None
                 "startup_trials",
                 "scheduler",
                 "warm_start",
+                "prior",
                 "finalists",
                 "finalist_seeds",
                 "finalist_share",
@@ -178,6 +180,8 @@ def print_result(
         highlight=False,
         soft_wrap=True,
     )
+    ended = f" ({outcome.enough})" if outcome.enough and not outcome.missing else ""
+    console.print(f"spent      {outcome.spent}{ended}", highlight=False, soft_wrap=True)
     for view in failures:
         console.print(f"[red]trial {view.number} failed:[/] {escape(view.error or '')}")
     if outcome.best is None or kept is None:
@@ -244,14 +248,14 @@ def note(
     """Markdown for the study's page in MLflow: which setting won, and against what."""
     best = outcome.best
     if best is None:
-        return f"**{study.name}**: no trial has used its whole budget yet."
+        return f"**{in_markdown(study.name)}**: no trial has used its whole budget yet."
     metric = objective_name(study.settings)
     finished = [view for view in trials if view.status == "finished"]
     table = ranked(finished, TASKS[study.settings.task].direction)
     names = [name.rpartition(".")[2] for name in study.settings.space]
     lines = [
         f"**Trial {best.number} won with {metric} {score(best.objective)}**"
-        + (f" ({best.warm_start} setting)" if best.warm_start else "")
+        + (f" ({in_markdown(best.warm_start)} setting)" if best.warm_start else "")
         + ".",
         "",
         *_confirmed(study.settings, confirmation),
@@ -260,8 +264,9 @@ def note(
     ]
     for rank, view in enumerate(table[:10], start=1):
         values = [number(view.values.get(name, "")) for name in study.settings.space]
-        cells = [str(rank), str(view.number), score(view.objective), view.warm_start or "search"]
-        lines.append(f"| {' | '.join([*cells, *values])} |")
+        source = view.warm_start or "search"
+        cells = [str(rank), str(view.number), score(view.objective), source, *values]
+        lines.append(f"| {' | '.join(map(in_markdown, cells))} |")
     paper = published_in_words(study.settings, data)
     stopped = outcome.counts.get("stopped early", 0)
     lines += [
@@ -288,14 +293,14 @@ _WHY = {
 
 def print_resume(console: Console, studies: Sequence[Study], *, stopped: str) -> None:
     """Say how to carry on with what was stopped."""
-    folder = _folder_word(studies)
+    console.print(resume_text(studies, _WHY[stopped]), highlight=False, soft_wrap=True)
+
+
+def resume_text(studies: Sequence[Study], why: str) -> str:
+    """How to carry on with what was stopped, and why it was."""
     name = studies[0].name if len(studies) == 1 else "latest"
-    console.print(
-        f"{_WHY[stopped]}; what finished is kept. To resume:\n  "
-        + in_job(command("tune", f"resume={name}", *folder)),
-        highlight=False,
-        soft_wrap=True,
-    )
+    words = command("tune", f"resume={name}", *_folder_word(studies))
+    return f"{why}; what finished is kept. To resume:\n  {in_job(words)}"
 
 
 def _folder_word(studies: Sequence[Study]) -> list[str]:

@@ -31,6 +31,7 @@ from dmu_search.records import RunStart, first_tags
 from dmu_search.retraining.best import Kept, keep_best
 from dmu_search.retraining.finalists import FinalRound
 from dmu_search.retraining.provenance import provenance
+from dmu_search.study.earlier import with_earlier
 from dmu_search.study.files import Study, create_studies, find_studies, named_studies
 from dmu_search.study.settings import StudySettings, studies_of
 from dmu_search.study.trials import StudyState
@@ -42,6 +43,7 @@ from dmu_search.tune.ray_log import RAY_LOG, RayLog, ray_log
 from dmu_search.tune.resources import TrialShare
 from dmu_search.tune.search import BestTrial, Outcome, past_trials, plan_share, run_study
 from dmu_search.tune.session import ray_session
+from dmu_search.tune.witness import Witness, witnessed
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class _Command:
     stop: Stop
     studies: Sequence[Study]
     log: RayLog
+    witness: Witness
+
+
+_ENDED = "error: the search was killed, or Ray, which it needs, was"
 
 
 def tune(words: Sequence[str], *, dry_run: bool) -> int:
@@ -65,7 +71,7 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     resume, name = given.pop("resume", None), given.pop("name", None)
     _check_names(resume, name)
     if resume in (None, "auto"):
-        settings: Sequence[StudySettings] = studies_of(given)
+        settings: Sequence[StudySettings] = [with_earlier(one) for one in studies_of(given)]
         begun = (
             named_studies(settings[0].output_dir, str(name), settings=settings) if resume else None
         )
@@ -146,8 +152,12 @@ def _search(
     """Run the studies, one after the other; ``locks`` holds those of the studies begun before."""
     first = settings[0]
     failed = False
-    with ray_log() as log, ray_session(first.resources, log) as cluster:
-        wait_for_gpus(first.resources, partial(print_warning, console))
+    with (
+        witnessed(f"{_ENDED}; the same command tries again\n") as witness,
+        ray_log() as log,
+        ray_session(first.resources, log),
+    ):
+        cluster = wait_for_gpus(first.resources, partial(print_warning, console))
         shares = [
             plan_share(each, data[each.task, each.data], cluster=cluster) for each in settings
         ]
@@ -160,10 +170,11 @@ def _search(
             studies = create_studies(settings, name)
             for study in studies:
                 locks.enter_context(claimed(study.folder))
+        witness.entrust(study_pages.resume_text(studies, _ENDED) + "\n")
         best: list[Path] = []
         log.keep(studies[0].folder / RAY_LOG)
         with stop_on_signals(first.search.time_budget_s) as stop:
-            command = _Command(console, tracking, stop, studies, log)
+            command = _Command(console, tracking, stop, studies, log, witness)
             try:
                 for study, share in zip(studies, shares, strict=True):
                     if stop.reason is None:
@@ -238,6 +249,7 @@ def _run_one(
             recorder.end(study.name, "KILLED")
         screen.close()
         _say_fault(command, fault)
+        command.witness.dismiss()
 
     try:
         screen.resume(past_trials(study))

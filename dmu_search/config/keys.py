@@ -532,9 +532,30 @@ _TABLE = (
     Key(
         "search.warm_start",
         "text",
-        "first trials: the paper's and the released settings, or none",
+        "first trials: paper (and released) settings, none, or study:NAME for its best three",
         SEARCHED,
-        choices=("paper", "none"),
+    ),
+    Key(
+        "search.prior",
+        "text",
+        "good guesses to begin near: paper (and released), none, or a YAML file with values of "
+        "searched keys, such as an exported one; only the sampler gp uses them",
+        SEARCHED,
+    ),
+    Key(
+        "search.patience_trials",
+        "int",
+        "end the search when so many trials begun after the best one were no better; null: never",
+        SEARCHED,
+        optional=True,
+        minimum=1,
+    ),
+    Key(
+        "search.target",
+        "float",
+        "end the search when a trial's objective is as good as this; null: never",
+        SEARCHED,
+        optional=True,
     ),
     Key(
         "search.finalists",

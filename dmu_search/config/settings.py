@@ -25,6 +25,9 @@ class SearchSettings:
     time_budget_s: float | None
     seed: int
     warm_start: str
+    prior: str
+    patience_trials: int | None
+    target: float | None
     finalists: int
     finalist_seeds: int
     finalist_share: float

@@ -22,6 +22,7 @@ from dmu_search.retraining.run import plan_run
 from dmu_search.study.files import Study
 from dmu_search.study.finalists import FinalistRule, Selection
 from dmu_search.study.journal import Event, Journal
+from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.trials import Finalists, StudyState, TrialState
 from dmu_search.tracking import Tracking
 from dmu_search.tune.resources import TrialShare
@@ -134,7 +135,9 @@ class FinalRound:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._journal = Journal(study.journal)
-        self._state = StudyState.of(study.events())
+        events = study.events()
+        self._state = StudyState.of(events)
+        self._is_over = SearchStudy.of(study.settings, events=events).over
         self._rule = FinalistRule.of(study.settings)
         self._selection = self._select()
 
@@ -245,12 +248,6 @@ class FinalRound:
     @property
     def _folder(self) -> Path:
         return self._study.folder / FOLDER
-
-    @property
-    def _is_over(self) -> bool:
-        trials = self._state.trials
-        enough = len(trials) >= self._study.settings.search.trials
-        return enough and all(trial.over for trial in trials.values())
 
     @property
     def _chosen(self) -> Finalists:

@@ -90,6 +90,7 @@ def train_on_workers(
             _carry_out, arguments, cpus=share.cpus, gpus=share.gpus, stopped=stopped
         ):
             problems = [problem for each in followed for problem in each.catch_up(tracking)]
+            tracking.flush()
             yield Progress(
                 tuple((followed[one.index].plan.name, one.error) for one in ended),
                 tuple(each.going for each in followed if each.is_open),
@@ -97,6 +98,8 @@ def train_on_workers(
             )
     finally:
         for each in followed:
+            # A worker may have begun a run, or ended one, since the last look.
+            each.catch_up(tracking)
             if each.is_open:
                 tracking.recorder.close_for(each.plan.name, "KILLED")
 

@@ -7,7 +7,7 @@ epoch, so a setting seen for a few epochs tells of the end as much as it is wort
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from dmu_search.study.gaussian_process import (
     Floats,
     GaussianProcess,
     Hyperparameters,
+    Points,
     fitted,
     log_expected_improvement,
     normal_scores,
@@ -34,7 +35,7 @@ _REFIT_GROWTH = 1.25
 _FIT_AT_MOST = 180
 # A model over more than this takes longer than 100 ms a proposal; the best are kept.
 _OBSERVE_AT_MOST = 800
-_DRAWN, _NEAR_BEST, _PER_BEST = 400, 8, 12
+_DRAWN, _PER_BEST = 400, 12
 _NEAR, _REFINE = (0.2, 0.05, 0.015), (0.1, 0.03, 0.01)
 
 
@@ -43,11 +44,11 @@ class Observations:
     """What is known of the function.
 
     Attributes:
-        x: settings and epochs, ``(n, features + 1)``.
+        at: settings and epochs, ``(n, features + 1)``; a trial is a group.
         loss: ``(n,)``; infinite where training diverged.
     """
 
-    x: Floats
+    at: Points
     loss: Floats
 
     @cached_property
@@ -88,13 +89,14 @@ class CurveModel:
 
     def observations(self, trials: Trials) -> Observations | None:
         """Values at the rungs, and at the last epoch of each trial; None while none is finite."""
-        x, losses = [], []
+        x, groups, losses = [], [], []
         for trial in trials.values():
             known = self._known(trial)
             if known:
                 point = self._cube.point(trial.values)
                 for epoch, loss in known.items():
                     x.append([*point, self._time(epoch)])
+                    groups.append(float(trial.number))
                     losses.append(loss)
         found = np.array(losses)
         if not np.isfinite(found).any():
@@ -102,7 +104,8 @@ class CurveModel:
         kept = np.sort(np.argsort(found, kind="stable")[:_OBSERVE_AT_MOST])
         points = np.array(x)[kept]
         features = self._cube.features(points[:, :-1])
-        return Observations(np.column_stack([features, points[:, -1]]), found[kept])
+        at = Points(np.column_stack([features, points[:, -1]]), np.array(groups)[kept])
+        return Observations(at, found[kept])
 
     def _known(self, trial: TrialState) -> dict[int, float]:
         """Losses by epoch: at each rung and at the last epoch."""
@@ -133,13 +136,14 @@ class CurveModel:
         seen = self.observations(trials)
         if seen is None or (fit and len(seen.loss) < _REFIT_GROWTH * fit.observations):
             return None
-        features = seen.x.shape[1]
+        features = seen.at.x.shape[1]
         start = Hyperparameters(fit.values) if fit else Hyperparameters.expected(features)
         some = np.arange(len(seen.loss))
         if len(some) > _FIT_AT_MOST:
             rng = np.random.default_rng(len(some))
             some = np.sort(rng.choice(some, _FIT_AT_MOST, replace=False))
-        found = fitted(seen.x[some], seen.y[some], start=start)
+        at = Points(seen.at.x[some], seen.at.group[some])
+        found = fitted(at, seen.y[some], start=start)
         return Fit(len(seen.loss), found.values)
 
     def view(self, trials: Trials, fit: Fit, *, rng: np.random.Generator) -> "View":
@@ -152,9 +156,9 @@ class CurveModel:
         """
         seen = self.observations(trials)
         assert seen is not None, "there is a fit"
-        process = GaussianProcess(Hyperparameters(fit.values), x=seen.x, y=seen.y)
+        process = GaussianProcess(Hyperparameters(fit.values), at=seen.at, y=seen.y)
         view = View(self._cube, process, best=float(seen.y.min()), rng=rng)
-        pending = [trial.values for trial in trials.values() if trial.status == "open"]
+        pending = [trial for trial in trials.values() if trial.status == "open"]
         return view.believing(pending) if pending else view
 
 
@@ -181,38 +185,46 @@ class View:
         self._best = best
         self._rng = rng
 
-    def believing(self, settings: Sequence[Mapping[str, object]]) -> "View":
-        """The view had settings that train at the moment ended as expected, so others differ."""
-        process = self._process.believing(self._at_end(self._points(settings)))
+    def believing(self, trials: Sequence[TrialState]) -> "View":
+        """The view had trials that are carried ended as expected, so that others differ."""
+        process = self._process.believing(self._end_of(trials))
         return View(self._cube, process, best=self._best, rng=self._rng)
 
-    def expected(self, settings: Sequence[Mapping[str, object]]) -> Floats:
-        """The values ``(n,)`` that settings are expected to end with; small is good."""
-        return self._process.predict(self._at_end(self._points(settings)))[0]
+    def expected(self, trials: Sequence[TrialState]) -> Floats:
+        """The values ``(n,)`` that trials are expected to end with; small is good."""
+        return self._process.predict(self._end_of(trials))[0]
 
-    def gains(self, settings: Sequence[Mapping[str, object]]) -> Floats:
-        """Logarithms ``(n,)`` of the improvement expected of settings at the end of training."""
-        return self._gains_at(self._points(settings))
+    def gains(self, trials: Sequence[TrialState]) -> Floats:
+        """Logarithms ``(n,)`` of the improvement expected of trials at the end of training."""
+        return self._gains_at(self._end_of(trials))
 
-    def new(self, good: Sequence[Mapping[str, object]]) -> tuple[Floats, float]:
-        """The point with the largest expected improvement, and its logarithm.
+    def new(
+        self, good: Floats, *, leaning: Callable[[Floats], Floats] | None = None
+    ) -> tuple[Floats, float]:
+        """The point with the largest expected improvement, and the improvement's logarithm.
 
         Args:
-            good: settings around which to look too.
+            good: points ``(n, keys)`` around which to look too.
+            leaning: what to add to the logarithm at points ``(m, keys)`` where one is chosen.
         """
-        points = self._cube.snapped(self._candidates(self._points(good)))
-        gains = self._gains_at(points)
+
+        def worth(points: Floats) -> Floats:
+            gains = self._gains_at(self._end_at(points))
+            return gains if leaning is None else gains + leaning(points)
+
+        points = self._cube.snapped(self._candidates(good))
+        worths = worth(points)
         for spread in _REFINE:
-            top = np.argsort(-gains, kind="stable")[:5]
+            top = np.argsort(-worths, kind="stable")[:5]
             near = self._cube.snapped(self._around(points[top], spread, copies=20))
             points = np.vstack([points[top], near])
-            gains = np.concatenate([gains[top], self._gains_at(near)])
-        winner = int(np.argmax(gains))
-        return points[winner], float(gains[winner])
+            worths = np.concatenate([worths[top], worth(near)])
+        winner = points[[int(np.argmax(worths))]]
+        return winner[0], float(self._gains_at(self._end_at(winner))[0])
 
     def _candidates(self, good: Floats) -> Floats:
         drawn = self._rng.random((_DRAWN, len(self._cube.keys)))
-        near = [self._around(good[:_NEAR_BEST], spread, copies=_PER_BEST) for spread in _NEAR]
+        near = [self._around(good, spread, copies=_PER_BEST) for spread in _NEAR]
         return np.vstack([drawn, *near])
 
     def _around(self, points: Floats, spread: float, *, copies: int) -> Floats:
@@ -221,12 +233,17 @@ class View:
         moved = self._rng.random(many.shape) < 0.5
         return np.clip(many + moved * self._rng.normal(0, spread, many.shape), 0.0, 1.0)
 
-    def _gains_at(self, points: Floats) -> Floats:
-        mean, deviation = self._process.predict(self._at_end(points))
+    def _gains_at(self, points: Points) -> Floats:
+        mean, deviation = self._process.predict(points)
         return log_expected_improvement(mean, deviation, best=self._best)
 
-    def _points(self, settings: Sequence[Mapping[str, object]]) -> Floats:
-        return np.array([self._cube.point(values) for values in settings])  # type: ignore[arg-type]
+    def _end_of(self, trials: Sequence[TrialState]) -> Points:
+        """The end of trials that have begun."""
+        points = np.array([self._cube.point(trial.values) for trial in trials])
+        own = np.array([float(trial.number) for trial in trials])
+        return Points(self._end_at(points).x, own)
 
-    def _at_end(self, points: Floats) -> Floats:
-        return np.column_stack([self._cube.features(points), np.ones(len(points))])
+    def _end_at(self, points: Floats) -> Points:
+        """The end of new settings ``(n, keys)``; each is a group of its own, not seen before."""
+        features = np.column_stack([self._cube.features(points), np.ones(len(points))])
+        return Points(features, np.arange(-1.0, -1.0 - len(points), -1.0))

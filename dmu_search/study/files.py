@@ -33,6 +33,8 @@ RESUME_KEYS = (
     "search.finalist_share",
     "search.max_concurrent",
     "search.time_budget_s",
+    "search.patience_trials",
+    "search.target",
     "search.min_free_mb",
     "search.checkpoint_mb",
     "data.root",

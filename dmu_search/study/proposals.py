@@ -22,6 +22,7 @@ from dmu_search.config.distributions import Choice, Distribution
 from dmu_search.config.keys import Value
 from dmu_search.names import Direction, signed_loss
 from dmu_search.study.curve_model import CurveModel, Trials, View
+from dmu_search.study.expert import Expert
 from dmu_search.study.gaussian_process import Floats
 from dmu_search.study.stopping import value_at
 from dmu_search.study.trials import Fit, Status, TrialState
@@ -35,6 +36,10 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 _IGNORANT = 10
 # A model of densities needs so many values that compare.
 _COMPARABLE = 8
+# A model looks around so many of the best settings too.
+_NEAR_BEST = 8
+# So many trials near the guesses of an expert are compared with so many others.
+_COMPARED = 16
 # A paused trial is worth carrying on with if its expected improvement, as a logarithm, is not
 # further below that of a new setting: the new one is more likely to be overrated, being the best of
 # hundreds of candidates.
@@ -56,7 +61,7 @@ class Space:
     """A search space in Optuna's terms.
 
     Args:
-        distributions: of the searched keys.
+        distributions: of the searched keys, or of a benchmark's own hyperparameters.
     """
 
     def __init__(self, distributions: Mapping[str, Distribution]) -> None:
@@ -113,6 +118,7 @@ class Plan:
         direction: whether the objective is to be small or large.
         rungs: epochs at which trials are compared, ascending.
         max_epochs: of a trial that uses its whole budget.
+        priors: settings that an expert would try; only the model knows what to do with them.
     """
 
     space: Mapping[str, Distribution]
@@ -121,6 +127,7 @@ class Plan:
     direction: Direction
     rungs: tuple[int, ...]
     max_epochs: int
+    priors: tuple[Mapping[str, Value], ...] = ()
 
     def rng(self, number: int) -> np.random.Generator:
         """A generator for trial ``number`` alone.
@@ -276,6 +283,7 @@ class GpProposals(QmcProposals):
             max_epochs=self.plan.max_epochs,
             direction=self.plan.direction,
         )
+        self._expert = Expert(self._cube.guesses(self.plan.priors))
         self._last: _Looked | None = None
 
     def refit(self, trials: Trials, fit: Fit | None) -> Fit | None:
@@ -286,16 +294,26 @@ class GpProposals(QmcProposals):
         self, number: int, trials: Trials, *, given: Mapping[str, Value], fit: Fit | None
     ) -> dict[str, Value]:
         """Where the largest improvement is expected at the end of training."""
-        if fit is None or number % _IGNORANT == 0 or not self._cube.keys:
+        if fit is not None and number % _IGNORANT and self._cube.keys:
+            return completed(self._cube, self._look(trials, fit).point, given=given)
+        rng = self.plan.rng(number)
+        guessed = number < len(self.plan.priors) or rng.random() < self._belief(trials)
+        if given or (fit is None and not guessed):
             return super().propose(number, trials, given=given, fit=fit)
-        return completed(self._cube, self._look(trials, fit).point, given=given)
+        # Of Sobol's sequence every tenth point alone would fill a part of the space only.
+        point = (
+            self._expert.near_guess(number, rng=rng)
+            if guessed
+            else rng.random(len(self._cube.keys))
+        )
+        return self._cube.values(self._cube.snapped(point[None])[0])
 
     def best_of(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int:
         """The one that is expected to end best."""
         if fit is None:
             return super().best_of(numbers, trials, fit=fit)
         view = self._look(trials, fit).view
-        expected = view.expected([trials[number].values for number in numbers])
+        expected = view.expected([trials[number] for number in numbers])
         return numbers[int(np.argmin(expected))]
 
     def worth_more(self, numbers: Sequence[int], trials: Trials, *, fit: Fit | None) -> int | None:
@@ -303,7 +321,7 @@ class GpProposals(QmcProposals):
         if fit is None or not numbers:
             return None
         looked = self._look(trials, fit)
-        gains = looked.view.gains([trials[number].values for number in numbers])
+        gains = looked.view.gains([trials[number] for number in numbers])
         if gains.max() < looked.gain - _HANDICAP:
             return None
         return numbers[int(np.argmax(gains))]
@@ -316,11 +334,43 @@ class GpProposals(QmcProposals):
         state = tuple((trial.status, trial.epoch) for trial in trials.values())
         if self._last is None or self._last.at != (state, fit):
             view = self._model.view(trials, fit, rng=self.plan.rng(len(trials)))
-            shown = [trial for trial in trials.values() if trial.objective is not None]
-            shown.sort(key=lambda trial: (_last_loss(trial, self.plan), trial.number))
-            point, gain = view.new([trial.values for trial in shown])
+            best = self._points_of(self._shown(trials)[:_NEAR_BEST])
+            weight = self._expert.weight(len(trials), belief=self._belief(trials))
+            if weight:
+                best = np.vstack([best, self._cube.filled(self._expert.guesses)])
+            point, gain = view.new(
+                best,
+                leaning=(lambda at: weight * self._expert.log_density(at)) if weight else None,
+            )
             self._last = _Looked((state, fit), view, point, gain)
         return self._last
+
+    def _belief(self, trials: Trials) -> float:
+        """By trials near the guesses and others, at the last epoch that both of a pair have."""
+        shown = self._shown(trials)
+        near = self._expert.is_near(self._points_of(shown))
+        ours = [t for t, own in zip(shown, near, strict=True) if own][:_COMPARED]
+        others = [t for t, own in zip(shown, near, strict=True) if not own][:_COMPARED]
+        wins = sum(self._is_better(one, other) for one in ours for other in others)
+        return self._expert.belief(wins, len(ours) * len(others))
+
+    def _is_better(self, one: TrialState, other: TrialState) -> bool:
+        epoch = min(one.epoch, other.epoch)
+        own, its = (value_at(trial, epoch) for trial in (one, other))
+        if own is None or its is None or not math.isfinite(own):
+            return False
+        return not math.isfinite(its) or signed_loss(own, self.plan.direction) < signed_loss(
+            its, self.plan.direction
+        )
+
+    def _shown(self, trials: Trials) -> list[TrialState]:
+        """The trials that have shown something, by their last values."""
+        shown = [trial for trial in trials.values() if trial.objective is not None]
+        return sorted(shown, key=lambda trial: (_last_loss(trial, self.plan), trial.number))
+
+    def _points_of(self, trials: Sequence[TrialState]) -> Floats:
+        points = [self._cube.point(trial.values) for trial in trials]
+        return np.array(points).reshape(len(trials), len(self._cube.keys))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dmu_search.names import TASKS, Direction, signed_loss
 from dmu_search.study.journal import Event
 from dmu_search.study.proposals import SAMPLERS, Plan
 from dmu_search.study.settings import StudySettings, WarmStart
+from dmu_search.study.spending import Spending
 from dmu_search.study.stopping import SCHEDULERS, Rungs, Stopping
 from dmu_search.study.trials import Checkpoint, Status, StudyState, TrialState, to_json
 
@@ -70,12 +71,15 @@ class SearchStudy:
         sampler: a key of ``proposals.SAMPLERS``.
         stopping: the rule on who goes on.
         trials: settings to try in all, warm starts included.
+        patience_trials: begun after the best one and no better, after which no more are begun.
+        target: an objective that is good enough to begin no more.
         warm_starts: the first of them.
         events: of the journal so far, after its first line or empty.
         append: puts an event on disk; returns when it is there.
 
     Attributes:
         direction: as given.
+        spending: epochs so far, and the last improvement.
         follow: told of each event, and the trial as it is then, once it has taken effect.
     """
 
@@ -86,6 +90,8 @@ class SearchStudy:
         sampler: str,
         stopping: Stopping,
         trials: int,
+        patience_trials: int | None = None,
+        target: float | None = None,
         warm_starts: Sequence[WarmStart] = (),
         events: Sequence[Event] = (),
         append: Callable[[Event], None] = lambda event: None,
@@ -93,8 +99,12 @@ class SearchStudy:
         self.direction: Direction = plan.direction
         self.follow: Callable[[Event, TrialState], None] = lambda event, trial: None
         self._state = StudyState.of(events)
+        self.spending = Spending.of(events, direction=plan.direction)
         self._stopping = stopping
-        self._limit = trials
+        self._trials_at_most = trials
+        self._patience_trials = patience_trials
+        # Nothing is as good as minus infinity.
+        self._target = -math.inf if target is None else signed_loss(target, plan.direction)
         self._warm_starts = tuple(warm_starts)
         self._append = append
         self._sampler = SAMPLERS[sampler](plan)
@@ -127,12 +137,15 @@ class SearchStudy:
             direction=direction,
             rungs=rungs.epochs,
             max_epochs=settings.max_epochs,
+            priors=settings.priors,
         )
         return cls(
             plan,
             sampler=search.sampler,
             stopping=SCHEDULERS[search.scheduler](rungs),
             trials=search.trials,
+            patience_trials=search.patience_trials,
+            target=search.target,
             warm_starts=settings.warm_starts,
             events=events,
             append=append,
@@ -149,9 +162,30 @@ class SearchStudy:
         return len(self._carried)
 
     @property
+    def enough(self) -> str | None:
+        """Why no more trials are begun, in words; None while more are."""
+        if len(self.trials) >= self._trials_at_most:
+            return "all search.trials are begun"
+        return self._satisfied
+
+    @property
+    def _satisfied(self) -> str | None:
+        """Why nothing better is looked for; the best trial alone is trained to its end."""
+        shown = [trial for trial in self.trials.values() if trial.objective is not None]
+        best = min(shown, key=self._loss, default=None)
+        if best is not None and self._loss(best) <= self._target:
+            return f"trial {best.number} reached search.target"
+        if best is None or self._patience_trials is None:
+            return None
+        since = sum(trial.number > best.number for trial in shown)
+        if since < self._patience_trials:
+            return None
+        return f"{since} trials after trial {best.number} were no better (search.patience_trials)"
+
+    @property
     def over(self) -> bool:
         """Whether every trial of the study has ended."""
-        return len(self.trials) >= self._limit and all(t.over for t in self.trials.values())
+        return all(trial.over for trial in self.trials.values()) and self.enough is not None
 
     @property
     def best(self) -> TrialState | None:
@@ -178,7 +212,7 @@ class SearchStudy:
             if number is not None:
                 self._keep({"event": "promote", "trial": number})
                 trial = self.trials[number]
-            elif len(self.trials) < self._limit:
+            elif self.enough is None:
                 trial = self._ask()
             else:
                 if not self._carried:
@@ -293,6 +327,8 @@ class SearchStudy:
 
     def _to_promote(self, trials: Mapping[int, TrialState]) -> int | None:
         """The paused trial to carry on with now; None where a new setting is due, or nothing is."""
+        if self._satisfied is not None:
+            return self._leader(trials)
         fit = self._state.fit
         due = self._stopping.due(trials)
         if due:
@@ -303,7 +339,7 @@ class SearchStudy:
         if len(trials) < len(self._warm_starts):
             return None
         chosen = self._sampler.worth_more(paused, trials, fit=fit)
-        if chosen is None and len(trials) >= self._limit:
+        if chosen is None and self.enough is not None:
             # The best that was seen is trained to its end.
             chosen = self._leader(trials)
         return chosen
@@ -333,6 +369,7 @@ class SearchStudy:
     def _keep(self, event: Event) -> None:
         self._append(event)
         self._state.apply(event)
+        self.spending = self.spending.after(event, self.direction)
         if "trial" in event:
             self.follow(event, self.trials[event["trial"]])
 

@@ -1,6 +1,7 @@
 """From the words of a ``tune`` command to the studies it asks for."""
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from dmu_search.data.settings import DataSettings
 from dmu_search.errors import ConfigError
 from dmu_search.paper.published import Published, published
 from dmu_search.paper.widths import resolve_widths
+from dmu_search.study.prior import Guess, guesses_of, read_prior
 
 _RUN_GROUPS = ("network.", "training.", "data.")
 # No default would do for every task.
@@ -52,6 +54,7 @@ class StudySettings:
         fixed: values of ``network.*``, ``training.*`` and ``data.*`` that all trials share.
         space: what is searched.
         warm_starts: the first trials.
+        priors: guesses that the sampler begins near.
         notes: what a reader should know of how the settings came about.
         search: how to search.
         resources: what to use.
@@ -65,6 +68,7 @@ class StudySettings:
     fixed: Mapping[str, Value]
     space: Mapping[str, Distribution]
     warm_starts: tuple[WarmStart, ...]
+    priors: tuple[Guess, ...]
     notes: tuple[str, ...]
     search: SearchSettings
     resources: ResourceSettings
@@ -179,9 +183,10 @@ def _study(
     run_values = {k: v for k, v in fixed.items() if k.startswith(_RUN_GROUPS)}
     run_values["network.widths"] = widths
     search = build(SearchSettings, "search", values=fixed)
-    warm_starts, warm_notes = _warm_starts(
-        search, record, model=model, depth=depth, composed=composed, space=space
-    )
+    search = replace(search, prior=read_prior(search.prior, space))
+    points, point_notes = _published_points(record, model=model, depth=depth, space=space)
+    tried_first = search.warm_start == "paper"
+    warm_starts = points if tried_first else _from_text(search.warm_start)
     _check_budget(search, run_values)
     return StudySettings(
         task=task,
@@ -189,8 +194,9 @@ def _study(
         depth=depth,
         fixed=run_values,
         space=space,
-        warm_starts=warm_starts,
-        notes=(width_note, *notes, *warm_notes),
+        warm_starts=warm_starts[: search.trials],
+        priors=guesses_of(search.prior, tuple(point.values for point in points)),
+        notes=(width_note, *notes, *(point_notes if tried_first else ())),
         search=search,
         resources=build(ResourceSettings, "resources", values=fixed),
         tracking=build(TrackingSettings, "tracking", values=fixed),
@@ -236,18 +242,35 @@ def _can_hold(
     return needed in space[name] if name in space else fixed.get(name) == needed
 
 
-def _warm_starts(
-    search: SearchSettings,
+def as_text(points: Sequence[WarmStart]) -> str:
+    """Warm starts as ``search.warm_start`` keeps them."""
+    return json.dumps([{"source": point.source, "values": dict(point.values)} for point in points])
+
+
+def _from_text(text: str) -> tuple[WarmStart, ...]:
+    """What ``search.warm_start`` holds besides words.
+
+    Raises:
+        ConfigError: it is neither a known word nor such a text.
+    """
+    if text == "none" or text.startswith("study:"):
+        return ()
+    try:
+        return tuple(WarmStart(each["source"], each["values"]) for each in json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"search.warm_start: must be paper, none or study:NAME, got {text!r}"
+        ) from None
+
+
+def _published_points(
     record: Published,
     *,
     model: str,
     depth: int,
-    composed: Composed,
     space: Mapping[str, Distribution],
 ) -> tuple[tuple[WarmStart, ...], tuple[str, ...]]:
     """The published settings as points of the space; fixed values of the command line win."""
-    if search.warm_start == "none":
-        return (), ()
     points: dict[tuple[tuple[str, Value], ...], WarmStart] = {}
     notes = []
     for source in PUBLISHED:
@@ -269,7 +292,7 @@ def _warm_starts(
             points[key] = WarmStart(source, values)
     if not points and not notes:
         notes.append(f"no published setting of {model} at depth {depth}: nothing is tried first")
-    return tuple(points.values())[: search.trials], tuple(notes)
+    return tuple(points.values()), tuple(notes)
 
 
 def _check_budget(search: SearchSettings, values: Mapping[str, Value]) -> None:

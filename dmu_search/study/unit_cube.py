@@ -191,6 +191,22 @@ class UnitCube:
             ]
         )
 
+    def guesses(self, settings: Sequence[Mapping[str, Value]]) -> Floats:
+        """Points ``(n, keys)`` of settings that need not be whole: nan where one says nothing."""
+        points = [
+            [
+                axis.coordinate(values[name]) if name in values else math.nan
+                for name, axis in zip(self.keys, self._axes, strict=True)
+            ]
+            for values in settings
+        ]
+        return np.array(points).reshape(len(settings), len(self.keys))
+
+    @staticmethod
+    def filled(guesses: Floats) -> Floats:
+        """Guesses ``(n, keys)`` with the middle of each key that they say nothing of."""
+        return np.where(np.isnan(guesses), 0.5, guesses)
+
 
 def _axis(distribution: Distribution) -> Axis:
     if isinstance(distribution, Choice):

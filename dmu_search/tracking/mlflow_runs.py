@@ -7,12 +7,14 @@ diverged trials as finished and makes no parent run; here a run is found again b
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from dmu_search.errors import TrackingError
-from dmu_search.records import Event, without_void
+from dmu_search.records import Event, last_restart, without_void
+from dmu_search.tracking.known_points import KnownPoints
 
 if TYPE_CHECKING:
     # MLflow takes a second to import: only where it is used.
@@ -27,7 +29,8 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
 
 RUN_ID_TAG = "dmu_search.run_id"
 KIND_TAG = "dmu_search.kind"
-_RESTARTS_TAG = "dmu_search.restarts"
+# When its training last began again.
+_RESTART_TAG = "dmu_search.restarted_ms"
 # Without it MLflow 3 shows its pages for language models.
 _VIEW = "workflowType=machine_learning"
 _SERVERS = ("http", "https", "databricks")
@@ -53,6 +56,8 @@ class MlflowRuns:
         self._client = connect(uri)
         self.experiment_id = self._experiment(experiment, artifact_root)
         self._runs: dict[str, str] = {}
+        # Of the runs that were there before.
+        self._known: dict[str, KnownPoints] = {}
 
     def apply(self, run_id: str, event: Event) -> None:
         """Write one event; a repeated one changes nothing.
@@ -65,7 +70,7 @@ class MlflowRuns:
             case "start":
                 self._start(run_id, event)
             case "metrics":
-                self._log_metrics(run_id, [event])
+                self.log_metrics(run_id, [event])
             case "tags":
                 self._set_tags(self._own(run_id), event["tags"])
             case "artifact":
@@ -76,39 +81,66 @@ class MlflowRuns:
                     self._own(run_id), status=event["status"], end_time=event["time_ms"]
                 )
 
+    def log_metrics(self, run_id: str, events: list[Event]) -> None:
+        """Write ``metrics`` events in few requests; what is there already is left out.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store cannot be written.
+            TrackingError: the run was never started.
+        """
+        from mlflow.entities import Metric
+
+        known = self._known.get(run_id)
+        metrics = [
+            Metric(name, value, event["time_ms"], event["step"])
+            for event in events
+            if known is None or not known.have(event)
+            for name, value in event["values"].items()
+        ]
+        for begin in range(0, len(metrics), _BATCH):
+            self._client.log_batch(self._own(run_id), metrics=metrics[begin : begin + _BATCH])
+
     def apply_all(self, run_id: str, events: list[Event]) -> None:
         """Write a whole record, its metrics in few requests; twice, it changes nothing.
 
         MLflow cannot take back what a training that began again made void. So a run that is there
         from before that is deleted, in MLflow's way that can be undone, and written anew.
         """
-        restarts = sum(event["event"] == "restart" for event in events)
+        restart, kept = last_restart(events), without_void(events)
         found = self.address(run_id)
-        if restarts and found is not None and self._restarts(found) != restarts:
-            self._client.delete_run(found)
-            del self._runs[run_id]
-        kept = without_void(events)
+        if found is not None and (
+            self._restart(found) != restart or any(self.contradict(run_id, e) for e in kept)
+        ):
+            self._delete(run_id, found)
         starts = [index for index, event in enumerate(kept) if event["event"] == "start"]
         # A trial that was asked for again has other settings than at its first start.
         for index in starts[-1:]:
             self.apply(run_id, {**kept[index], "time_ms": kept[0]["time_ms"]})
-        self._log_metrics(run_id, [event for event in kept if event["event"] == "metrics"])
+        self.log_metrics(run_id, [event for event in kept if event["event"] == "metrics"])
         for index, event in enumerate(kept):
             # An end before the last start is that of a process which was interrupted.
             over = event["event"] == "end" and index > starts[-1]
             if over or event["event"] in ("tags", "artifact"):
                 self.apply(run_id, event)
-        if restarts:
-            self._set_tags(self._own(run_id), {_RESTARTS_TAG: str(restarts)})
+        if restart is not None:
+            self._set_tags(self._own(run_id), {_RESTART_TAG: str(restart)})
 
-    def _restarts(self, mlflow_id: str) -> int:
-        """How often its training had begun again when a run was written."""
-        tags: Mapping[str, str] = self._client.get_run(mlflow_id).data.tags
-        return int(tags.get(_RESTARTS_TAG, "0"))
+    def contradict(self, run_id: str, event: Event) -> bool:
+        """Whether an epoch is there with other results, those of another training."""
+        known = self._known.get(run_id)
+        return event["event"] == "metrics" and known is not None and known.contradict(event)
 
-    def closed_trials(self, study: str) -> set[str]:
-        """Ids of the trials of a study whose runs are here and closed."""
-        closed: set[str] = set()
+    def _restart(self, mlflow_id: str) -> int | None:
+        return _restarted_ms(self._client.get_run(mlflow_id).data.tags)
+
+    def _delete(self, run_id: str, mlflow_id: str) -> None:
+        self._client.delete_run(mlflow_id)
+        self._runs.pop(run_id, None)
+        self._known.pop(run_id, None)
+
+    def closed_trials(self, study: str) -> dict[str, int | None]:
+        """Ids of the trials of a study whose runs are here and closed -> their last restart."""
+        closed: dict[str, int | None] = {}
         token: str | None = None
         while True:
             page = self._client.search_runs(
@@ -117,7 +149,11 @@ class MlflowRuns:
                 max_results=_PAGE,
                 page_token=token,
             )
-            closed |= {run.data.tags[RUN_ID_TAG] for run in page if run.info.status not in _OPEN}
+            closed |= {
+                run.data.tags[RUN_ID_TAG]: _restarted_ms(run.data.tags)
+                for run in page
+                if run.info.status not in _OPEN
+            }
             token = page.token
             if not token:
                 return closed
@@ -129,6 +165,7 @@ class MlflowRuns:
             if found is None:
                 return None
             self._runs[run_id] = found
+            self._known[run_id] = KnownPoints(partial(self._history, found))
         return self._runs[run_id]
 
     @property
@@ -183,7 +220,7 @@ class MlflowRuns:
             return
         if found is not None:
             # Of a study whose journal was cut back: the trial of this number is another one now.
-            self._client.delete_run(found)
+            self._delete(run_id, found)
         run = self._client.create_run(
             self.experiment_id, start_time=event["time_ms"], tags=tags, run_name=event["name"]
         )
@@ -196,16 +233,9 @@ class MlflowRuns:
         entities = [Param(name, str(value)) for name, value in params.items()]
         self._client.log_batch(self._own(run_id), params=entities)
 
-    def _log_metrics(self, run_id: str, events: list[Event]) -> None:
-        from mlflow.entities import Metric
-
-        metrics = [
-            Metric(name, value, event["time_ms"], event["step"])
-            for event in events
-            for name, value in event["values"].items()
-        ]
-        for begin in range(0, len(metrics), _BATCH):
-            self._client.log_batch(self._own(run_id), metrics=metrics[begin : begin + _BATCH])
+    def _history(self, mlflow_id: str, metric: str) -> list[tuple[int, float]]:
+        history = self._client.get_metric_history(mlflow_id, metric)
+        return [(point.step, point.value) for point in history]
 
     def _set_tags(self, mlflow_id: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
@@ -213,6 +243,11 @@ class MlflowRuns:
         if tags:
             entities = [RunTag(name, value) for name, value in tags.items()]
             self._client.log_batch(mlflow_id, tags=entities)
+
+
+def _restarted_ms(tags: Mapping[str, str]) -> int | None:
+    """When the training of a run had last begun again as it was written."""
+    return int(tags[_RESTART_TAG]) if _RESTART_TAG in tags else None
 
 
 def connect(uri: str) -> "MlflowClient":

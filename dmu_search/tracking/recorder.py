@@ -1,8 +1,10 @@
 """Records on disk and, beside them, the same runs in MLflow."""
 
+import math
+import time
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dmu_search.config.settings import TrackingSettings
@@ -14,14 +16,20 @@ from dmu_search.records import (
     check_records,
     collect_records,
     read_events,
+    read_last_restart,
     record_files,
 )
 from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
+
+_EVERY_S = 1.0
 
 
 @dataclass
 class Tracking:
     """Where runs go: always to records, and to MLflow while it can be reached.
+
+    Metrics come to MLflow a second late, those of a run in one request: a request costs as much
+    CPU time as all else that a search does for an epoch.
 
     Attributes:
         recorder: what the search writes to.
@@ -32,19 +40,39 @@ class Tracking:
     recorder: Recorder
     runs: MlflowRuns | None
     lost: str | None = None
+    _waiting: dict[str, list[Event]] = field(default_factory=dict, repr=False)
+    _written_at: float = field(default=-math.inf, repr=False)
 
     def forward(self, run_id: str, event: Event) -> None:
         """Pass an event on to MLflow; a server lost on the way does not end the search."""
         if self.runs is None or self.lost is not None:
             return
         try:
-            if event["event"] == "restart":
+            if event["event"] == "restart" or self.runs.contradict(run_id, event):
                 record = self.recorder.folder / f"{run_id}.jsonl"
+                self._waiting.pop(run_id, None)
                 self.runs.apply_all(run_id, list(read_events(record)))
+            elif event["event"] == "metrics":
+                self._waiting.setdefault(run_id, []).append(event)
             else:
+                self.runs.log_metrics(run_id, self._waiting.pop(run_id, []))
                 self.runs.apply(run_id, event)
         except Exception as fault:
             # Whatever a database or network client raises: the event is on disk already.
+            self.lost = _one_line(fault)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write metrics that wait, if it is a second since the last time."""
+        if not self._waiting or time.monotonic() - self._written_at < _EVERY_S:
+            return
+        self._written_at = time.monotonic()
+        if self.runs is None or self.lost is not None:
+            return
+        try:
+            for run_id in list(self._waiting):
+                self.runs.log_metrics(run_id, self._waiting.pop(run_id))
+        except Exception as fault:
             self.lost = _one_line(fault)
 
     def catch_up(self, study: str, run_ids: Iterable[str]) -> None:
@@ -52,7 +80,8 @@ class Tracking:
 
         Args:
             study: its name.
-            run_ids: of its trials; those that are closed in MLflow are left alone.
+            run_ids: of its trials; those that are closed in MLflow, and whose record was not
+                written anew since, are left alone.
         """
         if self.runs is None or self.lost is not None:
             return
@@ -60,7 +89,9 @@ class Tracking:
             closed = self.runs.closed_trials(study)
             for run_id in run_ids:
                 path = self.recorder.folder / f"{run_id}.jsonl"
-                if run_id not in closed and path.exists():
+                if not path.exists():
+                    continue
+                if run_id not in closed or closed[run_id] != read_last_restart(path):
                     self.runs.apply_all(run_id, list(read_events(path)))
         except StorageError:
             raise

@@ -76,7 +76,8 @@ class TrialRuns:
                 self._recorder.log(run_id, trial.metrics[event["epoch"]], step=event["epoch"])
             case "retry":
                 self.tag(trial.number, {"retried": event["reason"]})
-        if trial.over:
+        # What is noted of a trial after its end, such as its last checkpoint, is not in its run.
+        if trial.over and event["event"] in ("result", "fail", "end"):
             if trial.number not in self._open:
                 self.begin(trial)
             self._close(trial)

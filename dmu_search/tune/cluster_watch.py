@@ -21,16 +21,25 @@ class ClusterWatch:
         halt: told of the loss.
         last_words: called on a thread of the watch where Ray does not let go of the main one; it
             closes what is open and tells the user. The process ends after it.
+
+    Attributes:
+        lifeline: what is watched.
+
+    Raises:
+        ClusterError: at its beginning, Ray is lost already.
     """
 
     def __init__(self, halt: Halt, last_words: Callable[[DmuSearchError], None]) -> None:
         self._halt = halt
         self._last_words = last_words
-        self._lifeline = Lifeline.of_session()
+        self.lifeline = Lifeline.of_session()
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "ClusterWatch":
+        # Ray's C++ ends the process without a word where it meets a raylet that is gone.
+        if (fault := self.lifeline.fault()) is not None:
+            raise fault
         self._thread.start()
         return self
 
@@ -44,7 +53,7 @@ class ClusterWatch:
 
     def check(self) -> bool:
         """Look now; returns whether Ray is lost."""
-        fault = self._lifeline.fault()
+        fault = self.lifeline.fault()
         if fault is not None and not self._left.is_set():
             self._halt(fault)
         return fault is not None

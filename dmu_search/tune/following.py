@@ -1,5 +1,6 @@
 """Records, screen and mirror: they follow the study's journal, on the driver only."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -27,6 +28,7 @@ class Following(tune.Callback):
         mirror: gets the trials that ended.
         watcher: told of every change.
         halt: told of a fault of the disk.
+        flush: called often; brings on what waits.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class Following(tune.Callback):
         mirror: JournalMirror,
         watcher: Watcher,
         halt: Halt,
+        flush: Callable[[], None],
     ) -> None:
         self._halt = halt
+        self._flush = flush
         self._study = study
         self._runs = runs
         self._mirror = mirror
@@ -60,7 +64,8 @@ class Following(tune.Callback):
             case "retry":
                 more = f", with {trial.room:g} times the room" if trial.room > 1 else ""
                 self._watcher.say(f"trial {trial.number} is tried again{more}: {event['reason']}")
-        if trial.over:
+        ended = trial.over and event["event"] in ("result", "fail", "end")
+        if ended or event["event"] == "ask":
             self._update_mirror()
 
     def _update_mirror(self) -> None:
@@ -69,6 +74,10 @@ class Following(tune.Callback):
         self._mirror.update(self._study.trials)
         if self._mirror.problem is not None and told is None:
             self._runs.note(self._mirror.problem)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        """Ray Tune looked for news; it does so several times a second."""
+        self._flush()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A process carries a trial: open its run, or resume it."""

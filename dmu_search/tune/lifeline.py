@@ -2,12 +2,13 @@
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
 
-from dmu_search.errors import ClusterError
+from dmu_search.errors import ClusterError, DmuSearchError
 
 # Looks in a row without an answer that make a loss: one can be an accident of the network.
 _LOOKS = 3
@@ -39,6 +40,22 @@ class Lifeline:
                 ),
             }
         )
+
+    @contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Turn whatever Ray raises once it is lost, for a ``with`` block, into a sentence.
+
+        Raises:
+            ClusterError: Ray is lost.
+        """
+        try:
+            yield
+        except DmuSearchError:
+            raise
+        except Exception:
+            if (lost := self.fault()) is not None:
+                raise lost from None
+            raise
 
     def fault(self) -> ClusterError | None:
         """What no longer answers; None while all is well."""

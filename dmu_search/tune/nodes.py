@@ -16,6 +16,7 @@ from dmu_search.config.settings import ResourceSettings
 from dmu_search.errors import ConfigError
 from dmu_search.folders import write_whole
 from dmu_search.tune.resources import TrialShare
+from dmu_search.tune.session import Cluster
 
 _COUNTED = ("CPU", "GPU")
 _LOOK_EVERY_S = 1.0
@@ -39,8 +40,8 @@ def check_shared_folder(settings: ResourceSettings, output_dir: Path) -> None:
         )
 
 
-def wait_for_gpus(settings: ResourceSettings, waiting: Callable[[str], None]) -> None:
-    """Wait until the cluster has the GPUs that were asked for.
+def wait_for_gpus(settings: ResourceSettings, waiting: Callable[[str], None]) -> Cluster:
+    """Wait until the cluster has the GPUs that were asked for; returns what it has then.
 
     Args:
         settings: ``min_gpus``, and ``wait_s`` that they have to appear in.
@@ -50,16 +51,21 @@ def wait_for_gpus(settings: ResourceSettings, waiting: Callable[[str], None]) ->
         ConfigError: they did not appear.
     """
     wanted, deadline = settings.min_gpus or 0, time.monotonic() + settings.wait_s
-    if (found := _gpus()) < wanted and settings.wait_s:
-        waiting(f"waiting up to {settings.wait_s:g} s for {wanted} GPUs; {found:g} are there")
-    while (found := _gpus()) < wanted:
+    cluster = Cluster.now(settings)
+    if cluster.gpus < wanted and settings.wait_s:
+        waiting(
+            f"waiting up to {settings.wait_s:g} s for {wanted} GPUs; {cluster.gpus:g} are there"
+        )
+    while cluster.gpus < wanted:
         if time.monotonic() >= deadline:
             raise ConfigError(
-                f"resources.min_gpus={wanted}: Ray has {found:g} GPUs after "
+                f"resources.min_gpus={wanted}: Ray has {cluster.gpus:g} GPUs after "
                 f"{settings.wait_s:g} s; start the missing machines (`ray status` lists those "
                 "there), raise resources.wait_s, or lower resources.min_gpus"
             )
         time.sleep(_LOOK_EVERY_S)
+        cluster = Cluster.now(settings)
+    return cluster
 
 
 def check_all_see(output_dir: Path) -> None:
@@ -174,10 +180,6 @@ def _answer(reference: "ray.ObjectRef[bool]") -> bool:
         return bool(ray.get(reference))
     except ray.exceptions.RayError:
         return False
-
-
-def _gpus() -> float:
-    return float(ray.cluster_resources().get("GPU", 0.0))
 
 
 def _name(node: dict[str, object]) -> str:

@@ -1,6 +1,7 @@
 """Ray's own messages: in a file, not on the screen."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -24,6 +25,21 @@ class RayLog:
     def __init__(self, file: TextIO) -> None:
         self.path: Path | None = None
         self._file = file
+        self._stays = False
+
+    def stay(self) -> None:
+        """Take what C++ prints until the process ends: a Ray that is lost does not fall silent."""
+        self._stays = True
+
+    def close(self, terminal: int) -> None:
+        """Give the screen back, which is open as the descriptor ``terminal``."""
+        if self._stays:
+            sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding="utf-8")
+            return
+        os.dup2(terminal, _STDERR)
+        os.close(terminal)
+        if self.path is not None and self.words() is None:
+            self.path.unlink()
 
     def keep(self, path: Path) -> None:
         """Give the file a name, as soon as its folder is there."""
@@ -60,7 +76,4 @@ def ray_log() -> Iterator[RayLog]:
             with redirect_stdout(file), redirect_stderr(file):
                 yield log
         finally:
-            os.dup2(terminal, _STDERR)
-            os.close(terminal)
-            if log.path is not None and log.words() is None:
-                log.path.unlink()
+            log.close(terminal)

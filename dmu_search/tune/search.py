@@ -98,12 +98,16 @@ class Outcome:
         counts: status -> number of trials.
         warm_starts: source -> objective of the finished warm starts.
         missing: trials not yet finished, stopped early or failed.
+        spent: epochs so far and the last improvement, in words.
+        enough: why the search begins no more trials, in words; None while it does.
     """
 
     best: BestTrial | None
     counts: Mapping[str, int]
     warm_starts: Mapping[str, float]
     missing: int
+    spent: str
+    enough: str | None
 
 
 def plan_share(study: StudySettings, data: Any, *, cluster: Cluster) -> TrialShare:
@@ -180,7 +184,9 @@ def run_study(
     mirror = JournalMirror(
         study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
     )
-    following = Following(own, runs, mirror=mirror, watcher=watcher, halt=halt)
+    following = Following(
+        own, runs, mirror=mirror, watcher=watcher, halt=halt, flush=tracking.flush
+    )
     checkpoints = Checkpoints(study.checkpoints, own, limit_mb=settings.search.checkpoint_mb)
 
     def close_lost(fault: DmuSearchError) -> None:
@@ -198,7 +204,7 @@ def run_study(
     try:
         if not own.over:
             searcher = StudySearcher(own, halt, max_concurrent=share.concurrent)
-            with watch, memory_kills_as_deaths():
+            with watch.lifeline.in_words(), watch, memory_kills_as_deaths():
                 callbacks = [following, NodeNews(watcher.say)]
                 _carry_out(
                     study,
@@ -210,6 +216,8 @@ def run_study(
                 )
         if halt.fault is not None:
             raise halt.fault
+        # The study ends paused trials when no carrier is left to tell of it.
+        checkpoints.tidy()
     finally:
         # On a full disk this fails too; the next resume closes the runs.
         with suppress(StorageError):
@@ -293,5 +301,7 @@ def _outcome(study: Study, own: SearchStudy) -> Outcome:
             for trial in finished
             if trial.source is not None and trial.objective is not None
         },
-        missing=max(0, study.settings.search.trials - over),
+        missing=0 if own.over else max(0, study.settings.search.trials - over),
+        spent=own.spending.in_words(study.settings.max_epochs),
+        enough=own.enough,
     )

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import AuthenticationError
 
 from dmu_search.config.settings import ResourceSettings
-from dmu_search.errors import ConfigError
+from dmu_search.errors import ClusterError, ConfigError, DmuSearchError
 from dmu_search.tune.lifeline import Lifeline
 from dmu_search.tune.ray_log import RayLog
 
@@ -41,6 +41,14 @@ class Cluster:
     nodes: int
     joined: bool = False
 
+    @classmethod
+    def now(cls, settings: ResourceSettings) -> "Cluster":
+        """What Ray offers at the moment; machines may still join."""
+        total = ray.cluster_resources()
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        joined = settings.address is not None
+        return cls(total.get("CPU", 0.0), total.get("GPU", 0.0), nodes, joined)
+
 
 @contextmanager
 def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterator[Cluster]:
@@ -52,32 +60,43 @@ def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterat
 
     Raises:
         ConfigError: no Ray cluster answers at the address, or none that lets this machine in.
+        ClusterError: Ray does not start on this machine, or is lost.
     """
     for name in ("ray", "ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         _init(settings)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, AuthenticationError) as fault:
+        lifeline = Lifeline.of_session()
+    except Exception as fault:  # Ray raises errors of many kinds, plain ones among them.
         printed = b"" if log is None else log.read()
-        if isinstance(fault, AuthenticationError) or b"InvalidAuthToken" in printed:
-            raise ConfigError(_TOKEN.format(address=settings.address)) from None
-        raise ConfigError(
-            f"resources.address={settings.address}: Ray cannot be used there "
-            f"({' '.join(str(fault).split())[:200]}); check the address, or leave it out to "
-            "start Ray on this machine"
-        ) from None
-    lifeline = Lifeline.of_session()
+        raise _refusal(settings, fault, printed=printed) from None
     try:
-        total = ray.cluster_resources()
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        joined = settings.address is not None
-        yield Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), len(alive), joined)
+        with lifeline.in_words():
+            yield Cluster.now(settings)
     finally:
         if lifeline.fault() is None:
             ray.shutdown()
         else:
             # Ray's own way out would wait a minute for what is gone, and end in a crash.
             atexit.register(end_process)
+            if log is not None:
+                log.stay()
+
+
+def _refusal(settings: ResourceSettings, fault: Exception, *, printed: bytes) -> DmuSearchError:
+    """Why Ray could not be started or joined."""
+    reason = " ".join(str(fault).split())[:200]
+    if settings.address is None:
+        return ClusterError(
+            f"Ray does not start on this machine ({reason}); if its processes are killed for want "
+            "of memory, end other programs or lower resources.object_store_mb"
+        )
+    if isinstance(fault, AuthenticationError) or b"InvalidAuthToken" in printed:
+        return ConfigError(_TOKEN.format(address=settings.address))
+    return ConfigError(
+        f"resources.address={settings.address}: Ray cannot be used there ({reason}); check the "
+        "address, or leave it out to start Ray on this machine"
+    )
 
 
 def end_process() -> NoReturn:

@@ -10,6 +10,7 @@ from dmu_search.tune.devices import assigned_device
 from dmu_search.tune.lifeline import Lifeline
 
 _TICK_S = 2.0
+_END_S = 10.0
 
 
 def shared(value: object) -> Any:
@@ -66,6 +67,8 @@ def on_workers(
         if stopped():
             for each in waiting:
                 ray.cancel(each, force=True)
+            # Until their processes have ended they write.
+            ray.wait(list(waiting), num_returns=len(waiting), timeout=_END_S)
             return
 
 

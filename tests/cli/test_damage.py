@@ -4,9 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from dmu_search.cli.main import main
 from dmu_search.engine.tasks import TASKS
@@ -392,22 +394,53 @@ def test_train_goes_on_beside_a_damaged_record(output_dir, tmp_path, capsys):
     assert "left out: runs/records/train-x.jsonl: line 1 is damaged" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_a_mended_study_is_resumed_to_its_end(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    words = [*WORDS, "search.checkpoint_every_s=0", "resources.cpus=1"]
-    # A Ray of its own: another test may have one in this process.
-    tune = [sys.executable, "-m", "dmu_search", "tune"]
-    subprocess.run([*tune, *words, "name=mine"], check=True)
-    output_dir = tmp_path / "runs"
+def ruin(output_dir):
     path = journal_of(output_dir)
     garble(path, len(path.read_bytes().splitlines()) // 2)
     (path.parent / "study.yaml").write_text("x")
     overwrite(path.parent / "optuna.journal")
     for checkpoint in path.parent.glob("checkpoints/*/*.pt"):
         checkpoint.write_bytes(b"x")
+
+
+def points_in_mlflow(output_dir):
+    """Run, metric and step of every point; what is best so far is said twice of the last epoch."""
+    client = MlflowClient(f"sqlite:///{output_dir / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("dmu_search")
+    return Counter(
+        (run.data.tags["dmu_search.run_id"], name, point.step)
+        for run in client.search_runs([experiment.experiment_id])
+        for name in run.data.metrics
+        if not name.startswith("best_")
+        for point in client.get_metric_history(run.info.run_id, name)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("damage", "mends"),
+    [
+        (ruin, True),
+        (lambda output_dir: garble(output_dir / "records/mine.0001.jsonl", 2), True),
+        (lambda output_dir: (output_dir / "records/mine.0001.jsonl").unlink(), False),
+        (lambda output_dir: (output_dir / "records/mine.jsonl").unlink(), False),
+    ],
+    ids=["all but records", "record", "record gone", "record of the study gone"],
+)
+def test_a_damaged_study_is_resumed_to_its_end(tmp_path, capsys, monkeypatch, damage, mends):
+    monkeypatch.chdir(tmp_path)
+    words = [*WORDS, "search.checkpoint_every_s=0", "resources.cpus=1"]
+    words.remove("tracking.uri=none")
+    # A Ray of its own: another test may have one in this process.
+    tune = [sys.executable, "-m", "dmu_search", "tune"]
+    subprocess.run([*tune, *words, "name=mine"], check=True)
+    output_dir = tmp_path / "runs"
+    points = points_in_mlflow(output_dir)
+    assert set(points.values()) == {1}
+    damage(output_dir)
     capsys.readouterr()
-    assert doctor(capsys)[0] == 0
+    if mends:
+        assert doctor(capsys)[0] == 0
     subprocess.run([*tune, "resume=mine"], check=True)
     trials = trials_of(output_dir)
     assert [trial.status for trial in trials.values()] == ["finished"] * 4
@@ -415,4 +448,5 @@ def test_a_mended_study_is_resumed_to_its_end(tmp_path, capsys, monkeypatch):
         record = output_dir / "records" / f"mine.{number:04d}.jsonl"
         assert list(epochs_of(record)) == [1, 2, 3]
         assert epochs_of(record)[3]["objective"] == trial.objective
+    assert points_in_mlflow(output_dir) == points
     assert doctor(capsys)[0] == 0

@@ -1,4 +1,9 @@
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +12,9 @@ from dmu_search.cli.main import main
 from dmu_search.cli.reproduce_pages import ProgressLines
 from dmu_search.cli.screen import open_console
 from dmu_search.engine.plans.plan_file import carry_out_plan, read_plan
+from dmu_search.records import read_events
 from dmu_search.retraining.on_workers import Going, Progress
+from tests.processes import named
 
 SMALL = [
     "training.replicas=2",
@@ -72,3 +79,38 @@ def test_trainings_are_told_when_they_end_and_now_and_then(capsys):
     assert capsys.readouterr().out == "epochs: b 3/10\n"
     lines.show(Progress((("b", "[it] broke"),), ()))
     assert capsys.readouterr().out == "[2/2] b failed: [it] broke\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["raylet", "gcs_server"])
+def test_a_command_whose_ray_is_lost_ends_in_order_and_without_ray_on_the_screen(tmp_path, lost):
+    words = [each for each in SMALL if "max_epochs" not in each]
+    words += ["training.max_epochs=1000000", "model=rnn,gru", f"output_dir={tmp_path}"]
+    words += ["resources.cpus=2", "resources.object_store_mb=100", "tracking.uri=none"]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "dmu_search", "reproduce", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 180
+        while sum(b'"metrics"' in each.read_bytes() for each in tmp_path.glob("records/*")) < 2:
+            assert command.poll() is None, command.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (victim,) = named(command.pid, lost)
+        os.kill(victim, signal.SIGKILL)
+        _, errors = command.communicate(timeout=90)
+    finally:
+        command.kill()
+        command.wait()
+    assert command.returncode == 1
+    (error,) = errors.splitlines()
+    assert error.startswith("error: Ray's ")
+    assert error.endswith("; the same command resumes where this one stopped")
+    records = [list(read_events(path)) for path in tmp_path.glob("records/*")]
+    assert len(records) == 2
+    assert {"KILLED"} == {
+        event["status"] for events in records for event in events if event["event"] == "end"
+    }

@@ -50,18 +50,22 @@ def test_cut_after_any_event_a_study_resumes_as_if_never_interrupted(whole, part
 @pytest.mark.slow
 def test_cut_after_every_event_and_cut_again_while_it_resumes(whole):
     settings, expected = whole
+    # A model costs its time at every proposal, so fewer of its studies are carried far.
+    far, to_the_end = (30, 10) if settings["sampler"] in ("random", "qmc") else (6, 60)
     for cut in range(len(expected) + 1):
         journal = list(expected[:cut])
         # A resume whose process is gone again after a few steps, twice.
         for _ in range(2):
             carry_out(make(**settings, journal=journal), epochs=3)
-        carry_out(make(**settings, journal=journal), epochs=math.inf if cut % 10 == 0 else 30)
+        ends = cut % to_the_end == 0
+        carry_out(make(**settings, journal=journal), epochs=math.inf if ends else far)
         got = decisions(journal)
         assert got == decisions(expected)[: len(got)]
         assert (
-            len(got) == len(decisions(expected)) or len(got) > len(decisions(expected[:cut])) + 20
+            len(got) == len(decisions(expected))
+            or len(got) > len(decisions(expected[:cut])) + far // 2
         )
-        if cut % 10 == 0:
+        if ends:
             check_nothing_lost_or_repeated(journal, expected)
 
 
@@ -201,3 +205,52 @@ def test_of_an_objective_that_is_to_be_large_the_best_is_the_largest():
         number = study.next().number
         study.report(number, Report(1, float(number), {}, finished=True))
     assert study.best.objective == 3.0
+
+
+def test_a_search_ends_when_trials_after_the_best_bring_nothing():
+    study = make(sampler="random", trials=60, scheduler="promotion", patience_trials=6)
+    carry_out(study)
+    trials = study.trials
+    assert study.over
+    assert len(trials) < 60
+    shown = [t for t in trials.values() if t.objective is not None]
+    assert sum(trial.number > study.best.number for trial in shown) >= 6
+    assert study.best.objective == min(t.objective for t in shown)
+    assert study.enough == (
+        f"{sum(t.number > study.best.number for t in shown)} trials after trial "
+        f"{study.best.number} were no better (search.patience_trials)"
+    )
+
+
+@pytest.mark.parametrize(("direction", "target"), [("minimize", 0.6), ("maximize", -0.6)])
+def test_a_search_ends_at_its_target(direction, target):
+    study = make(sampler="qmc", trials=80, warm_starts=(), direction=direction, target=target)
+    sign = 1 if direction == "minimize" else -1
+    while (assignment := study.next()) is not None:
+        epoch = 1
+        while study.report(
+            assignment.number,
+            Report(epoch, sign * loss(assignment.values, epoch), {}, finished=epoch == MAX_EPOCHS),
+        ):
+            epoch += 1
+    assert len(study.trials) < 80
+    assert sign * study.best.objective <= 0.6
+    assert study.enough == f"trial {study.best.number} reached search.target"
+
+
+def test_what_was_spent_is_counted_once_also_over_a_resume():
+    journal: list[dict] = []
+    study = make(trials=6, journal=journal, scheduler="none", warm_starts=())
+    carry_out(study, epochs=25)
+    carry_out(make(trials=6, journal=journal, scheduler="none", warm_starts=()))
+    study = make(trials=6, journal=journal, scheduler="none", warm_starts=())
+    epochs = sum(len(trial.objectives) for trial in study.trials.values())
+    assert study.spending.epochs == epochs
+    losses = [(e["objective"], e["trial"]) for e in journal if e["event"] == "result"]
+    best = min((v, number) for v, number in losses if v is not None)
+    assert study.spending.trial == best[1]
+    assert study.spending.improved_at == losses.index(best) + 1
+    assert study.spending.in_words(9) == (
+        f"{epochs} epochs ({epochs / 9:.3g} whole trainings), the last improvement after "
+        f"{losses.index(best) + 1} by trial {best[1]}"
+    )

@@ -28,7 +28,7 @@ MAX_EPOCHS = 9
 
 def loss(values, epoch=MAX_EPOCHS):
     """Falls with the epochs towards what the setting is worth."""
-    final = abs(math.log(values[RATE] / 0.01)) + (values[RULE] == "ratio")
+    final = abs(math.log(values[RATE] / 0.01)) + (values.get(RULE) == "ratio")
     return final + 2.0 / epoch
 
 
@@ -42,6 +42,8 @@ def make(
     direction="minimize",
     space=SPACE,
     journal=None,
+    priors=(),
+    **rules,
 ):
     """A study whose journal is the list ``journal``, in the state that it tells."""
     journal = [] if journal is None else journal
@@ -53,6 +55,7 @@ def make(
         direction=direction,
         rungs=rungs.epochs,
         max_epochs=MAX_EPOCHS,
+        priors=priors,
     )
     return SearchStudy(
         plan,
@@ -62,6 +65,7 @@ def make(
         warm_starts=warm_starts,
         events=tuple(journal),
         append=journal.append,
+        **rules,
     )
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
@@ -108,6 +109,7 @@ def test_what_a_training_that_began_again_made_void_leaves_mlflow(store_uri, tmp
     tracking = open_tracking(settings(store_uri), tmp_path)
     write_study(tracking.recorder)
     begin_again(tracking.recorder)
+    tracking.recorder.tag("s1.t1", {"note": "brings on what waits"})
     assert tracking.lost is None
     assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
     _, runs = runs_of(store_uri)
@@ -130,6 +132,74 @@ def test_sync_takes_back_what_became_void_since_the_last_one(store_uri, tmp_path
         assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
         ids.add(runs_of(store_uri)[1]["s1.t1"].info.run_id)
     assert len(ids) == 1
+
+
+def test_metrics_wait_a_second_for_others(store_uri, tmp_path):
+    tracking = open_tracking(settings(store_uri), tmp_path)
+    tracking.recorder.start(TRIAL)
+    for epoch in (1, 2, 3):
+        tracking.recorder.log("s1.t1", {"val_nll_nats": float(epoch)}, step=epoch)
+    assert history_of(store_uri) == [(1, 1.0)]
+    time.sleep(1.0)
+    tracking.flush()
+    assert history_of(store_uri) == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    tracking.recorder.log("s1.t1", {"val_nll_nats": 4.0}, step=4)
+    tracking.recorder.end("s1.t1", "FINISHED")
+    assert history_of(store_uri) == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+
+
+def points_of(uri):
+    """Every point of every run: run, metric, step, value."""
+    client, runs = runs_of(uri)
+    return sorted(
+        (run_id, name, point.step, str(point.value))
+        for run_id, run in runs.items()
+        for name in run.data.metrics
+        for point in client.get_metric_history(run.info.run_id, name)
+    )
+
+
+@pytest.mark.parametrize("lost", [("s1.t1",), ("s1", "s1.t1")], ids=len)
+def test_records_that_begin_anew_put_no_point_into_mlflow_twice(store_uri, tmp_path, lost):
+    recorder = open_tracking(settings(store_uri), tmp_path).recorder
+    write_study(recorder)
+    before, ids = points_of(store_uri), {run.info.run_id for run in runs_of(store_uri)[1].values()}
+    assert ("s1.t1", "nan", 1, "nan") in before
+    for name in lost:
+        (tmp_path / "records" / f"{name}.jsonl").unlink()
+    write_study(open_tracking(settings(store_uri), tmp_path).recorder)
+    assert points_of(store_uri) == before
+    sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path)
+    assert points_of(store_uri) == before
+    assert {run.info.run_id for run in runs_of(store_uri)[1].values()} == ids
+
+
+def test_a_record_that_begins_anew_with_other_results_replaces_those_in_mlflow(store_uri, tmp_path):
+    write_study(open_tracking(settings(store_uri), tmp_path).recorder)
+    (tmp_path / "records" / "s1.t1.jsonl").unlink()
+    recorder = open_tracking(settings(store_uri), tmp_path).recorder
+    begin_again(recorder)
+    assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
+
+
+def test_a_record_that_was_mended_replaces_a_run_that_was_closed(store_uri, tmp_path):
+    """Each time anew: the second mending is another one than the first."""
+    write_study(open_tracking(settings(store_uri), tmp_path).recorder)
+    for kept in (2, 1):
+        path = tmp_path / "records" / "s1.t1.jsonl"
+        path.unlink()
+        mended = open_tracking(settings("none"), tmp_path).recorder
+        mended.start(replace(TRIAL, tags={"study": "s1"}))
+        for epoch in range(1, kept + 1):
+            mended.log("s1.t1", {"val_nll_nats": 5.0 - epoch}, step=epoch)
+        mended.void_after("s1.t1", kept)
+        mended.end("s1.t1", "KILLED")
+        for _ in range(2):
+            tracking = open_tracking(settings(store_uri), tmp_path)
+            tracking.catch_up("s1", ["s1.t1"])
+            assert tracking.lost is None
+            assert history_of(store_uri) == [(1, 4.0), (2, 3.0)][:kept]
+            time.sleep(0.002)  # A mending has the millisecond that it was done in.
 
 
 def test_sync_checks_all_records_before_it_writes_anything(store_uri, tmp_path):

@@ -8,17 +8,23 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 
 import pytest
 import torch
 from ray import cloudpickle
-from ray.exceptions import RayTaskError
+from ray.exceptions import OutOfMemoryError, RayTaskError
 
 from dmu_search.data.loading import load_data
 from dmu_search.records import read_events
-from dmu_search.tune.trial_faults import fault_of
-from tests.processes import CARRIERS, named
+from dmu_search.tune.trial_faults import (
+    MemoryKillError,
+    actor_manager,
+    fault_of,
+    memory_kills_as_deaths,
+)
+from tests.processes import CARRIERS, Screen, named
 from tests.tune.conftest import SMALL, Watching
 
 # Long enough for a process to be killed before its trial is over.
@@ -117,6 +123,52 @@ def test_what_a_trial_raised_is_judged_by_its_words(tmp_path, fault, reason, own
     assert (judged.own, judged.more_room) == (own, more_room)
 
 
+class Tracked:
+    """A tracked actor and its task, as Ray Tune's actor manager has them."""
+
+    actor_id = 1
+
+    def __init__(self):
+        self._tracked_actor = self
+        self.told = []
+
+    def _on_error(self, _, error):
+        self.told.append(error)
+
+
+CHANGED = (
+    "Ray Tune has changed how it takes the errors of actors; see dmu_search/tune/trial_faults.py: "
+    "adapt memory_kills_as_deaths, or drop it if a memory kill now fails one trial alone"
+)
+
+
+def test_ray_tune_still_ends_a_run_on_a_memory_kill_unless_it_is_told_otherwise():
+    """Where this fails, Ray has changed."""
+    manager = actor_manager()
+    assert manager is not None, CHANGED
+    own, task, error = manager(None), Tracked(), OutOfMemoryError("low on memory")
+    before = manager._actor_task_failed
+    assert list(signature(before).parameters) == ["self", "tracked_actor_task", "exception"], (
+        CHANGED
+    )
+    with pytest.raises(RuntimeError, match="unexpected exception"):
+        own._actor_task_failed(tracked_actor_task=task, exception=error)
+    assert not task.told, CHANGED
+    own._cleanup_actor = lambda tracked_actor: None
+    with memory_kills_as_deaths():
+        own._actor_task_failed(tracked_actor_task=task, exception=error)
+    assert {type(each) for each in task.told} == {MemoryKillError}, CHANGED
+    assert "low on memory" in str(task.told[0])
+    assert manager._actor_task_failed is before
+
+
+def test_a_ray_without_that_method_is_used_as_it_is(monkeypatch):
+    monkeypatch.delattr(actor_manager(), "_actor_task_failed")
+    assert actor_manager() is None
+    with memory_kills_as_deaths():
+        pass
+
+
 @pytest.mark.slow
 def test_rays_memory_monitor_fails_the_trial_and_not_the_study(tmp_path):
     """Every process is above this threshold, so each try ends alike."""
@@ -158,6 +210,35 @@ def test_a_study_whose_ray_is_lost_ends_in_order_at_once(tmp_path, lost):
     while left := [pid for pid in below if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < deadline, f"left behind: {left}"
         time.sleep(0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.0, 1.5, 3.0, 6.0])
+def test_a_raylet_that_is_lost_while_a_search_starts_is_told(tmp_path, after_s):
+    """Ray raises, or its C++ ends the process without a word."""
+    with running_tune(tmp_path, "search.trials=1", "training.max_epochs=100000") as search:
+        deadline = time.monotonic() + 120
+        while not (found := named(search.pid, "raylet")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(after_s)
+        os.kill(found[0], signal.SIGKILL)
+        said, errors = search.communicate(timeout=180)
+    assert search.returncode == 1, said + errors
+    assert "Traceback" not in said + errors
+    assert len(re.findall("error: ", said + errors)) == 1, said + errors
+    assert re.search("does not start|no longer answers|was killed, or Ray", said + errors)
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_is_spoken_for(tmp_path):
+    with running_tune(tmp_path, "search.trials=1", "training.max_epochs=100000") as search:
+        screen = Screen(search)
+        screen.until("trial 0  running  epoch")
+        search.kill()
+        errors = search.stderr.read()
+    assert errors.startswith("error: the search was killed, or Ray, which it needs, was")
+    assert re.search(r"-m dmu_search tune resume=\S+ output_dir=", errors)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from dmu_search.errors import StorageError
 from dmu_search.folders import claimed
 from dmu_search.records import read_events
 from dmu_search.study.files import find_studies
+from dmu_search.study.trials import StudyState
 from dmu_search.tune.search import past_trials
 from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, Watching
 
@@ -353,3 +354,61 @@ def test_sixteen_trials_share_four_logical_gpus_until_the_time_budget_ends(tmp_p
     assert len(trials) == 16
     assert all(events[-1]["status"] == "KILLED" for events in trials)
     assert max(events[0]["time_ms"] for events in trials) < min(e[-1]["time_ms"] for e in trials)
+
+
+RUNGS = (
+    *(word for word in SMALL if not word.startswith(("training.max_epochs", "search.checkpoint"))),
+    "search.grace_epochs=1",
+    "search.reduction_factor=2",
+)
+
+
+def check_paused_trials(study, outcome, trials):
+    """Every epoch was trained once, also of those that paused and went on."""
+    events = study.events()
+    results = [(e["trial"], e["epoch"]) for e in events if e["event"] == "result"]
+    assert sorted(results) == sorted({*results})
+    assert not [e for e in events if e["event"] == "restart"]
+    assert sum(outcome.counts.values()) == trials
+    assert outcome.missing == 0
+    assert set(outcome.counts) <= {"finished", "stopped early"}
+    state = StudyState.of(events)
+    last = [trial.objective for trial in state.trials.values()]
+    assert outcome.best.objective == min(last)
+    kept = [trial.number for trial in state.trials.values() if trial.checkpoints]
+    assert kept == [outcome.best.number]
+
+
+def test_paused_trials_go_on_from_where_they_were(bench):
+    words = ("search.trials=7", "search.sampler=random", "search.warm_start=none")
+    # No checkpoint but those that a pause needs.
+    rare = "search.checkpoint_every_s=1000"
+    study = bench.plan(*words, "training.max_epochs=4", rare, small=RUNGS)
+    watcher = Watching()
+    outcome = bench.run(study, concurrent=2, watcher=watcher)
+    check_paused_trials(study, outcome, 7)
+    events = [event["event"] for event in study.events()]
+    assert "promote" in events
+    assert events.count("end") == outcome.counts["stopped early"]
+    assert {"running", "paused", "stopped early", "finished"} <= {v.status for v in watcher.told}
+    client, trials, _ = mlflow_runs(bench, study)
+    for number, run in trials.items():
+        steps = [p.step for p in client.get_metric_history(run.info.run_id, "val_nll_nats")]
+        epochs = [
+            e["epoch"] for e in study.events() if e["event"] == "result" and e["trial"] == number
+        ]
+        assert steps == epochs
+        assert run.data.tags["outcome"] in outcome.counts
+
+
+@pytest.mark.slow
+def test_a_study_with_paused_trials_is_interrupted_and_resumed(bench, ignore_late_stop):
+    words = ("search.trials=12", "search.sampler=gp", "search.warm_start=none")
+    often = "search.checkpoint_every_s=0"
+    study = bench.plan(*words, "training.max_epochs=6", often, small=RUNGS)
+    outcome = bench.run(study, watcher=stop_when(lambda trial: trial.number == 6))
+    assert outcome.missing > 0
+    assert outcome.counts["paused"] > 0
+    outcome = bench.run(study)
+    check_paused_trials(study, outcome, 12)
+    assert [event["event"] for event in study.events()].count("fit") > 0

@@ -1,0 +1,1 @@
+"""Searches on a simulated cluster, over recorded or predicted trainings: see docs/search.md."""
