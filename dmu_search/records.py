@@ -31,8 +31,8 @@ class RunStart:
     Attributes:
         run_id: unique over all records, and the same after a resume.
         name: what a reader calls it.
-        kind: ``study``, ``trial`` or ``retraining``.
-        parent_id: the study of a trial.
+        kind: ``study``, ``trial``, ``finalist`` or ``retraining``.
+        parent_id: the study of a trial or finalist.
         params: settings by dotted key.
         tags: everything else by which runs are found.
     """

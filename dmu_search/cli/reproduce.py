@@ -285,7 +285,7 @@ def _follow(
                 work.data,
                 share=share,
                 tracking=tracking,
-                output_dir=output_dir,
+                folders=OutputFolder(output_dir).retrained,
                 stopped=lambda: stop.reason is not None,
             ):
                 lines.show(progress)

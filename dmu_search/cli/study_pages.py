@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dmu_search.cli.finalist_pages import in_words
 from dmu_search.cli.invocation import command, in_job, where_to_look
 from dmu_search.cli.plain_text import in_markdown
 from dmu_search.cli.published_values import published_in_words, published_result
@@ -21,6 +22,7 @@ from dmu_search.engine.tasks import task_class
 from dmu_search.names import TASKS
 from dmu_search.paper.published import published
 from dmu_search.retraining.best import Kept
+from dmu_search.retraining.finalists import Confirmation
 from dmu_search.study.files import Study
 from dmu_search.study.settings import StudySettings
 from dmu_search.tracking import Tracking
@@ -76,7 +78,17 @@ def print_plan(console: Console, settings: StudySettings, *, data: Data) -> None
         "cost": f"{cost}; {steps:.2g} training steps of the network at most",
         "search": ", ".join(
             f"{name}={getattr(settings.search, name)}"
-            for name in ("sampler", "seed", "startup_trials", "scheduler", "warm_start", "prior")
+            for name in (
+                "sampler",
+                "seed",
+                "startup_trials",
+                "scheduler",
+                "warm_start",
+                "prior",
+                "finalists",
+                "finalist_seeds",
+                "finalist_share",
+            )
         ),
     }
     print_rows(console, rows)
@@ -225,7 +237,14 @@ def _objective_of(outcome: Outcome, source: str) -> str:
     return "-"
 
 
-def note(study: Study, outcome: Outcome, *, data: Data, trials: Sequence[TrialView]) -> str:
+def note(
+    study: Study,
+    outcome: Outcome,
+    *,
+    data: Data,
+    trials: Sequence[TrialView],
+    confirmation: Confirmation | None,
+) -> str:
     """Markdown for the study's page in MLflow: which setting won, and against what."""
     best = outcome.best
     if best is None:
@@ -239,6 +258,7 @@ def note(study: Study, outcome: Outcome, *, data: Data, trials: Sequence[TrialVi
         + (f" ({in_markdown(best.warm_start)} setting)" if best.warm_start else "")
         + ".",
         "",
+        *_confirmed(study.settings, confirmation),
         f"| rank | trial | {metric} | source | {' | '.join(names)} |",
         "|" + "---|" * (4 + len(study.settings.space)),
     ]
@@ -255,6 +275,13 @@ def note(study: Study, outcome: Outcome, *, data: Data, trials: Sequence[TrialVi
         f"{stopped} were stopped early." + (f" {paper[0].upper()}{paper[1:]}." if paper else ""),
     ]
     return "\n".join(lines)
+
+
+def _confirmed(settings: StudySettings, confirmation: Confirmation | None) -> list[str]:
+    if confirmation is None:
+        return []
+    metric = f"val_{task_class(settings.task).objective}"
+    return [f"Confirmed: {in_words(confirmation, metric)}.", ""]
 
 
 _WHY = {

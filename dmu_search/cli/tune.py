@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from dmu_search.cli import study_pages
+from dmu_search.cli import finalist_pages, study_pages
 from dmu_search.cli.published_values import published_in_words
+from dmu_search.cli.reproduce_pages import ProgressLines
 from dmu_search.cli.screen import SearchScreen, open_console, print_warning
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
@@ -28,6 +29,7 @@ from dmu_search.folders import OutputFolder, check_writable, claimed, make_folde
 from dmu_search.names import TASKS
 from dmu_search.records import RunStart, first_tags
 from dmu_search.retraining.best import Kept, keep_best
+from dmu_search.retraining.finalists import FinalRound
 from dmu_search.retraining.provenance import provenance
 from dmu_search.study.earlier import with_earlier
 from dmu_search.study.files import Study, create_studies, find_studies, named_studies
@@ -39,7 +41,7 @@ from dmu_search.tune.interrupt import Stop, stop_on_signals
 from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
 from dmu_search.tune.ray_log import RAY_LOG, RayLog, ray_log
 from dmu_search.tune.resources import TrialShare
-from dmu_search.tune.search import BestTrial, past_trials, plan_share, run_study
+from dmu_search.tune.search import BestTrial, Outcome, past_trials, plan_share, run_study
 from dmu_search.tune.session import ray_session
 from dmu_search.tune.witness import Witness, witnessed
 
@@ -260,20 +262,17 @@ def _run_one(
                 watcher=screen,
                 last_words=last_words,
             )
-        kept = None
+        kept, final = None, FinalRound(study)
         if outcome.best is not None:
-            kept = _keep(
-                command, study, data=data, best=outcome.best, backend=_backend(study, share).name
+            outcome, kept = _settle(
+                command, study, data=data, share=share, outcome=outcome, final=final
             )
-        recorder.tag(
-            study.name,
-            {
-                "mlflow.note.content": study_pages.note(
-                    study, outcome, data=data, trials=screen.trials
-                )
-            },
+        note = study_pages.note(
+            study, outcome, data=data, trials=screen.trials, confirmation=final.confirmation
         )
-        status = "KILLED" if command.stop.reason and outcome.missing else "FINISHED"
+        recorder.tag(study.name, {"mlflow.note.content": note})
+        unfinished = outcome.missing or final.due
+        status = "KILLED" if command.stop.reason and unfinished else "FINISHED"
     except (StorageError, ClusterError):
         status = "KILLED"
         raise
@@ -284,7 +283,59 @@ def _run_one(
     study_pages.print_result(
         command.console, study, outcome=outcome, data=data, kept=kept, failures=screen.failures
     )
-    return kept, not screen.failures and (outcome.best is not None or status == "KILLED")
+    if outcome.best is not None and not outcome.missing:
+        _print_final(command.console, study, final=final)
+    failed = screen.failures or final.due or outcome.best is None
+    return kept, not screen.failures and (status == "KILLED" or not failed)
+
+
+def _settle(
+    command: _Command,
+    study: Study,
+    *,
+    data: Data,
+    share: TrialShare,
+    outcome: Outcome,
+    final: FinalRound,
+) -> tuple[Outcome, Kept]:
+    """Keep the best setting as the search has it, then as its finalists have it if these are due.
+
+    Returns:
+        The outcome with the trial that won as its best, and where that went.
+    """
+    backend = _backend(study, share).name
+    kept = _keep(command, study, data=data, outcome=outcome, final=final, backend=backend)
+    if not final.due or command.stop.reason is not None:
+        return kept
+    _train_finalists(command, study, data=data, share=share, final=final)
+    return _keep(command, study, data=data, outcome=outcome, final=final, backend=backend)
+
+
+def _train_finalists(
+    command: _Command, study: Study, *, data: Data, share: TrialShare, final: FinalRound
+) -> None:
+    """Train the finalists that are due, saying which they are and how far they have got."""
+    console, finalists = command.console, final.selection.finalists
+    assert finalists is not None, "finalists are due"
+    finalist_pages.print_finalists(console, study.settings, final=final)
+    lines = ProgressLines(console, len(finalists.missing))
+    for progress in final.train(
+        data,
+        share=share,
+        tracking=command.tracking,
+        stopped=lambda: command.stop.reason is not None,
+    ):
+        lines.show(progress)
+
+
+def _print_final(console: Console, study: Study, *, final: FinalRound) -> None:
+    if final.confirmation is not None:
+        metric = f"val_{task_class(study.settings.task).objective}"
+        finalist_pages.print_confirmation(console, final.confirmation, metric=metric)
+    elif final.selection.finalists is None:
+        finalist_pages.print_finalists(console, study.settings, final=final)
+    else:
+        print_warning(console, f"the best setting is unconfirmed: {final.why_unconfirmed}")
 
 
 def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
@@ -301,6 +352,9 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
             "seed",
             "reduction_factor",
             "warm_start",
+            "finalists",
+            "finalist_seeds",
+            "finalist_share",
         )
     }
     params["search.grace_epochs"] = settings.grace_epochs
@@ -322,8 +376,24 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
     )
 
 
-def _keep(command: _Command, study: Study, *, data: Data, best: BestTrial, backend: str) -> Kept:
-    """Export the best trial, with its weights, and put it on the study's run."""
+def _keep(
+    command: _Command,
+    study: Study,
+    *,
+    data: Data,
+    outcome: Outcome,
+    final: FinalRound,
+    backend: str,
+) -> tuple[Outcome, Kept]:
+    """Export the best setting, with its weights, and put it on the study's run.
+
+    Returns:
+        The outcome with the trial that fresh seeds confirmed as its best, and where that went.
+    """
+    confirmation, best = final.confirmation, outcome.best
+    assert best is not None, "there is a best trial"
+    if confirmation is not None:
+        best = BestTrial.of(study, confirmation.winner.trial)
     settings, tracking = study.settings, command.tracking
     source = provenance(
         study=study.name,
@@ -331,6 +401,7 @@ def _keep(command: _Command, study: Study, *, data: Data, best: BestTrial, backe
         metrics=best.summary,
         objective=best.objective,
         search_objective=settings.search.objective,
+        finalists=final.provenance(),
         trial=best.number,
         warm_start=best.warm_start,
         run_id=best.run_id,
@@ -340,13 +411,30 @@ def _keep(command: _Command, study: Study, *, data: Data, best: BestTrial, backe
         backend=backend,
     )
     kept = keep_best(
-        study.folder, settings.output_dir, run=settings.run(best.values), source=source
+        study.folder,
+        settings.output_dir,
+        run=settings.run(best.values),
+        source=source,
+        pending=final.due,
     )
     recorder = tracking.recorder
-    recorder.summarise(study.name, {"objective": best.objective, **best.summary})
-    recorder.tag(study.name, {"best_trial": str(best.number), "best_run": best.run_id})
+    fresh = {} if confirmation is None else confirmation.metrics()
+    recorder.summarise(study.name, {"objective": best.objective, **best.summary, **fresh})
+    state = "confirmed" if confirmation else f"unconfirmed: {final.why_unconfirmed}"
+    tags = {"best_trial": str(best.number), "best_run": best.run_id, "finalists": state}
+    recorder.tag(study.name, tags)
     recorder.attach(study.name, kept.own)
-    weights = best.weights()
+    _keep_weights(command, study, best=best, weights=final.weights() or best.weights())
+    return replace(outcome, best=best), kept
+
+
+def _keep_weights(
+    command: _Command,
+    study: Study,
+    *,
+    best: BestTrial,
+    weights: Mapping[str, torch.Tensor] | None,
+) -> None:
     if weights is None:
         print_warning(
             command.console,
@@ -356,5 +444,4 @@ def _keep(command: _Command, study: Study, *, data: Data, best: BestTrial, backe
     else:
         path = study.folder / WEIGHTS_FILE
         save_state(path, weights)
-        recorder.attach(study.name, path)
-    return kept
+        command.tracking.recorder.attach(study.name, path)

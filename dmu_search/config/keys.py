@@ -558,6 +558,27 @@ _TABLE = (
         optional=True,
     ),
     Key(
+        "search.finalists",
+        "int",
+        "best settings, the paper's among them, trained over fresh seeds after the search; 0: none",
+        SEARCHED,
+        minimum=0,
+    ),
+    Key(
+        "search.finalist_seeds",
+        "int",
+        "fresh seeds of each, trained as replicas; fewer where search.finalist_share is used up",
+        SEARCHED,
+        minimum=2,
+    ),
+    Key(
+        "search.finalist_share",
+        "float",
+        "epochs of all finalists and seeds together, at most, as a share of those of the search",
+        SEARCHED,
+        above=0,
+    ),
+    Key(
         "search.checkpoint_every_s",
         "float",
         "seconds between the checkpoints of a trial",

@@ -28,6 +28,9 @@ class SearchSettings:
     prior: str
     patience_trials: int | None
     target: float | None
+    finalists: int
+    finalist_seeds: int
+    finalist_share: float
     checkpoint_every_s: float
     checkpoint_mb: float
     min_free_mb: float

@@ -52,6 +52,15 @@ def difference(
     return Estimate(value, value - half, value + half)
 
 
+def student_mean(values: Sequence[float]) -> Estimate | None:
+    """The mean with Student's interval, for few values; None below two."""
+    mean, std = mean_and_std(values)
+    if mean is None or std is None:
+        return None
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)) * std / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half)
+
+
 def bootstrap_mean(values: Sequence[float]) -> Estimate | None:
     """The mean with its bootstrap interval (BCa); None below two values."""
     if len(values) < 2:

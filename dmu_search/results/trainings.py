@@ -14,6 +14,9 @@ from dmu_search.engine.tasks import task_class
 from dmu_search.errors import StorageError
 from dmu_search.records import Event, damaged_record, raise_damage, read_record, record_files
 
+# What tables and figures are made of. Finalists choose settings, so none of them may show theirs.
+_KINDS = ("retraining",)
+
 
 @dataclass(frozen=True)
 class RecordedRun:
@@ -71,7 +74,7 @@ class Replica:
 def read_runs(
     folder: Path, *, on_damage: Callable[[StorageError], None] = raise_damage
 ) -> tuple[RecordedRun, ...]:
-    """All recorded trainings in ``folder`` (``*.jsonl``), by run id; trials of searches not.
+    """All recorded trainings in ``folder`` (``*.jsonl``), by run id; those of searches not.
 
     A record whose settings this version does not know is left out.
 
@@ -89,6 +92,15 @@ def read_runs(
         except StorageError as fault:
             on_damage(fault)
     return tuple(run for run in runs if run is not None)
+
+
+def read_run(path: Path) -> RecordedRun | None:
+    """The recorded training of one file, a finalist's too; None where nothing was begun.
+
+    Raises:
+        StorageError: the record is damaged.
+    """
+    return _read(path, kinds=(*_KINDS, "finalist")) if path.is_file() else None
 
 
 def cut_off(
@@ -115,9 +127,9 @@ def cut_off(
     return max(same, key=lambda each: each.epochs, default=None)
 
 
-def _read(path: Path) -> RecordedRun | None:
+def _read(path: Path, *, kinds: Sequence[str] = _KINDS) -> RecordedRun | None:
     events = read_record(path)
-    if not events or events[0].get("kind") != "retraining":
+    if not events or events[0].get("kind") not in kinds:
         return None
     try:
         return _run_of(path.stem, events)

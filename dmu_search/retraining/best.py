@@ -40,7 +40,12 @@ class Kept:
 
 
 def keep_best(
-    study_folder: Path, output_dir: Path, *, run: RunSettings, source: Mapping[str, Any]
+    study_folder: Path,
+    output_dir: Path,
+    *,
+    run: RunSettings,
+    source: Mapping[str, Any],
+    pending: bool = False,
 ) -> Kept:
     """Write the study's own file, and that of the task, model, depth and data if this is better.
 
@@ -49,6 +54,7 @@ def keep_best(
         output_dir: whose best settings it competes with, by ``why_not_better``.
         run: the best setting.
         source: its provenance, with the result.
+        pending: whether fresh seeds are still to decide; until then it takes no other's place.
 
     Raises:
         StorageError: a folder cannot be written.
@@ -59,7 +65,7 @@ def keep_best(
     assert file.result is not None, "a study has a result"
     moved = _move_other_data(best, paper_slot(best, run.task, model=run.model, depth=run.depth))
     slot = slot_of(best, file, result=file.result)
-    replaces, reason = _decide(slot, file, result=file.result)
+    replaces, reason = _decide(slot, file, result=file.result, pending=pending)
     if replaces:
         write_run_file(slot, run, provenance=source)
     if moved is not None:
@@ -67,7 +73,7 @@ def keep_best(
     return Kept(own, slot, replaces, reason)
 
 
-def _decide(slot: Path, new: RunFile, *, result: Result) -> tuple[bool, str]:
+def _decide(slot: Path, new: RunFile, *, result: Result, pending: bool) -> tuple[bool, str]:
     """Whether ``new``, with its result, goes to ``slot``, and why."""
     if not slot.exists():
         return True, f"the first of its task, model and depth on {result.data}"
@@ -77,10 +83,19 @@ def _decide(slot: Path, new: RunFile, *, result: Result) -> tuple[bool, str]:
     old, old_result = found
     if old.provenance.get("study") == new.provenance["study"]:
         return True, "was this study's already"
+    if pending:
+        return False, "kept as it is until this study's finalists have ended"
     against = why_not_better(result, old_result, direction=TASKS[new.task].direction)
     if against is None:
-        return True, f"replaces {old_result.objective:.4g}"
+        return True, _replaces(result, old_result)
     return False, f"kept as it is: it {against}"
+
+
+def _replaces(new: Result, old: Result) -> str:
+    """By what was compared."""
+    if new.mean is not None and old.mean is not None:
+        return f"replaces {old.mean:.4g} over fresh seeds"
+    return f"replaces {old.objective:.4g}"
 
 
 def _of_a_study(path: Path) -> tuple[RunFile, Result] | None:

@@ -39,10 +39,10 @@ class RunFile:
 
     @property
     def used_seeds(self) -> range:
-        """Seeds that the search trained with; none for a hand-written file.
+        """Seeds of the search and its finalists; none for a hand-written file.
 
-        A setting found by a search is trained with others: otherwise the luck of the seed that won
-        would be counted again.
+        A setting found by a search is trained with others: otherwise the luck of the seeds that
+        won would be counted again.
         """
         if not self.provenance:
             return range(0)
@@ -50,7 +50,14 @@ class RunFile:
             cast(int, self.values.get(name, default_of(name)))
             for name in ("training.seed", "training.replicas")
         )
-        return range(first, first + count)
+        of_finalists = self._finalists.get("seeds")
+        return range(first, first + count + (of_finalists if isinstance(of_finalists, int) else 0))
+
+    @property
+    def _finalists(self) -> Mapping[str, Any]:
+        """What fresh seeds said; empty for a file that tells of none."""
+        found = self.provenance.get("finalists")
+        return found if isinstance(found, Mapping) else {}
 
     @property
     def data(self) -> DataSettings:
@@ -61,7 +68,7 @@ class RunFile:
     def result(self) -> Result | None:
         """What the search found with the setting; None in a file that no study wrote."""
         try:
-            data = self.provenance["data"]
+            data, mean = self.provenance["data"], self._finalists.get("mean")
             return Result(
                 objective=float(self.provenance["objective"]),
                 # Files of the first version do not name the rule; there was only this one.
@@ -70,6 +77,7 @@ class RunFile:
                 epochs=cast(int, self.values["training.max_epochs"]),
                 data=str(data["name"]),
                 data_sha256=str(data["sha256"]),
+                mean=None if mean is None else float(mean),
             )
         except (KeyError, TypeError, ValueError):
             return None

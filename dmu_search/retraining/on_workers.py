@@ -8,7 +8,6 @@ from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
 from dmu_search.data.loading import LoadedData
 from dmu_search.engine.plans.runs import PlannedRun
-from dmu_search.folders import OutputFolder
 from dmu_search.records import Recorder, RecordTail
 from dmu_search.retraining.run import retrain
 from dmu_search.tracking import Tracking
@@ -52,7 +51,7 @@ def train_on_workers(
     *,
     share: TrialShare,
     tracking: Tracking,
-    output_dir: Path,
+    folders: Path,
     stopped: Callable[[], bool],
 ) -> Iterator[Progress]:
     """Train side by side; workers write files only, and this process brings them into MLflow.
@@ -62,7 +61,7 @@ def train_on_workers(
         data: of all of them.
         share: what each gets.
         tracking: where runs go.
-        output_dir: gets weights and checkpoints.
+        folders: where each has a folder of its own, by name, for weights and checkpoints.
         stopped: asked every few seconds; if true, those that go on are ended and closed as KILLED.
 
     Yields:
@@ -78,7 +77,7 @@ def train_on_workers(
             "plan": plan,
             "run": run,
             "data": stored[run.task, run.data],
-            "folder": (OutputFolder(output_dir).retrained / plan.name).resolve(),
+            "folder": (folders / plan.name).resolve(),
             "records": records.resolve(),
         }
         for plan, run in trainings

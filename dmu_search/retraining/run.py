@@ -22,8 +22,23 @@ from dmu_search.retraining.provenance import provenance
 CONFIG_FILE = "config.yaml"
 
 
-def plan_run(name: str, run: RunSettings, *, data: Data, tags: Mapping[str, str]) -> PlannedRun:
-    """The training of ``run``, as its record will describe it."""
+def plan_run(
+    name: str,
+    run: RunSettings,
+    *,
+    data: Data,
+    tags: Mapping[str, str],
+    study: str | None = None,
+) -> PlannedRun:
+    """The training of ``run``, as its record will describe it.
+
+    Args:
+        name: of the run.
+        run: what is trained.
+        data: on what.
+        tags: by which the run is found, beside its own.
+        study: whose finalist it is; None for a training of its own.
+    """
     params = {key: str(as_yaml_value(value)) for key, value in run.values().items()}
     own = {
         "task": run.task,
@@ -32,7 +47,14 @@ def plan_run(name: str, run: RunSettings, *, data: Data, tags: Mapping[str, str]
         "data.name": data.name,
         "data.sha256": data.sha256,
     }
-    start = RunStart(name, name, "retraining", params=params, tags={**own, **tags})
+    start = RunStart(
+        name,
+        name,
+        "retraining" if study is None else "finalist",
+        parent_id=study,
+        params=params,
+        tags={**own, **tags},
+    )
     return PlannedRun(start, run.task, run.network, run.training)
 
 

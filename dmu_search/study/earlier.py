@@ -67,13 +67,13 @@ def _points(settings: StudySettings, earlier: Study) -> list[WarmStart]:
     shown.sort(key=lambda each: signed_loss(each[0], direction))
     points = []
     for _, trial in shown:
-        values = _searched(settings, earlier, trial)
+        values = _searched(settings, earlier, trial=trial)
         if values and all(value in settings.space[name] for name, value in values.items()):
             points.append(WarmStart(f"{earlier.name} trial {trial.number}", values))
     return points
 
 
-def _searched(settings: StudySettings, earlier: Study, trial: TrialState) -> dict[str, Value]:
+def _searched(settings: StudySettings, earlier: Study, *, trial: TrialState) -> dict[str, Value]:
     """What the new study searches of a trial's settings, fixed ones of the earlier study too."""
     values = {**earlier.settings.fixed, **trial.values}
     return {

@@ -28,6 +28,9 @@ CHECKPOINTS = "checkpoints"
 # What may differ when a study is resumed; everything else is the study's own.
 RESUME_KEYS = (
     "search.trials",
+    "search.finalists",
+    "search.finalist_seeds",
+    "search.finalist_share",
     "search.max_concurrent",
     "search.time_budget_s",
     "search.patience_trials",

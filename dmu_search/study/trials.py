@@ -42,6 +42,30 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Finalists:
+    """Settings of a search that are trained over fresh seeds, so that luck does not choose.
+
+    Attributes:
+        trials: that tried them, the best of the search first.
+        first_seed: of replica 0.
+        seeds: replicas of each.
+        results: trial -> best validation result of each seed; nan where it had none.
+        winner: the trial whose setting the study ends with; None until it is decided.
+    """
+
+    trials: tuple[int, ...]
+    first_seed: int
+    seeds: int
+    results: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    winner: int | None = None
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Trials whose settings still have to be trained."""
+        return tuple(number for number in self.trials if number not in self.results)
+
+
+@dataclass(frozen=True)
 class TrialState:
     """One setting and what is known of it.
 
@@ -106,16 +130,21 @@ class StudyState:
     ``promote``: ``trial``: it was paused and goes on. ``end``: ``trial``: it was paused and ends as
     stopped early.
     ``fit``: ``observations``, ``values``: hyperparameters of the sampler's model from now on.
+    ``finalists``: ``trials``, ``first_seed``, ``seeds``: their settings are trained over these.
+    ``finalist``: ``trial``, ``values``: best validation result of each seed, null where none.
+    ``winner``: ``trial``: the study ends with its setting.
 
     Attributes:
         trials: by number.
         fit: of the sampler's model; None before the first.
+        finalists: of the trials so far; None until they are chosen, and once more trials are asked.
         identity: the first event; empty before it.
     """
 
     trials: dict[int, TrialState] = field(default_factory=dict)
     identity: Event = field(default_factory=dict)
     fit: Fit | None = None
+    finalists: Finalists | None = None
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> "StudyState":
@@ -157,8 +186,11 @@ class StudyState:
             self.trials[event["trial"]] = TrialState(
                 event["trial"], dict(event["values"]), event["source"]
             )
+            self.finalists = None
         elif kind == "fit":
             self.fit = Fit(event["observations"], tuple(float(v) for v in event["values"]))
+        elif kind in _FINALS:
+            self.finalists = _FINALS[kind](self, event)
         elif kind in _CHANGES:
             trial = self.trials[event["trial"]]
             self.trials[trial.number] = _CHANGES[kind](trial, event)
@@ -224,6 +256,30 @@ def _fail(trial: TrialState, event: Event) -> TrialState:
     return replace(trial, status="failed", error=event["error"])
 
 
+def _finalists(state: StudyState, event: Event) -> Finalists:
+    chosen = tuple(state.trials[number].number for number in event["trials"])
+    return Finalists(chosen, event["first_seed"], event["seeds"])
+
+
+def _finalist(state: StudyState, event: Event) -> Finalists:
+    chosen = _chosen(state, event)
+    values = tuple(math.nan if v is None else float(v) for v in event["values"])
+    if len(values) != chosen.seeds:
+        raise ValueError(f"{len(values)} results of {chosen.seeds} seeds")
+    return replace(chosen, results={**chosen.results, event["trial"]: values})
+
+
+def _winner(state: StudyState, event: Event) -> Finalists:
+    return replace(_chosen(state, event), winner=event["trial"])
+
+
+def _chosen(state: StudyState, event: Event) -> Finalists:
+    """The finalists, of which the event's trial is one."""
+    if state.finalists is None or event["trial"] not in state.finalists.trials:
+        raise ValueError(f"trial {event['trial']} is no finalist")
+    return state.finalists
+
+
 _NUMBER = (int, float)
 # What each kind of event has to hold.
 _SHAPES: Mapping[str, Mapping[str, Any]] = {
@@ -244,7 +300,12 @@ _SHAPES: Mapping[str, Mapping[str, Any]] = {
     "promote": {"trial": int},
     "end": {"trial": int},
     "fit": {"observations": int, "values": list},
+    "finalists": {"trials": list, "first_seed": int, "seeds": int},
+    "finalist": {"trial": int, "values": list},
+    "winner": {"trial": int},
 }
+
+_FINALS = {"finalists": _finalists, "finalist": _finalist, "winner": _winner}
 
 _CHANGES = {
     "result": _result,

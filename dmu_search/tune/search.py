@@ -68,6 +68,21 @@ class BestTrial:
     summary: Mapping[str, float]
     checkpoint: Path | None
 
+    @classmethod
+    def of(cls, study: Study, trial: TrialState) -> "BestTrial":
+        """A trial of ``study`` that used its whole budget."""
+        assert trial.objective is not None, "a finished trial has an objective"
+        newest = trial.checkpoints[-1:]
+        return cls(
+            number=trial.number,
+            run_id=trial_run_id(study.name, trial.number),
+            objective=trial.objective,
+            values=trial.values,
+            warm_start=trial.source,
+            summary=trial.summary,
+            checkpoint=study.checkpoints / newest[0].file if newest else None,
+        )
+
     def weights(self) -> dict[str, torch.Tensor] | None:
         """The weights of the best epoch, ``(replica, ..)`` each; None without a checkpoint."""
         state = None if self.checkpoint is None else read_snapshot(self.checkpoint)
@@ -279,7 +294,7 @@ def _outcome(study: Study, own: SearchStudy) -> Outcome:
     finished = [trial for trial in trials if trial.status == "finished"]
     over = sum(trial.over for trial in trials)
     return Outcome(
-        best=None if own.best is None else _best_trial(study, own.best),
+        best=None if own.best is None else BestTrial.of(study, own.best),
         counts=Counter(trial.status for trial in trials),
         warm_starts={
             trial.source: trial.objective
@@ -289,18 +304,4 @@ def _outcome(study: Study, own: SearchStudy) -> Outcome:
         missing=0 if own.over else max(0, study.settings.search.trials - over),
         spent=own.spending.in_words(study.settings.max_epochs),
         enough=own.enough,
-    )
-
-
-def _best_trial(study: Study, best: TrialState) -> BestTrial:
-    assert best.objective is not None, "a finished trial has an objective"
-    newest = best.checkpoints[-1:]
-    return BestTrial(
-        number=best.number,
-        run_id=trial_run_id(study.name, best.number),
-        objective=best.objective,
-        values=best.values,
-        warm_start=best.source,
-        summary=best.summary,
-        checkpoint=study.checkpoints / newest[0].file if newest else None,
     )

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from dmu_search.cli.main import main
-from dmu_search.results.trainings import read_runs
+from dmu_search.results.trainings import read_run, read_runs
 from dmu_search.retraining.exported import read_run_file
 
 PROGRAM = [sys.executable, "-m", "dmu_search"]
@@ -49,6 +49,11 @@ def test_tune_then_train(tmp_path, place, capsys):
     exported = Path(re.search(r"train config=(\S+)", shown)[1])
     assert exported.match("runs/best/polymusic/demo-????????/dmu-d1.yaml")
     file = read_run_file(exported)
+    # Three trials of two epochs pay for no fresh seeds.
+    assert re.search(
+        r"finalists  none: they need 8 epochs, more than search\.finalist_share", shown
+    )
+    assert file.provenance["finalists"]["state"] == "unconfirmed"
     for name in ("objective", "trial", "mlflow_run", "data", "code", "packages", "sampler_seed"):
         assert name in file.provenance
     client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
@@ -176,3 +181,57 @@ def test_reproduce_goes_on_after_a_kill_and_trains_nothing_twice(tmp_path):
     assert [each.info.status for each in found] == ["FINISHED", "FINISHED"]
     history = client.get_metric_history(found[0].info.run_id, "val_mse/replica_1")
     assert [point.step for point in history] == list(range(1, 61))
+
+
+@pytest.mark.slow
+def test_finalists_outlive_a_kill_and_the_file_says_what_they_gave(tmp_path, place):
+    words = ["search.trials=24", "training.max_epochs=30", "search.scheduler=none"]
+    words += ["search.sampler=random", "data.limit=40"]
+    words += [*SMALL[:1], *SMALL[2:], *place]
+    first = subprocess.Popen([*PROGRAM, "tune", *words], stdout=subprocess.PIPE, text=True)
+    records = tmp_path / "runs" / "records"
+    deadline = time.monotonic() + 400
+
+    def finalists():
+        return [path for path in records.glob("*.finalist-*") if read_run(path) is not None]
+
+    while not any(read_run(path).ended for path in finalists()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    first.kill()
+    shown = first.communicate(timeout=60)[0]
+    assert "finalists  trial " in shown
+    # Ray's workers end with the driver, each at its own pace.
+    time.sleep(5)
+    over = {path.name: path.read_bytes() for path in finalists() if read_run(path).ended}
+    (own,) = (tmp_path / "runs" / "studies").glob("*/best.yaml")
+    assert read_run_file(own).provenance["finalists"] == {
+        "state": "unconfirmed",
+        "why": "the finalists have not ended",
+        "seeds": 2,
+    }
+
+    code, shown, errors = run("tune", "resume=latest", *place)
+    assert code == 0, shown + errors
+    assert "confirmed  trial " in shown
+    assert {path.name: path.read_bytes() for path in finalists() if path.name in over} == over
+    file = read_run_file(own)
+    told = file.provenance["finalists"]
+    assert told["state"] == "confirmed"
+    assert file.provenance["trial"] in {each["trial"] for each in told["compared"]}
+    assert "paper" in str([each["warm_start"] for each in told["compared"]])
+    assert told["mean"] == min(each["mean"] for each in told["compared"])
+    assert told["interval_95"][0] < told["mean"] < told["interval_95"][1]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    runs = client.search_runs(["1"])
+    kinds = [each.data.tags["dmu_search.kind"] for each in runs]
+    assert (kinds.count("study"), kinds.count("finalist")) == (1, len(told["compared"]))
+    assert all(each.info.status == "FINISHED" for each in runs)
+    (study,) = (each for each in runs if each.data.tags["dmu_search.kind"] == "study")
+    assert study.data.metrics["fresh_seeds_mean"] == told["mean"]
+    assert study.data.tags["finalists"] == "confirmed"
+    assert "Confirmed: trial " in study.data.tags["mlflow.note.content"]
+    # What is trained next takes seeds of neither.
+    code, shown, errors = run("train", f"config={own}", "--dry-run", *place)
+    assert code == 0, errors
+    assert "replicas   5, seeds 3 to 7 (the search used others)" in shown

@@ -12,6 +12,7 @@ from dmu_search.results.statistics import (
     rank_test,
     share,
     spread_test,
+    student_mean,
 )
 
 
@@ -19,6 +20,15 @@ def test_mean_and_sample_deviation():
     assert mean_and_std([1.0, 2.0, 3.0]) == (2.0, 1.0)
     assert mean_and_std([4.0]) == (4.0, None)
     assert mean_and_std([]) == (None, None)
+
+
+def test_students_interval_is_that_of_scipys_test():
+    values = [3.5, 3.6, 3.55, 3.7, 3.4]
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    found = student_mean(values)
+    assert found.value == pytest.approx(3.55)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+    assert student_mean([1.0]) is None
 
 
 def test_welchs_interval_by_hand():

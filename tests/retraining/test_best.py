@@ -11,6 +11,7 @@ from dmu_search.retraining.best import keep_best
 from dmu_search.retraining.exported import read_run_file
 from dmu_search.retraining.provenance import provenance
 from dmu_search.retraining.slots import paper_slot
+from dmu_search.retraining.sources import sourced
 from tests.studies import plan_studies
 
 ROLLS = PianoRolls(train=(), valid=(), test=())
@@ -19,7 +20,17 @@ DEMO = Corpus(ROLLS, "demo", "bbbbbbbbbb", Path("y"))
 TUNES, OTHERS = (Corpus(ROLLS, "my tunes (folder)", f"{n}123456789", Path("z")) for n in (1, 2))
 
 
-def keep(folder, objective, *, data=REAL, task="polymusic", study="first", **changed):
+def keep(
+    folder,
+    objective,
+    *,
+    data=REAL,
+    task="polymusic",
+    study="first",
+    pending=False,
+    finalists=None,
+    **changed,
+):
     words = [f"task={task}", "training.max_epochs=10"]
     words += [f"{name}={value}" for name, value in changed.items()]
     (planned,) = plan_studies(words)
@@ -29,8 +40,15 @@ def keep(folder, objective, *, data=REAL, task="polymusic", study="first", **cha
         metrics={},
         objective=objective,
         search_objective="mean_over_replicas",
+        **({} if finalists is None else {"finalists": finalists}),
     )
-    return keep_best(folder / "studies" / study, folder, run=planned.example(), source=source)
+    return keep_best(
+        folder / "studies" / study,
+        folder,
+        run=planned.example(),
+        source=source,
+        pending=pending,
+    )
 
 
 def paper_file(folder):
@@ -134,6 +152,45 @@ def test_a_resumed_study_replaces_its_own(tmp_path):
     keep(tmp_path, 3.5)
     kept = keep(tmp_path, 3.5)
     assert (kept.replaced, kept.reason) == (True, "was this study's already")
+
+
+def test_what_fresh_seeds_have_yet_to_confirm_takes_no_others_place(tmp_path):
+    keep(tmp_path, 3.5)
+    kept = keep(tmp_path, 3.4, study="second", pending=True)
+    assert not kept.replaced
+    assert kept.reason == "kept as it is until this study's finalists have ended"
+    assert (objective_in(kept.slot), objective_in(kept.own)) == (3.5, 3.4)
+    # Its own place it may have.
+    assert keep(tmp_path, 3.6, pending=True).replaced
+
+
+def test_confirmed_results_compete_by_their_means(tmp_path):
+    keep(tmp_path, 3.3, finalists={"state": "confirmed", "seeds": 5, "mean": 3.6})
+    better = {"state": "confirmed", "seeds": 5, "mean": 3.5}
+    kept = keep(tmp_path, 3.4, study="second", finalists=better)
+    assert (kept.replaced, kept.reason) == (True, "replaces 3.6 over fresh seeds")
+    worse = {"state": "confirmed", "seeds": 5, "mean": 3.7}
+    kept = keep(tmp_path, 3.0, study="third", finalists=worse)
+    assert kept.reason == "kept as it is: it has 3.5 over fresh seeds, at least as good"
+
+
+@pytest.mark.parametrize(
+    ("finalists", "seeds"),
+    [
+        (None, range(4, 7)),
+        ({"state": "unconfirmed", "why": "search.finalists=0", "seeds": 0}, range(4, 7)),
+        ({"state": "confirmed", "seeds": 5, "mean": 3.5}, range(4, 12)),
+        # Whatever a reader made of the file.
+        ("none", range(4, 7)),
+        ({"seeds": "five"}, range(4, 7)),
+    ],
+)
+def test_the_seeds_of_search_and_finalists_are_used(tmp_path, finalists, seeds):
+    words = {"training.seed": 4, "training.replicas": 3}
+    kept = keep(tmp_path, 3.5, finalists=finalists, **words)
+    assert read_run_file(kept.own).used_seeds == seeds
+    found = sourced("best", "polymusic", model="dmu", depth=1, output_dir=tmp_path)
+    assert found.run.training.seed == seeds.stop
 
 
 def test_a_file_of_the_users_own_is_never_replaced(tmp_path):

@@ -75,3 +75,24 @@ def test_no_two_results_are_each_better_than_the_other():
         and why_not_better(other, one, direction="minimize") is None
     ]
     assert both == []
+
+
+CONFIRMED = replace(OLD, mean=3.6)
+
+
+@pytest.mark.parametrize(
+    ("old", "changed", "reason"),
+    [
+        # Two means are compared, whatever single seeds gave.
+        (CONFIRMED, {"objective": 9.0, "mean": 3.5}, None),
+        (CONFIRMED, {"objective": 1.0, "mean": 3.6}, "has 3.6 over fresh seeds, at least as good"),
+        (CONFIRMED, {"mean": 3.5, "rule": "worst_replica", "replicas": 3}, None),
+        (CONFIRMED, {"mean": 3.5, "epochs": 9}, "had 10 epochs, more than 9"),
+        # A mean is no match for a lucky seed: both searches' own results are compared.
+        (CONFIRMED, {"objective": 3.4, "mean": None}, None),
+        (OLD, {"objective": 3.4, "mean": 3.9}, None),
+        (OLD, {"objective": 3.6, "mean": 3.4}, "has 3.5, at least as good"),
+    ],
+)
+def test_means_over_fresh_seeds_are_compared_with_each_other_only(old, changed, reason):
+    assert why_not_better(replace(old, **changed), old, direction="minimize") == reason

@@ -47,7 +47,7 @@ def test_runs_that_began_after_the_last_look_are_closed_as_well(tmp_path, monkey
         {("adding", run.data): None for _, run in trainings},
         share=TrialShare(cpus=1.0, gpus=0.0, concurrent=2),
         tracking=tracking,
-        output_dir=tmp_path,
+        folders=tmp_path / "retrained",
         stopped=lambda: False,
     )
     with pytest.raises(ClusterError):
