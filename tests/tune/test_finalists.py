@@ -176,6 +176,11 @@ def test_a_search_that_has_not_ended_has_no_finalists_yet(bench):
     }
 
 
+def test_a_search_that_reached_its_target_has_ended(bench):
+    study = searched(bench, "search.target=0.1", "search.finalist_share=1", ended=10)
+    assert FinalRound(study).selection.finalists.trials == (9, 8, 0)
+
+
 def test_zero_finalists_leave_the_best_as_it_is(bench):
     final = FinalRound(searched(bench, "search.finalists=0"))
     assert not final.due
