@@ -203,7 +203,7 @@ def run_study(
     following.begin()
     try:
         if not own.over:
-            searcher = StudySearcher(own, halt, max_concurrent=share.concurrent)
+            searcher = StudySearcher(own, halt, max_concurrent=share.concurrent, say=watcher.say)
             with watch.lifeline.in_words(), watch, memory_kills_as_deaths():
                 callbacks = [following, NodeNews(watcher.say)]
                 _carry_out(

@@ -8,6 +8,7 @@ cannot be restored after a hard kill.
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -23,7 +24,10 @@ from dmu_search.tune.trial_faults import TrialFault, cause_of, fault_of
 
 # Results have to name a metric; the study compares them, not Tune.
 OBJECTIVE = "objective"
+EPOCH_S = "epoch_wall_time_s"
 _LOOK_EVERY_S = 5.0
+# A proposal that takes less is never in the way.
+_NOTICED_S = 0.1
 
 
 class StudySearcher(Searcher):
@@ -33,13 +37,23 @@ class StudySearcher(Searcher):
         study: asked.
         halt: told of a fault of the disk.
         max_concurrent: trials at a time.
+        say: told once when proposing costs more than training.
     """
 
-    def __init__(self, study: SearchStudy, halt: Halt, *, max_concurrent: int) -> None:
+    def __init__(
+        self,
+        study: SearchStudy,
+        halt: Halt,
+        *,
+        max_concurrent: int,
+        say: Callable[[str], None],
+    ) -> None:
         super().__init__(metric=OBJECTIVE, mode="min")
         self._study = study
         self._halt = halt
         self._max_concurrent = max_concurrent
+        self._say = say
+        self._told = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """A carrier's configuration; None while enough trials run, or none is left to start."""
@@ -47,11 +61,13 @@ class StudySearcher(Searcher):
             return str(Searcher.FINISHED)
         if self._study.carried >= self._max_concurrent:
             return None
+        began = time.monotonic()
         try:
             assignment = self._study.next()
         except StorageError as fault:
             self._halt(fault)
             return None
+        self._compare(time.monotonic() - began)
         if assignment is None:
             # Asked for the last time, the study ends what is still paused.
             return str(Searcher.FINISHED) if self._study.over else None
@@ -63,6 +79,23 @@ class StudySearcher(Searcher):
             "room": assignment.room,
             "pauses_at": assignment.pauses_at,
         }
+
+    def _compare(self, proposal_s: float) -> None:
+        """Say once that a proposal took longer than an epoch, so that places stand idle."""
+        if self._told or proposal_s < _NOTICED_S:
+            return
+        epochs = [
+            metrics[EPOCH_S]
+            for trial in self._study.trials.values()
+            for metrics in list(trial.metrics.values())[-1:]
+            if EPOCH_S in metrics
+        ]
+        if epochs and proposal_s > min(epochs):
+            self._told = True
+            self._say(
+                f"a proposal took {proposal_s:.2g} s and an epoch only {min(epochs):.2g} s; "
+                "search.sampler=random proposes at once"
+            )
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
