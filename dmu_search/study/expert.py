@@ -61,7 +61,7 @@ class Expert:
 
     def weight(self, trials: int, *, belief: float) -> float:
         """What the logarithm of the density counts with after so many trials."""
-        return 2 * belief * _WORTH / (trials + 1)
+        return (2 * belief) ** 2 * _WORTH / (trials + 1)
 
     def near_guess(self, number: int, *, rng: np.random.Generator) -> Floats:
         """A point ``(keys,)`` near the guesses, in turn; at first the guesses themselves."""
