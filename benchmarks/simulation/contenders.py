@@ -1,12 +1,8 @@
 """Who searches: the product's own study, and what stock parts make of the same cluster."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-# Ray says so on import otherwise, and nothing here starts one.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner

@@ -41,8 +41,8 @@ def test_hostile_names_are_no_markup_in_the_note(study, finished):
     values = dict.fromkeys(study.settings.space, HOSTILE)
     view = TrialView(0, "finished", 1, 0.5, values, HOSTILE)
     best = BestTrial(0, HOSTILE, 0.5, values, HOSTILE, {}, None)
-    outcome = Outcome(best if finished else None, Counter(finished=1), {}, 0)
-    found = tokens(note(study, outcome, data=Data(), trials=[view]))
+    outcome = Outcome(best if finished else None, Counter(finished=1), {}, 0, "", None)
+    found = tokens(note(study, outcome, data=Data(), trials=[view], confirmation=None))
     assert not MARKUP & {token.type for token in found}
     shown = "".join(token.content for token in found if token.type == "text")
     assert "<script>alert(1)</script>" in shown
@@ -57,7 +57,11 @@ def test_hostile_names_are_no_markup_in_the_note(study, finished):
 def test_an_honest_note_keeps_its_words(study):
     values = dict.fromkeys(study.settings.space, 0.005)
     view = TrialView(0, "finished", 1, 0.5, values, "paper")
-    outcome = Outcome(BestTrial(0, "r", 0.5, values, "paper", {}, None), Counter(finished=1), {}, 0)
-    written = note(replace(study, name="mine-1.2"), outcome, data=Data(), trials=[view])
+    outcome = Outcome(
+        BestTrial(0, "r", 0.5, values, "paper", {}, None), Counter(finished=1), {}, 0, "", None
+    )
+    written = note(
+        replace(study, name="mine-1.2"), outcome, data=Data(), trials=[view], confirmation=None
+    )
     assert "(paper setting)" in written
     assert "| 1 | 0 | 0.5000 | paper | 0.005 |" in written

@@ -35,6 +35,7 @@ def events(study, kind):
     return [event for event in study.events() if event["event"] == kind]
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_is_killed_is_tried_again_with_more_room(bench):
     study = bench.plan("search.trials=1", "search.scheduler=none", small=LONG)
 
@@ -75,6 +76,7 @@ class Hungry:
         return getattr(self._data, name)
 
 
+@pytest.mark.slow
 def test_a_trial_that_lacks_memory_is_tried_again_with_more_room(bench, tmp_path):
     study = bench.plan("search.trials=1", "search.scheduler=none")
     data = load_data(study.settings.task, study.settings.data)

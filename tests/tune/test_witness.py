@@ -33,7 +33,7 @@ def test_a_process_that_ends_without_a_word_is_spoken_for(body, said):
 
 
 def test_what_ends_the_process_does_not_end_its_witness():
-    """As a terminal does on Ctrl-C: the signal goes to the whole group."""
+    """As where a terminal ends: the signal goes to the whole group."""
     body = "print('there', flush=True); sys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT.format(body=body)],
@@ -44,6 +44,6 @@ def test_what_ends_the_process_does_not_end_its_witness():
         start_new_session=True,
     )
     assert process.stdout.readline() == "there\n"
-    os.killpg(process.pid, signal.SIGHUP)
+    os.killpg(process.pid, signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert said == "it began\n"
