@@ -161,7 +161,9 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(bench, ignore_late_s
 @pytest.mark.slow
 def test_an_objective_that_is_to_be_large(bench, small_files):
     small = ("task=spa2eng", f"data.root={small_files}", "network.widths=[8]", *SHORT)
-    study = bench.plan("search.trials=3", "search.scheduler=none", small=small)
+    study = bench.plan(
+        "search.trials=5", "search.scheduler=none", "search.sampler=random", small=small
+    )
     watcher = Watching()
     outcome = bench.run(study, watcher=watcher)
     reached = [view.objective for view in watcher.told if view.status == "finished"]
