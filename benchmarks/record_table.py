@@ -3,8 +3,8 @@
 python benchmarks/record_table.py --work FOLDER [--parts adding-dmu,..] [--pack]
 
 Trains setting after setting on one thread and writes each to FOLDER as it ends, so that the same
-command resumes the recording. --pack trains nothing: it writes what FOLDER holds to
-benchmarks/tables.
+command resumes the recording. A new FOLDER begins with what benchmarks/tables holds. --pack trains
+nothing: it writes what FOLDER holds to benchmarks/tables.
 """
 
 import argparse
@@ -20,8 +20,9 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import torch
-from simulation.recordings import RECORDINGS, Recording, line_of, train
-from simulation.tables import TABLES, write_part
+from dmu_search.folders import write_whole
+from simulation.recordings import RECORDINGS, Curves, Recording, line_of, train
+from simulation.tables import ABOUT, TABLES, Table, write_part
 
 
 def main() -> int:
@@ -50,8 +51,11 @@ def record(recordings: list[Recording], folder: Path) -> None:
     tasks = {each.name: each.make_task() for each in recordings}
     done = {}
     for each in recordings:
-        drop_cut_off(folder / f"{each.name}.jsonl")
-        lines = read_lines(folder / f"{each.name}.jsonl")
+        file = folder / f"{each.name}.jsonl"
+        if not file.exists():
+            begin_with_table(file, each)
+        drop_cut_off(file)
+        lines = read_lines(file)
         done[each.name] = {line["setting"] for line in lines}
     for turn in range(max(map(len, work.values()))):
         for each in recordings:
@@ -64,6 +68,23 @@ def record(recordings: list[Recording], folder: Path) -> None:
             append(folder / f"{each.name}.jsonl", line)
         if turn % 10 == 0:
             print(f"{turn + 1} settings of each part", flush=True)
+
+
+def begin_with_table(file: Path, recording: Recording) -> None:
+    """Write the settings that the table holds already, if they were recorded alike."""
+    about = TABLES / recording.name / ABOUT
+    if not about.exists() or json.loads(about.read_text()) != recording.about():
+        return
+    lines = [
+        line_of(
+            each.number,
+            each.source,
+            values=each.values,
+            curves=Curves(tuple(map(tuple, each.losses.tolist())), each.seconds_per_epoch),
+        )
+        for each in Table(recording.name).settings
+    ]
+    write_whole(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:

@@ -375,8 +375,8 @@ def _without_nan(event: Event) -> Event:
     return {**event, "values": texts}
 
 
-def _event(line: bytes) -> Event:
-    """One line of a record.
+def event_of(line: bytes) -> Event:
+    """One line of a record, or of another file of events.
 
     Raises:
         ValueError: it is none.
@@ -387,6 +387,16 @@ def _event(line: bytes) -> Event:
         raise ValueError("no event") from None
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         raise ValueError("no event")
+    return event
+
+
+def _event(line: bytes) -> Event:
+    """One line of a record, with what its kind has to hold.
+
+    Raises:
+        ValueError: it is none.
+    """
+    event = event_of(line)
     shape = _SHAPES.get(event["event"], {})
     if not all(isinstance(event.get(name, ...), kinds) for name, kinds in shape.items()):
         raise ValueError("no event")

@@ -14,6 +14,7 @@ from typing import Any
 
 from dmu_search.errors import StorageError
 from dmu_search.folders import not_writable
+from dmu_search.records import event_of
 
 JOURNAL_FILE = "journal.jsonl"
 
@@ -92,21 +93,6 @@ def read_journal(path: Path) -> tuple[Event, ...]:
                 f"study={path.parent.name}` keeps what stands before it"
             ) from None
     return tuple(events)
-
-
-def event_of(line: bytes) -> Event:
-    """One line of a journal.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        event = json.loads(line)
-    except RecursionError:
-        raise ValueError("no event") from None
-    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-        raise ValueError("no event")
-    return event
 
 
 def _whole_length(path: Path) -> int:

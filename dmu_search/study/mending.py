@@ -18,8 +18,9 @@ from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.errors import ConfigError, StorageError
 from dmu_search.folders import not_writable, set_aside, write_whole
 from dmu_search.names import TASKS
+from dmu_search.records import event_of
 from dmu_search.study.files import STUDY_FILE, Study, study_of
-from dmu_search.study.journal import JOURNAL_FILE, Event, Journal, event_of
+from dmu_search.study.journal import JOURNAL_FILE, Event, Journal
 from dmu_search.study.mirror import MIRROR_FILE, JournalMirror, mirrored_trials
 from dmu_search.study.trials import FORMAT, StudyState, TrialState
 

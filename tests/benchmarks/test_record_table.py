@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 import record_table
-from simulation.recordings import Curves, Recording, line_of, train
-from simulation.tables import Table, write_part
+from simulation.recordings import RECORDINGS, Curves, Recording, line_of, train
+from simulation.tables import TABLES, Table, write_part
 
 SMALL = Recording(
     "adding", "dmu", 3, 2, 2, {"data.batches_per_epoch": 2, "data.length": 12}, valid_sequences=20
@@ -66,3 +66,22 @@ def test_a_training_that_diverges_is_filled_up() -> None:
     curves = train(SMALL, task, values=wild)
     assert [len(of_seed) for of_seed in curves.losses] == [2, 2]
     assert all(math.isnan(of_seed[-1]) for of_seed in curves.losses)
+
+
+def test_a_new_folder_begins_with_what_the_table_holds(tmp_path) -> None:
+    recording = RECORDINGS["adding-dmu"]
+    file = tmp_path / "adding-dmu.jsonl"
+    record_table.begin_with_table(file, recording)
+    table = Table("adding-dmu")
+    lines = record_table.read_lines(file)
+    assert [line["setting"] for line in lines] == [each.number for each in table.settings]
+    write_part(tmp_path / "again", recording.about(), lines=lines)
+    for name in ("about.json", "settings.csv", "curves.csv.gz"):
+        assert (tmp_path / "again" / name).read_bytes() == (
+            TABLES / "adding-dmu" / name
+        ).read_bytes()
+
+
+def test_a_recording_of_another_kind_begins_anew(tmp_path) -> None:
+    record_table.begin_with_table(tmp_path / "adding-dmu.jsonl", SMALL)
+    assert not (tmp_path / "adding-dmu.jsonl").exists()
