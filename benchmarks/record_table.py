@@ -20,9 +20,10 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import torch
-from dmu_search.folders import write_whole
 from simulation.recordings import RECORDINGS, Curves, Recording, line_of, train
 from simulation.tables import ABOUT, TABLES, Table, write_part
+
+from dmu_search.folders import write_whole
 
 
 def main() -> int:
