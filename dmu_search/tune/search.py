@@ -184,9 +184,7 @@ def run_study(
     mirror = JournalMirror(
         study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
     )
-    following = Following(
-        own, runs, mirror=mirror, watcher=watcher, halt=halt, flush=tracking.flush
-    )
+    following = Following(own, runs, mirror=mirror, watcher=watcher, halt=halt, news=tracking.news)
     checkpoints = Checkpoints(study.checkpoints, own, limit_mb=settings.search.checkpoint_mb)
 
     def close_lost(fault: DmuSearchError) -> None:
@@ -199,7 +197,6 @@ def run_study(
         own, checkpoints, halt=halt, watch=watch, min_free_mb=settings.search.min_free_mb
     )
     checkpoints.sweep()
-    tracking.catch_up(study.name, [trial_run_id(study.name, number) for number in own.trials])
     following.begin()
     try:
         if not own.over:
