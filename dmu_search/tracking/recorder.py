@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +20,11 @@ from dmu_search.records import (
     Recorder,
     check_records,
     collect_records,
-    read_events,
     record_files,
 )
-from dmu_search.tracking.store import check_address, default_uri, is_server, store_of
+from dmu_search.tracking.mlflow_runs import unusable
+from dmu_search.tracking.sending import Sending, StoreLostError
+from dmu_search.tracking.store import Store, check_address, default_uri, is_server, store_of
 
 if TYPE_CHECKING:
     # Settings bring torch along, which the process that sends has no use for.
@@ -34,6 +35,8 @@ _OPENED_WITHIN_S = 300.0
 # For what is left at the end, and for a page in the middle.
 SETTLED_WITHIN_S = 30.0
 _FOUND_WITHIN_S = 20.0
+# More than a process beside takes for what is left of a command that was killed.
+_CLAIMED_WITHIN_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -316,15 +319,30 @@ def sync_records(folder: Path, settings: "TrackingSettings", *, output_dir: Path
     check_records(folder, OutputFolder(output_dir).records)
     if settings.uri == "none":
         return 0
-    runs = store_of(settings, output_dir).open()
-    collect_records(folder, OutputFolder(output_dir).records)
-    records = {path.stem: list(read_events(path)) for path in record_files(folder)}
-    # Parents first: a trial's run names its study's.
-    for run_id, events in sorted(records.items(), key=lambda item: _is_child(item[1])):
-        if events:
-            runs.apply_all(run_id, events)
-    return len(records)
+    store = store_of(settings, output_dir)
+    run_ids = [path.stem for path in record_files(folder)]
+    with closing(Sending(store, compare=True)) as sending:
+        collect_records(folder, OutputFolder(output_dir).records)
+        for run_id in run_ids:
+            sending.follow(run_id)
+        # The process beside a search that was killed may be writing what is left.
+        deadline = time.monotonic() + _CLAIMED_WITHIN_S
+        while sending.unsent():
+            _send(sending, store)
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"{folder}: another process brings runs of these studies into MLflow; wait "
+                    "for it or end it"
+                )
+    return len(run_ids)
 
 
-def _is_child(events: list[Event]) -> bool:
-    return bool(events) and events[0].get("parent_id") is not None
+def _send(sending: Sending, store: Store) -> None:
+    try:
+        sending.send()
+    except StoreLostError as fault:
+        raise unusable(store.uri, fault) from None
+    for run_id, reason in sending.refused().items():
+        raise TrackingError(f"tracking.uri={store.uri}: does not take {run_id} ({reason})")
+    if sending.unsent():
+        time.sleep(1.0)

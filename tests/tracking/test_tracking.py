@@ -131,6 +131,7 @@ def test_what_is_best_is_not_said_twice_of_the_last_epoch(beside, store_uri):
     # Of the best epoch, not of the last.
     assert ("train_nll_nats", 2, "3.5") in points
     assert ("test_nll_nats", 2, "4.5") in points
+    own.sending.close()
     sync_records(own.recorder.folder, settings(store_uri), output_dir=own.recorder.folder.parent)
     assert [point[1:] for point in points_of(store_uri)] == points
 
@@ -228,6 +229,7 @@ def test_records_that_begin_anew_put_no_point_into_mlflow_twice(beside, store_ur
     write_study(again.recorder)
     again.send()
     assert points_of(store_uri) == before
+    again.sending.close()
     sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path)
     assert points_of(store_uri) == before
     assert {run.info.run_id for run in runs_of(store_uri)[1].values()} == ids
