@@ -81,7 +81,7 @@ PLACES = {
 
 # Functions whose third argument may be given by its place, by the reason for it.
 BY_PLACE = {
-    "Python calls it": ("ClusterWatch.__exit__", "SearchScreen.__exit__"),
+    "Python calls it": ("ClusterWatch.__exit__", "SearchScreen.__exit__", "Tracking.__exit__"),
     "torch.autograd calls it": (
         "_Affine.forward",
         "_Embed.forward",

@@ -294,7 +294,7 @@ def _follow(
     except ClusterError as fault:
         raise ClusterError(f"{fault}; the same command resumes where this one stopped") from None
     names = [plan.name for plan, _ in trainings][:_FEW]
-    print_where_to_look(work.console, tracking, names, settings=asked.tracking)
+    print_where_to_look(work.console, tracking, run_ids=names, settings=asked.tracking)
     if stop.reason is not None:
         work.console.print("interrupted; the same command resumes it")
         return INTERRUPTED

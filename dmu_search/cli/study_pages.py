@@ -322,7 +322,10 @@ def print_end(
     """
     console.rule(align="left")
     print_where_to_look(
-        console, tracking, [study.name for study in studies], settings=studies[0].settings.tracking
+        console,
+        tracking,
+        run_ids=[study.name for study in studies],
+        settings=studies[0].settings.tracking,
     )
     if stopped is not None:
         print_resume(console, studies, stopped=stopped)

@@ -59,7 +59,7 @@ def print_unsent(
 
 
 def print_where_to_look(
-    console: Console, tracking: Tracking, run_ids: Sequence[str], *, settings: TrackingSettings
+    console: Console, tracking: Tracking, *, run_ids: Sequence[str], settings: TrackingSettings
 ) -> None:
     """Say how to see the runs in MLflow, or how to bring them there."""
     print_unsent(console, tracking, settings=settings)

@@ -94,7 +94,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
         )
         console.print(_results(run, data, trained=trained))
         console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
-        print_where_to_look(console, tracking, [folder.name], settings=settings)
+        print_where_to_look(console, tracking, run_ids=[folder.name], settings=settings)
     return DONE
 
 

@@ -83,7 +83,7 @@ class Tracking:
         settled: whether it has been waited for what MLflow lacks.
     """
 
-    def __init__(self, records: Path, uri: str | None, sender: "_Process | None") -> None:
+    def __init__(self, records: Path, uri: str | None, *, sender: "_Process | None") -> None:
         self.recorder = Recorder(records, self._name_run)
         self.uri = uri
         self._sender = sender
@@ -282,11 +282,11 @@ def open_tracking(settings: "TrackingSettings", output_dir: Path) -> Tracking:
     """
     records = OutputFolder(output_dir).records
     if settings.uri == "none":
-        return Tracking(records, None, None)
+        return Tracking(records, None, sender=None)
     uri = settings.uri or default_uri(output_dir)
     check_address(uri)
     words = {"uri": uri, "experiment": settings.experiment, "output_dir": str(output_dir.resolve())}
-    return Tracking(records, uri, _Process(words))
+    return Tracking(records, uri, sender=_Process(words))
 
 
 def check_tracking(settings: "TrackingSettings", output_dir: Path) -> str:
