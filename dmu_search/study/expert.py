@@ -51,7 +51,7 @@ class Expert:
 
         Args:
             wins: how often a trial near a guess was better than one that is not.
-            comparisons: of all; before any, as after as many losses as wins, nothing speaks for them.
+            comparisons: of all; before any, nothing speaks for the guesses.
         """
         if not len(self.guesses):
             return 0.0
