@@ -10,6 +10,7 @@ Linux only.
 
 import argparse
 import json
+import math
 import os
 import socket
 import statistics
@@ -25,6 +26,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 AT_A_TIME = 4
+# Nan stands for longer.
+SETTLED_WITHIN_S = 900.0
 EXPERIMENT = "dmu_search"
 
 
@@ -195,9 +198,9 @@ def ours(uri: str, trials: int, epochs: int) -> dict[str, float]:
         row = timed(trials, epochs, begin, take)
         began = time.monotonic()
         recorder.end("s", "FINISHED")
-        unsent = tracking.settle(24 * 3600.0)
-        assert unsent is None, unsent
-        return {**row, "all_s": time.monotonic() - began + row["wall_ms"] * trials * epochs / 1000}
+        unsent = tracking.settle(SETTLED_WITHIN_S)
+        all_s = time.monotonic() - began + row["wall_ms"] * trials * epochs / 1000
+        return {**row, "all_s": all_s if unsent is None else math.nan}
 
 
 def rays(uri: str, trials: int, epochs: int) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What a search costs besides training: seconds until its header, first epoch and end, and CPU.
 
-python benchmarks/overhead.py [--tree FOLDER ..] [--rounds 3] [--epochs 250]
+python benchmarks/overhead.py [--tree FOLDER ..] [--rounds 3] [--trials 4] [--epochs 250]
 
 Several checkouts of this project take turns, so that they share whatever else the machine does; its
 load is printed beside each round. Linux only.
@@ -55,6 +55,7 @@ def main() -> None:
     own = Path(__file__).parents[1]
     parser.add_argument("--tree", nargs="+", type=Path, default=[own], help="checkouts")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=4, help="of the long search")
     parser.add_argument("--epochs", type=int, default=250, help="of each of four trials")
     arguments = parser.parse_args()
     for tree in arguments.tree:
@@ -67,7 +68,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for tree in arguments.tree:
             short = search(tree, trials=1, epochs=1)
-            long = search(tree, trials=4, epochs=arguments.epochs)
+            long = search(tree, trials=arguments.trials, epochs=arguments.epochs)
             both = replace(short, cpu_ms=long.cpu_ms)
             found[tree].append(both)
             print_row(tree.name, f"{os.getloadavg()[0]:.1f}", both)

@@ -1,9 +1,9 @@
 """A study taken out of the records and out of MLflow."""
 
+import glob
 import re
 import shutil
 from collections.abc import Iterator
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ def records_of(study: Study) -> list[Path]:
 
 
 def delete_records(study: Study) -> int:
-    """Remove a study's records; returns how many there were.
+    """Remove a study's records, and how far they had come; returns how many there were.
 
     Raises:
         StorageError: one cannot be removed.
@@ -39,9 +39,8 @@ def delete_records(study: Study) -> int:
             path.unlink(missing_ok=True)
         except OSError as fault:
             raise not_writable(path, str(fault.strerror)) from None
-    # How far MLflow had them.
-    for folder in OutputFolder(study.settings.output_dir).sent.glob(f"*/{escape(study.name)}"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for places in OutputFolder(study.settings.output_dir).sent.glob(f"*/{glob.escape(study.name)}"):
+        shutil.rmtree(places, ignore_errors=True)
     return len(paths)
 
 

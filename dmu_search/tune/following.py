@@ -1,5 +1,7 @@
 """Records, screen and mirror: they follow the study's journal, on the driver only."""
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +16,8 @@ from dmu_search.study.trials import TrialState
 from dmu_search.tracking.trial_runs import TrialRuns
 from dmu_search.tune.interrupt import Halt
 from dmu_search.tune.progress import TrialView, Watcher
+
+_MIRROR_EVERY_S = 1.0
 
 
 class Following(tune.Callback):
@@ -48,6 +52,8 @@ class Following(tune.Callback):
         self._mirror = mirror
         self._watcher = watcher
         self._problems: dict[int, str] = {}
+        self._mirror_due = False
+        self._mirrored_at = -math.inf
 
     def begin(self) -> None:
         """Bring records and mirror up to what the journal says already."""
@@ -65,11 +71,20 @@ class Following(tune.Callback):
                 more = f", with {trial.room:g} times the room" if trial.room > 1 else ""
                 self._watcher.say(f"trial {trial.number} is tried again{more}: {event['reason']}")
         ended = trial.over and event["event"] in ("result", "fail", "end")
-        if ended or event["event"] == "ask":
+        self._mirror_due |= ended or event["event"] == "ask"
+
+    def end(self) -> None:
+        """Bring the mirror up to the last event."""
+        if self._mirror_due:
             self._update_mirror()
 
     def _update_mirror(self) -> None:
-        """The mirror is a copy: what goes wrong with it is noted, once, and stops nothing."""
+        """The mirror is a copy: what goes wrong with it is noted, once, and stops nothing.
+
+        It comes a second late: a trial that has ended by then costs a third of one that is added
+        first and ended later.
+        """
+        self._mirror_due, self._mirrored_at = False, time.monotonic()
         told = self._mirror.problem
         self._mirror.update(self._study.trials)
         if self._mirror.problem is not None and told is None:
@@ -79,6 +94,8 @@ class Following(tune.Callback):
         """Ray Tune looked for news; it does so several times a second."""
         for sentence in self._news():
             self._watcher.say(sentence)
+        if self._mirror_due and time.monotonic() - self._mirrored_at >= _MIRROR_EVERY_S:
+            self._update_mirror()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A process carries a trial: open its run, or resume it."""

@@ -219,6 +219,7 @@ def run_study(
     finally:
         # On a full disk this fails too; the next resume closes the runs.
         with suppress(StorageError):
+            following.end()
             runs.interrupt()
         journal.close()
     return _outcome(study, own)

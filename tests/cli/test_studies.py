@@ -122,11 +122,14 @@ def test_bad_input_is_a_sentence_and_changes_nothing(begin, tmp_path, capsys, wo
 def test_deleting_takes_runs_records_and_folder_and_no_other_studys(begin, tmp_path, capsys):
     gone, kept = begin("a", 0.5), begin("a.b", 0.5)
     tracking = open_tracking(gone.settings.tracking, tmp_path)
+    tracking.begin()
     for study in (gone, kept):
         for run_id in (study.name, f"{study.name}.0000"):
             tags = {"study": study.name, "task": "adding"}
             tracking.recorder.start(RunStart(run_id, run_id, kind="study", tags=tags))
             tracking.recorder.end(run_id, "FINISHED")
+    assert tracking.settle() is None
+    tracking.close()
     assert run(capsys, tmp_path, "delete", "a", "--dry-run")[0] == 0
     assert gone.folder.exists()
     code, out, _ = run(capsys, tmp_path, "delete", "a", "yes=true")

@@ -95,10 +95,9 @@ SMALL += ["resources.object_store_mb=100"]
 
 
 @contextmanager
-def search(*words, uri, folder):
-    command = [sys.executable, "-m", "dmu_search", "tune", *words]
+def search(*words, folder):
     process = subprocess.Popen(
-        [*command, f"tracking.uri={uri}", f"output_dir={folder}"],
+        [sys.executable, "-m", "dmu_search", "tune", *words, f"output_dir={folder}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -126,7 +125,7 @@ def sender_of(process):
 @pytest.mark.slow
 def test_a_server_that_is_gone_for_a_while_loses_and_repeats_nothing(server, store_uri, tmp_path):
     folder = tmp_path / "runs"
-    with search(*SMALL, uri=server.address, folder=folder) as (_, screen):
+    with search(*SMALL, f"tracking.uri={server.address}", folder=folder) as (_, screen):
         screen.until(r"trial \d  running  epoch")
         server.kill()
         screen.until("warning: MLflow at .* does not answer")
@@ -146,7 +145,7 @@ def test_an_epoch_that_a_killed_command_had_not_sent_is_sent_on_a_resume(
     server, store_uri, tmp_path, with_sender
 ):
     folder = tmp_path / "runs"
-    with search(*SMALL, uri=server.address, folder=folder) as (process, screen):
+    with search(*SMALL, f"tracking.uri={server.address}", folder=folder) as (process, screen):
         screen.until(r"trial \d  running  epoch")
         server.kill()
         screen.until("does not answer")
@@ -156,7 +155,7 @@ def test_an_epoch_that_a_killed_command_had_not_sent_is_sent_on_a_resume(
     if with_sender:
         os.kill(sender, signal.SIGKILL)
     server.start()
-    with search("resume=latest", uri=server.address, folder=folder) as (_, screen):
+    with search("resume=latest", folder=folder) as (_, screen):
         screen.until(r"trial \d  running  epoch")
     check_each_point_once(store_uri, folder)
     check_all_closed(store_uri, folder)
@@ -165,7 +164,7 @@ def test_an_epoch_that_a_killed_command_had_not_sent_is_sent_on_a_resume(
 @pytest.mark.slow
 def test_what_a_server_that_stays_away_lacks_is_said_with_the_command(server, store_uri, tmp_path):
     folder = tmp_path / "my runs"
-    with search(*SMALL, uri=server.address, folder=folder) as (_, screen):
+    with search(*SMALL, f"tracking.uri={server.address}", folder=folder) as (_, screen):
         screen.until(r"trial \d  running  epoch")
         server.kill()
         screen.until("does not answer")
