@@ -35,8 +35,8 @@ from simulation.recordings import RECORDINGS, Recording, train
 from simulation.tables import Recorded, Table
 
 from dmu_search.config.keys import Value
-from dmu_search.results.estimate import Estimate
-from dmu_search.results.statistics import mean_and_std, share, student_mean
+from dmu_search.results.statistics import share
+from dmu_search.retraining.finalists import estimates_of
 from dmu_search.study.finalists import FinalistRule
 from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.trials import Finalists
@@ -320,7 +320,8 @@ class Part:
         rule = replace(_rule(self._recording), seeds=seeds)
         winner = rule.winner(Finalists(searched.finalists, own.start, seeds, results))
         assert winner is not None, "every finalist had a seed without a finite result"
-        interval, std = _interval(winner, results)
+        interval = estimates_of(results, rule.direction)[winner]
+        assert interval is not None, "a winner has a mean"
         mean, further = interval.value, self._further_mean(winner)
         paper = self._further_mean(self._paper.number)
         return Row(
@@ -335,7 +336,7 @@ class Part:
             winner=winner,
             in_search=dict(zip(searched.finalists, searched.objectives, strict=True))[winner],
             mean=mean,
-            std=std,
+            std=statistics.stdev(results[winner]),
             low=interval.low,
             high=interval.high,
             further_mean=further,
@@ -353,15 +354,6 @@ class Part:
 
 def _rule(recording: Recording) -> FinalistRule:
     return FinalistRule.of(recording.study)
-
-
-def _interval(winner: int, results: Mapping[int, Sequence[float]]) -> tuple[Estimate, float]:
-    """Mean with interval, and deviation, as the product reports them."""
-    own = results[winner]
-    estimate, std = student_mean(own), mean_and_std(own)[1]
-    assert estimate is not None, "a winner has a mean"
-    assert std is not None, "it has two seeds or more"
-    return estimate, std
 
 
 def write_rows(file: Path, rows: Sequence[Row]) -> None:
