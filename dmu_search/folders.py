@@ -135,6 +135,18 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def is_claimed(folder: Path) -> bool:
+    """Whether another process has ``folder`` at this moment."""
+    try:
+        with (folder / ".lock").open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def not_writable(path: Path, reason: str) -> StorageError:
     """The error for results that cannot be kept at ``path``."""
     return StorageError(

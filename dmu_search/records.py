@@ -31,7 +31,7 @@ class RunStart:
     Attributes:
         run_id: unique over all records, and the same after a resume.
         name: what a reader calls it.
-        kind: ``study``, ``trial``, ``finalist`` or ``retraining``.
+        kind: ``study``, ``trial``, ``finalist``, ``retraining`` or ``comparison`` (of studies).
         parent_id: the study of a trial or finalist.
         params: settings by dotted key.
         tags: everything else by which runs are found.

@@ -41,6 +41,12 @@ def _sync(words: Sequence[str], dry_run: bool) -> int:
     return sync(words, dry_run=dry_run)
 
 
+def _studies(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.studies import studies
+
+    return studies(words, dry_run=dry_run)
+
+
 def _doctor(words: Sequence[str], dry_run: bool) -> int:
     from dmu_search.cli.doctor import doctor
 
@@ -87,6 +93,11 @@ COMMANDS = {
         "data [task=polymusic,natlang] [KEY=VALUE ..]",
         "fetch and verify the data sets, and show where they are",
         _data,
+    ),
+    "studies": Command(
+        "studies [show NAME | compare NAME NAME .. | delete NAME] [KEY=VALUE ..]",
+        "list the studies, show one, compare several by what they found, or delete one",
+        _studies,
     ),
     "sync": Command(
         "sync DIR [KEY=VALUE ..]",

@@ -14,6 +14,7 @@ from dmu_search.cli import finalist_pages, study_pages
 from dmu_search.cli.published_values import published_in_words
 from dmu_search.cli.reproduce_pages import ProgressLines
 from dmu_search.cli.screen import SearchScreen, open_console, print_warning
+from dmu_search.cli.study_table import compare
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
 from dmu_search.config.roots import default_of
@@ -198,6 +199,8 @@ def _search(
             except KeyboardInterrupt:
                 study_pages.print_resume(console, studies, stopped="interrupted")
                 return INTERRUPTED
+    if stop.reason is None:
+        compare(console, studies, recorder=tracking.recorder)
     study_pages.print_end(console, studies, best=best, tracking=tracking, stopped=stop.reason)
     if stop.reason == "interrupted":
         return INTERRUPTED

@@ -30,7 +30,7 @@ SEARCHED = frozenset({"tune"})
 ON_RAY = SEARCHED | {"reproduce"}
 SELECTED = frozenset({"reproduce", "report"})
 DATA = CONFIGURED | {"data", "doctor"}
-EVERYWHERE = DATA | {"sync", "report"}
+EVERYWHERE = DATA | {"sync", "report", "studies"}
 
 # Whole numbers travel through 32-bit integers of other systems.
 _LARGEST = 2**31 - 1
@@ -339,6 +339,7 @@ _TABLE = (
         "a study to look at instead of the machine: what is damaged is mended",
         frozenset({"doctor"}),
     ),
+    Key("yes", "bool", "delete without asking", frozenset({"studies"})),
     Key(
         "records",
         "path",

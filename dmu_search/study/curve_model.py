@@ -86,26 +86,32 @@ class CurveModel:
         self._cube = cube
         self._rungs = (*rungs, max_epochs)
         self._direction: Direction = direction
+        # By number of the trial, as it was then.
+        self._seen: dict[int, tuple[TrialState, Observations]] = {}
 
     def observations(self, trials: Trials) -> Observations | None:
         """Values at the rungs, and at the last epoch of each trial; None while none is finite."""
-        x, groups, losses = [], [], []
-        for trial in trials.values():
-            known = self._known(trial)
-            if known:
-                point = self._cube.point(trial.values)
-                for epoch, loss in known.items():
-                    x.append([*point, self._time(epoch)])
-                    groups.append(float(trial.number))
-                    losses.append(loss)
-        found = np.array(losses)
+        each = [self._of_trial(trial) for trial in trials.values()]
+        found = np.concatenate([of.loss for of in each]) if each else np.zeros(0)
         if not np.isfinite(found).any():
             return None
         kept = np.sort(np.argsort(found, kind="stable")[:_OBSERVE_AT_MOST])
-        points = np.array(x)[kept]
-        features = self._cube.features(points[:, :-1])
-        at = Points(np.column_stack([features, points[:, -1]]), np.array(groups)[kept])
-        return Observations(at, found[kept])
+        x = np.concatenate([of.at.x for of in each])
+        group = np.concatenate([of.at.group for of in each])
+        return Observations(Points(x[kept], group[kept]), found[kept])
+
+    def _of_trial(self, trial: TrialState) -> Observations:
+        """What one trial shows, kept until more is known of it."""
+        last = self._seen.get(trial.number)
+        if last is None or last[0] is not trial:
+            known = self._known(trial)
+            features = self._cube.features(self._cube.point(trial.values)[None])
+            times = np.array([self._time(epoch) for epoch in known])
+            x = np.column_stack([np.repeat(features, len(known), axis=0), times])
+            group = np.full(len(known), float(trial.number))
+            last = trial, Observations(Points(x, group), np.array(list(known.values())))
+            self._seen[trial.number] = last
+        return last[1]
 
     def _known(self, trial: TrialState) -> dict[int, float]:
         """Losses by epoch: at each rung and at the last epoch."""

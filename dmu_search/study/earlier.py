@@ -1,6 +1,6 @@
 """An earlier study's best settings as the first trials of a new one."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from dmu_search.config.keys import Value
 from dmu_search.errors import ConfigError
@@ -53,10 +53,8 @@ def _check_alike(settings: StudySettings, earlier: Study) -> None:
 
 
 def _identity(settings: StudySettings) -> dict[str, object]:
-    """What must be the same for settings to be worth the same, wherever the files lie."""
-    data = {f"data.{name}": value for name, value in asdict(settings.data).items()}
-    own = {"task": settings.task, "model": settings.model}
-    return own | {n: v for n, v in data.items() if n not in ("data.root", "data.mirror")}
+    """What must be the same for settings to be worth the same."""
+    return {**settings.measured_on, "model": settings.model}
 
 
 def _points(settings: StudySettings, earlier: Study) -> list[WarmStart]:

@@ -158,6 +158,17 @@ def find_studies(output_dir: Path, name: str, *, given: dict[str, Setting]) -> t
     return tuple(_load(each, output_dir, given=given) for each in same)
 
 
+def all_studies(output_dir: Path) -> tuple[list[Study], list[ConfigError]]:
+    """All studies, the one begun first first; and why others cannot be read."""
+    studies, faults = [], []
+    for folder in _folders(studies_folder(output_dir)):
+        try:
+            studies.append(_load(folder, output_dir, given={}))
+        except ConfigError as fault:
+            faults.append(fault)
+    return studies, faults
+
+
 def named_studies(
     output_dir: Path, name: str, *, settings: Sequence[StudySettings]
 ) -> tuple[Study, ...] | None:

@@ -347,6 +347,8 @@ class GpProposals(QmcProposals):
 
     def _belief(self, trials: Trials) -> float:
         """By trials near the guesses and others, at the last epoch that both of a pair have."""
+        if not len(self._expert.guesses):
+            return 0.0
         shown = self._shown(trials)
         near = self._expert.is_near(self._points_of(shown))
         ours = [t for t, own in zip(shown, near, strict=True) if own][:_COMPARED]

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -84,6 +84,13 @@ class StudySettings:
     def data(self) -> DataSettings:
         """Which data the study trains on."""
         return build(DataSettings, "data", values=self.fixed)
+
+    @property
+    def measured_on(self) -> Mapping[str, object]:
+        """Task and data, wherever the files lie: results on the same compare."""
+        data = {f"data.{name}": value for name, value in asdict(self.data).items()}
+        kept = {n: v for n, v in data.items() if n not in ("data.root", "data.mirror")}
+        return {"task": self.task, **kept}
 
     @property
     def replicas(self) -> int:

@@ -63,6 +63,8 @@ def value_at(trial: TrialState, epoch: int) -> float | None:
     """
     if trial.status == "diverged":
         return math.nan
+    if epoch in trial.objectives:
+        return trial.objectives[epoch]
     there = min((known for known in trial.objectives if known >= epoch), default=None)
     if there is None and trial.status == "finished":
         there = trial.epoch

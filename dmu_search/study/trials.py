@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from dmu_search.config.keys import Value
@@ -100,12 +101,12 @@ class TrialState:
         """Whether nothing more comes of it."""
         return self.status not in ("open", "paused")
 
-    @property
+    @cached_property
     def epoch(self) -> int:
         """Epochs known; 0 before the first."""
         return max(self.objectives, default=0)
 
-    @property
+    @cached_property
     def objective(self) -> float | None:
         """The objective after the last epoch; None before the first and where it diverged."""
         value = self.objectives.get(self.epoch, math.nan)

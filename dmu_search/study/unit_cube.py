@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -46,11 +47,11 @@ class _Numbers:
 
     interval: Interval
 
-    @property
+    @cached_property
     def _step(self) -> float:
         return self.interval.step or (1.0 if self.interval.integer else 0.0)
 
-    @property
+    @cached_property
     def _bounds(self) -> tuple[float, float]:
         half = self._step / 2
         # A grid's last point may lie below the interval's end.
@@ -145,6 +146,8 @@ class UnitCube:
     def __init__(self, space: Mapping[str, Distribution]) -> None:
         self.keys = tuple(in_order(space))
         self._axes = [_axis(space[name]) for name in self.keys]
+        # A study asks for the points of all its trials at every decision.
+        self._points: dict[tuple[tuple[str, Value], ...], Floats] = {}
 
     def even_point(self, number: int, *, seed: int) -> Floats:
         """The point ``(keys,)`` of that number in Sobol's sequence, scrambled by a seed."""
@@ -183,13 +186,17 @@ class UnitCube:
         return values
 
     def point(self, values: Mapping[str, Value]) -> Floats:
-        """The point ``(keys,)`` of a setting."""
-        return np.array(
-            [
-                axis.coordinate(values[name]) if name in values else 0.5
-                for name, axis in zip(self.keys, self._axes, strict=True)
-            ]
-        )
+        """The point ``(keys,)`` of a setting; nobody may write to it."""
+        said = tuple(values.items())
+        if said not in self._points:
+            self._points[said] = np.array(
+                [
+                    axis.coordinate(values[name]) if name in values else 0.5
+                    for name, axis in zip(self.keys, self._axes, strict=True)
+                ]
+            )
+            self._points[said].setflags(write=False)
+        return self._points[said]
 
     def guesses(self, settings: Sequence[Mapping[str, Value]]) -> Floats:
         """Points ``(n, keys)`` of settings that need not be whole: nan where one says nothing."""

@@ -147,7 +147,8 @@ def test_ctrl_c_keeps_what_finished_and_resume_completes_both_studies(tmp_path, 
     runs = client.search_runs(["1"])
     assert before <= {run.info.run_id for run in runs}
     kinds = [run.data.tags["dmu_search.kind"] for run in runs]
-    assert (kinds.count("study"), kinds.count("trial")) == (2, 6)
+    assert (kinds.count("study"), kinds.count("trial"), kinds.count("comparison")) == (2, 6, 1)
+    assert "polymusic: 2 studies" in shown
     assert all(run.info.status == "FINISHED" for run in runs)
     for model in ("dmu", "rhn"):
         (best,) = (tmp_path / "runs" / "best" / "polymusic").glob(f"*/{model}-d1.yaml")
