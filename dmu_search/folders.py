@@ -32,6 +32,11 @@ class OutputFolder:
         return self.root / "records"
 
     @property
+    def sent(self) -> Path:
+        """How far each record has come into each tracking store."""
+        return self.root / "sent"
+
+    @property
     def retrained(self) -> Path:
         """A folder for each training of ``train`` and ``reproduce``."""
         return self.root / "retrained"

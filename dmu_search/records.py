@@ -1,8 +1,8 @@
 """Recorded runs: what was trained, with which settings, and what came out.
 
 Every run is one file of JSON lines that only ever grows, so that a killed process loses at most the
-line it was writing. The tracking server is filled from the same events; without one, or when it is
-lost, the records are what ``sync`` brings in later.
+line it was writing. The tracking server is filled from these files, by a process that follows them,
+or later by ``sync``.
 """
 
 import json
@@ -154,9 +154,19 @@ def read_events(path: Path) -> Iterator[Event]:
             is no event.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        content = path.read_bytes()
     except OSError as fault:
         raise damaged_record(path, f"cannot be read ({fault.strerror})") from None
+    yield from events_in(content, path)
+
+
+def events_in(content: bytes, path: Path) -> Iterator[Event]:
+    """The events of ``content``, which was read from the beginning of the record ``path``.
+
+    Raises:
+        StorageError: as ``read_events``.
+    """
+    lines = content.split(b"\n")
     begun = False
     for number, line in enumerate(lines, start=1):
         if not line:
@@ -198,15 +208,6 @@ def last_restart(events: Iterable[Event]) -> int | None:
     """When, in ms, the training last began again with other results; None where it never did."""
     times = [int(event["time_ms"]) for event in events if event["event"] == "restart"]
     return times[-1] if times else None
-
-
-def read_last_restart(path: Path) -> int | None:
-    """The same of the record ``path``, which is read in full only where it has a restart.
-
-    Raises:
-        StorageError: as ``read_events``.
-    """
-    return last_restart(read_events(path)) if b'"restart"' in path.read_bytes() else None
 
 
 def record_files(folder: Path) -> list[Path]:
@@ -274,19 +275,32 @@ class RecordTail:
 
     def new_events(self) -> list[Event]:
         """The events written since the last call, whole lines only."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
+        lines = whole_lines(self._path, self._offset)
+        self._offset += len(lines)
+        return sound_events(lines)
+
+
+def whole_lines(path: Path, offset: int) -> bytes:
+    """What stands in a record behind ``offset``, up to its last whole line; it may be missing."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
             text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        events = []
-        for line in whole.splitlines():
-            # Whoever reads the whole record says what is damaged; here the search must go on.
-            with suppress(ValueError):
-                events.append(_event(line))
-        return events
+    except FileNotFoundError:
+        return b""
+    return text[: text.rfind(b"\n") + 1]
+
+
+def sound_events(lines: bytes) -> list[Event]:
+    """The events in some lines of a record; damaged ones are passed over.
+
+    Whoever reads the whole record says what is damaged; a search must go on.
+    """
+    events = []
+    for line in lines.splitlines():
+        with suppress(ValueError):
+            events.append(_event(line))
+    return events
 
 
 def check_records(source: Path, own: Path) -> None:

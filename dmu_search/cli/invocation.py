@@ -5,12 +5,12 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from dmu_search.tracking import Tracking
+from dmu_search.config.roots import default_of
+from dmu_search.config.settings import TrackingSettings
 
-_PORT = 5000
+PORT = 5000
 # Ray sets it for the command of a job.
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 STOP_WAIT_S = "120"
@@ -45,29 +45,21 @@ def in_job(words: str) -> str:
     return f"ray job submit --runtime-env-json {shlex.quote(patience)} -- {words}"
 
 
-def where_to_look(tracking: Tracking, run_ids: Sequence[str]) -> list[str]:
-    """Lines that say how to see the runs in MLflow, or how to bring them there."""
-    sync = "  " + command("sync", str(tracking.recorder.folder))
-    runs = tracking.runs
-    if runs is None:
-        return [f"Records are in {tracking.recorder.folder}; to bring them into MLflow:", sync]
-    if tracking.lost is not None:
-        return [
-            f"MLflow was lost on the way ({tracking.lost}); the records are whole. Later:",
-            sync,
-        ]
-    pages = [page for run_id in run_ids if (page := runs.page(run_id)) is not None]
-    if runs.is_server:
-        return ["MLflow pages:", *(f"  {runs.uri.rstrip('/')}{page}" for page in pages)]
-    return [
-        "To see the runs in MLflow:",
-        f"  {serve_command(runs.uri)}",
-        "and open",
-        *(f"  http://127.0.0.1:{_PORT}{page}" for page in pages),
-    ]
+def folder_words(output_dir: Path) -> list[str]:
+    """The word that names the folder of results, where it is not the usual one."""
+    usual = str(output_dir) == str(default_of("output_dir"))
+    return [] if usual else [f"output_dir={output_dir}"]
+
+
+def sync_command(records: Path, settings: TrackingSettings, *, output_dir: Path) -> str:
+    """What brings records into the store that ``settings`` name."""
+    uri = [] if settings.uri in (None, "none") else [f"tracking.uri={settings.uri}"]
+    other = settings.experiment != default_of("tracking.experiment")
+    experiment = [f"tracking.experiment={settings.experiment}"] if other else []
+    return command("sync", str(records), *uri, *experiment, *folder_words(output_dir))
 
 
 def serve_command(uri: str) -> str:
     """What serves the pages of a local store."""
     store = shlex.quote(uri)
-    return f"{python_command()} -m mlflow server --backend-store-uri {store} --port {_PORT}"
+    return f"{python_command()} -m mlflow server --backend-store-uri {store} --port {PORT}"

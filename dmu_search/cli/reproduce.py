@@ -10,8 +10,8 @@ from typing import cast
 from rich.console import Console
 
 from dmu_search.cli import reproduce_pages
-from dmu_search.cli.invocation import where_to_look
 from dmu_search.cli.screen import open_console, print_left_out, print_warning
+from dmu_search.cli.tracked import print_where_to_look, tracked
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
@@ -34,7 +34,7 @@ from dmu_search.retraining.on_workers import train_on_workers
 from dmu_search.retraining.plan_folder import write_plan_folder
 from dmu_search.retraining.sources import Sourced, tasks_of
 from dmu_search.study.settings import alternatives
-from dmu_search.tracking import Tracking, check_tracking, open_tracking
+from dmu_search.tracking import Tracking
 from dmu_search.tune.interrupt import stop_on_signals
 from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
 from dmu_search.tune.ray_log import RAY_LOG, ray_log
@@ -96,8 +96,8 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
         _write_plan(work, asked.output_dir)
     else:
         check_shared_folder(asked.resources, asked.output_dir)
-        check_tracking(asked.tracking, asked.output_dir)
-        code = _train(work, asked)
+        with tracked(console, asked.tracking, output_dir=asked.output_dir) as tracking:
+            code = _train(work, asked, tracking=tracking)
     return code or (SOME_FAILED if absent else DONE)
 
 
@@ -238,7 +238,7 @@ def _write_plan(work: _Work, output_dir: Path) -> None:
         reproduce_pages.print_way_there(work.console, folder, count=len(new), output_dir=output_dir)
 
 
-def _train(work: _Work, asked: _Asked) -> int:
+def _train(work: _Work, asked: _Asked, *, tracking: Tracking) -> int:
     """Train everything that is needed, one command at a time in an output folder."""
     retrained = OutputFolder(asked.output_dir).retrained
     with (
@@ -247,6 +247,7 @@ def _train(work: _Work, asked: _Asked) -> int:
         ray_log() as log,
         ray_session(asked.resources, log),
     ):
+        tracking.check()
         log.keep(retrained / RAY_LOG)
         cluster = wait_for_gpus(asked.resources, partial(print_warning, work.console))
         check_all_see(retrained)
@@ -260,12 +261,12 @@ def _train(work: _Work, asked: _Asked) -> int:
         jobs = [each.job for each in work.estimated(share.concurrent)]
         if not jobs:
             return DONE
-        tracking = open_tracking(asked.tracking, asked.output_dir)
+        tracking.begin()
         trainings = [
             (planned(job, work.data[job.run.task, job.run.data], folders=retrained), job.run)
             for job in jobs
         ]
-        return _follow(work, trainings, tracking=tracking, share=share, output_dir=asked.output_dir)
+        return _follow(work, trainings, tracking=tracking, share=share, asked=asked)
 
 
 def _follow(
@@ -274,7 +275,7 @@ def _follow(
     *,
     tracking: Tracking,
     share: TrialShare,
-    output_dir: Path,
+    asked: _Asked,
 ) -> int:
     lines = reproduce_pages.ProgressLines(work.console, len(trainings))
     failed = False
@@ -285,15 +286,15 @@ def _follow(
                 work.data,
                 share=share,
                 tracking=tracking,
-                folders=OutputFolder(output_dir).retrained,
+                folders=OutputFolder(asked.output_dir).retrained,
                 stopped=lambda: stop.reason is not None,
             ):
                 lines.show(progress)
                 failed |= any(error is not None for _, error in progress.ended)
     except ClusterError as fault:
         raise ClusterError(f"{fault}; the same command resumes where this one stopped") from None
-    for line in where_to_look(tracking, [plan.name for plan, _ in trainings][:_FEW]):
-        work.console.print(line, highlight=False, soft_wrap=True)
+    names = [plan.name for plan, _ in trainings][:_FEW]
+    print_where_to_look(work.console, tracking, names, settings=asked.tracking)
     if stop.reason is not None:
         work.console.print("interrupted; the same command resumes it")
         return INTERRUPTED

@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -58,6 +59,7 @@ class SearchScreen:
         self._direction: Direction = direction
         self._published = published
         self._views: dict[int, TrialView] = {}
+        self._counts: Counter[str] = Counter()
         self._began = time.monotonic()
         self._epochs_before = 0
         self._spoke_at: dict[int, float] = {}
@@ -87,10 +89,15 @@ class SearchScreen:
     def resume(self, trials: Sequence[TrialView]) -> None:
         """Take over what an earlier command finished."""
         self._views = {view.number: view for view in trials}
+        self._counts = Counter(view.status for view in trials)
         self._epochs_before = sum(view.epoch for view in trials)
 
     def update(self, trial: TrialView) -> None:
         """Show a change of a trial; a problem that many trials have is named once."""
+        before = self._views.get(trial.number)
+        if before is not None:
+            self._counts[before.status] -= 1
+        self._counts[trial.status] += 1
         self._views[trial.number] = trial
         if trial.problem and trial.problem not in self._problems:
             self._problems.add(trial.problem)
@@ -141,7 +148,7 @@ class SearchScreen:
         return "  ".join(parts)
 
     def _count(self, *statuses: str) -> int:
-        return sum(view.status in statuses for view in self._views.values())
+        return sum(self._counts[status] for status in statuses)
 
     def _render(self) -> RenderableType:
         return Group(self._table(), self._summary())

@@ -9,11 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.finalist_pages import in_words
-from dmu_search.cli.invocation import command, in_job, where_to_look
+from dmu_search.cli.invocation import command, folder_words, in_job
 from dmu_search.cli.plain_text import in_markdown
 from dmu_search.cli.published_values import published_in_words, published_result
 from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
-from dmu_search.config.roots import default_of
+from dmu_search.cli.tracked import print_where_to_look
 from dmu_search.data import Data
 from dmu_search.data.loading import network_of
 from dmu_search.engine.kernels.backend import BackendChoice
@@ -57,7 +57,7 @@ def print_header(
         "at a time": _at_a_time(share),
         **({} if idle_part is None else {"idle": idle_part}),
         "engine": engine_in_words(backend),
-        "MLflow": "off: records only" if tracking.runs is None else tracking.runs.uri,
+        "MLflow": tracking.uri or "off: records only",
         "folder": str(study.folder),
     }
     print_rows(console, rows)
@@ -299,13 +299,8 @@ def print_resume(console: Console, studies: Sequence[Study], *, stopped: str) ->
 def resume_text(studies: Sequence[Study], why: str) -> str:
     """How to carry on with what was stopped, and why it was."""
     name = studies[0].name if len(studies) == 1 else "latest"
-    words = command("tune", f"resume={name}", *_folder_word(studies))
+    words = command("tune", f"resume={name}", *folder_words(studies[0].settings.output_dir))
     return f"{why}; what finished is kept. To resume:\n  {in_job(words)}"
-
-
-def _folder_word(studies: Sequence[Study]) -> list[str]:
-    folder = studies[0].settings.output_dir
-    return [] if str(folder) == str(default_of("output_dir")) else [f"output_dir={folder}"]
 
 
 def print_end(
@@ -326,13 +321,17 @@ def print_end(
         stopped: why the studies stopped before their end; None if they did not.
     """
     console.rule(align="left")
-    for line in where_to_look(tracking, [study.name for study in studies]):
-        console.print(line, highlight=False, soft_wrap=True)
+    print_where_to_look(
+        console, tracking, [study.name for study in studies], settings=studies[0].settings.tracking
+    )
     if stopped is not None:
         print_resume(console, studies, stopped=stopped)
         return
     first = studies[0].settings
     say = f"To train the best setting over {published(first.task).runs} fresh seeds:"
-    lines = [command("train", f"config={file}", *_folder_word(studies)) for file in best]
+    lines = [
+        command("train", f"config={file}", *folder_words(studies[0].settings.output_dir))
+        for file in best
+    ]
     if lines:
         console.print("\n  ".join([say, *lines]), highlight=False, soft_wrap=True)

@@ -11,7 +11,6 @@ from typing import cast
 from rich.console import Console
 from rich.table import Table
 
-from dmu_search.cli.invocation import where_to_look
 from dmu_search.cli.published_values import published_result
 from dmu_search.cli.screen import (
     duration,
@@ -22,6 +21,7 @@ from dmu_search.cli.screen import (
     score,
 )
 from dmu_search.cli.study_pages import engine_in_words, network_text
+from dmu_search.cli.tracked import print_where_to_look, tracked
 from dmu_search.config.compose import compose_study
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.config.grammar import Alternatives, parse_overrides
@@ -41,7 +41,7 @@ from dmu_search.paper.widths import resolve_widths
 from dmu_search.results.trainings import cut_off, read_runs
 from dmu_search.retraining.exported import RunFile, read_run_file
 from dmu_search.retraining.run import plan_run, retrain, retraining_backend
-from dmu_search.tracking import open_tracking
+from dmu_search.tracking import Tracking
 
 # Replicas whose values fit in a line of progress.
 _FEW = 6
@@ -79,21 +79,22 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
         return DONE
     make_folder(output_dir)
     print_rows(console, {"engine": engine_in_words(retraining_backend(run))})
-    tracking = open_tracking(build(TrackingSettings, "tracking", values=defaults), output_dir)
-    folder = _folder(console, output_dir, run=run, data=data)
-    trained = retrain(
-        plan_run(folder.name, run, data=data, tags={"config": str(file)}),
-        run,
-        data=data,
-        folder=folder,
-        recorder=tracking.recorder,
-        on_epoch=_Progress(console, run.training.max_epochs, task_class(run.task).objective),
-        on_problem=lambda problem: print_warning(console, problem),
-    )
-    console.print(_results(run, data, trained=trained))
-    console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
-    for line in where_to_look(tracking, [folder.name]):
-        console.print(line, highlight=False, soft_wrap=True)
+    settings = build(TrackingSettings, "tracking", values=defaults)
+    with tracked(console, settings, output_dir=output_dir) as tracking:
+        tracking.begin()
+        folder = _folder(console, output_dir, run=run, data=data)
+        trained = retrain(
+            plan_run(folder.name, run, data=data, tags={"config": str(file)}),
+            run,
+            data=data,
+            folder=folder,
+            recorder=tracking.recorder,
+            on_epoch=_Progress(console, run, tracking),
+            on_problem=lambda problem: print_warning(console, problem),
+        )
+        console.print(_results(run, data, trained=trained))
+        console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
+        print_where_to_look(console, tracking, [folder.name], settings=settings)
     return DONE
 
 
@@ -171,27 +172,30 @@ class _Progress:
     """Prints a line every so often; rarer as training goes on would hide a divergence."""
 
     console: Console
-    max_epochs: int
-    objective: str
+    run: RunSettings
+    tracking: Tracking
     began: float = 0.0
     epochs_before: int = 0
     spoke_at: float = 0.0
 
     def __call__(self, result: EpochResult) -> None:
-        """Report an epoch, unless the last report is fresh."""
+        """Report an epoch, unless the last report is fresh, and what is new of MLflow."""
+        for sentence in self.tracking.news():
+            print_warning(self.console, sentence)
+        max_epochs = self.run.training.max_epochs
         now = time.monotonic()
         if not self.began:
             self.began, self.epochs_before = now - result.wall_time_s, result.epoch - 1
-        over = result.epoch == self.max_epochs or all(map(or_, result.diverged, result.done))
+        over = result.epoch == max_epochs or all(map(or_, result.diverged, result.done))
         if now - self.spoke_at < 10 and not over:
             return
         self.spoke_at = now
-        epochs_left = 0 if over else self.max_epochs - result.epoch
+        epochs_left = 0 if over else max_epochs - result.epoch
         left = (now - self.began) / (result.epoch - self.epochs_before) * epochs_left
-        name = f"val_{self.objective}"
+        name = f"val_{task_class(self.run.task).objective}"
         diverged, done = sum(result.diverged), sum(result.done)
         self.console.print(
-            f"epoch {result.epoch}/{self.max_epochs}  {name} {_in_short(result.metrics[name])}  "
+            f"epoch {result.epoch}/{max_epochs}  {name} {_in_short(result.metrics[name])}  "
             + (f"{diverged} diverged  " if diverged else "")
             + (f"{done} done  " if done else "")
             + f"about {duration(left)} left",

@@ -15,6 +15,7 @@ from dmu_search.cli.published_values import published_in_words
 from dmu_search.cli.reproduce_pages import ProgressLines
 from dmu_search.cli.screen import SearchScreen, open_console, print_warning
 from dmu_search.cli.study_table import compare
+from dmu_search.cli.tracked import print_unsent, tracked
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
 from dmu_search.config.roots import default_of
@@ -36,7 +37,7 @@ from dmu_search.study.earlier import with_earlier
 from dmu_search.study.files import Study, create_studies, find_studies, named_studies
 from dmu_search.study.settings import StudySettings, studies_of
 from dmu_search.study.trials import StudyState
-from dmu_search.tracking import Tracking, check_tracking, open_tracking
+from dmu_search.tracking import Tracking
 from dmu_search.tracking.mending import check_trial_records
 from dmu_search.tune.interrupt import Stop, stop_on_signals
 from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
@@ -91,15 +92,26 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
             study_pages.print_plan(console, each, data=data[each.task, each.data])
         return DONE
     check_shared_folder(settings[0].resources, settings[0].output_dir)
-    check_tracking(settings[0].tracking, settings[0].output_dir)
-    with ExitStack() as locks:
+    first = settings[0]
+    with (
+        tracked(console, first.tracking, output_dir=first.output_dir) as tracking,
+        ExitStack() as locks,
+    ):
         for study in begun or ():
             # Damage is found before Ray is started, and so is another process at work.
             locks.enter_context(claimed(study.folder))
             StudyState.of(study.events())
             check_trial_records(study)
         own_name = None if name is None else str(name)
-        return _search(console, settings, data=data, begun=begun, name=own_name, locks=locks)
+        return _search(
+            console,
+            settings,
+            data=data,
+            begun=begun,
+            name=own_name,
+            tracking=tracking,
+            locks=locks,
+        )
 
 
 def _check_names(resume: object, name: object) -> None:
@@ -148,6 +160,7 @@ def _search(
     data: LoadedData,
     begun: Sequence[Study] | None,
     name: str | None,
+    tracking: Tracking,
     locks: ExitStack,
 ) -> int:
     """Run the studies, one after the other; ``locks`` holds those of the studies begun before."""
@@ -158,6 +171,7 @@ def _search(
         ray_log() as log,
         ray_session(first.resources, log),
     ):
+        tracking.check()
         cluster = wait_for_gpus(first.resources, partial(print_warning, console))
         shares = [
             plan_share(each, data[each.task, each.data], cluster=cluster) for each in settings
@@ -165,7 +179,7 @@ def _search(
         # All input is good by now: only here does anything begin to be written.
         make_folder(first.output_dir)
         check_all_see(first.output_dir)
-        tracking = open_tracking(first.tracking, first.output_dir)
+        tracking.begin()
         studies = begun
         if studies is None:
             studies = create_studies(settings, name)
@@ -252,6 +266,7 @@ def _run_one(
             recorder.end(study.name, "KILLED")
         screen.close()
         _say_fault(command, fault)
+        print_unsent(command.console, command.tracking, settings=settings.tracking, within_s=10.0)
         command.witness.dismiss()
 
     try:
@@ -398,6 +413,7 @@ def _keep(
     if confirmation is not None:
         best = BestTrial.of(study, confirmation.winner.trial)
     settings, tracking = study.settings, command.tracking
+    page = tracking.page(best.run_id)
     source = provenance(
         study=study.name,
         data=data,
@@ -408,7 +424,7 @@ def _keep(
         trial=best.number,
         warm_start=best.warm_start,
         run_id=best.run_id,
-        mlflow_run=None if tracking.runs is None else tracking.address(best.run_id),
+        mlflow_run=None if page is None else page.mlflow_id,
         sampler_seed=settings.search.seed,
         trials=settings.search.trials,
         backend=backend,

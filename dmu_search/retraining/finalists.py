@@ -259,7 +259,6 @@ class FinalRound:
             finalists = self._begin()
             names = {self._name(number): number for number in finalists.trials}
             records = tracking.recorder.folder
-            tracking.catch_up(self._study.name, names)
             # A kill may have come between the end of a training and its place in the journal.
             for name, number in names.items():
                 self._take_in(number, records / f"{name}.jsonl", data=data)

@@ -37,7 +37,7 @@ class Progress:
     Attributes:
         ended: name and error of each that ended since the last time; the error None if it is done.
         going: those that go on.
-        problems: sentences on trainings that do not start where they were.
+        problems: sentences on trainings that do not start where they were, and on MLflow.
     """
 
     ended: tuple[tuple[str, str | None], ...]
@@ -54,7 +54,7 @@ def train_on_workers(
     folders: Path,
     stopped: Callable[[], bool],
 ) -> Iterator[Progress]:
-    """Train side by side; workers write files only, and this process brings them into MLflow.
+    """Train side by side; workers write records only, which MLflow follows.
 
     Args:
         trainings: as their records describe them, with their settings.
@@ -85,12 +85,13 @@ def train_on_workers(
     followed = [
         _Followed(plan, RecordTail(records / f"{plan.name}.jsonl")) for plan, _ in trainings
     ]
+    tracking.follow(plan.name for plan, _ in trainings)
     try:
         for ended in on_workers(
             _carry_out, arguments, cpus=share.cpus, gpus=share.gpus, stopped=stopped
         ):
-            problems = [problem for each in followed for problem in each.catch_up(tracking)]
-            tracking.flush()
+            problems = [problem for each in followed for problem in each.catch_up()]
+            problems += tracking.news()
             yield Progress(
                 tuple((followed[one.index].plan.name, one.error) for one in ended),
                 tuple(each.going for each in followed if each.is_open),
@@ -99,7 +100,7 @@ def train_on_workers(
     finally:
         for each in followed:
             # A worker may have begun a run, or ended one, since the last look.
-            each.catch_up(tracking)
+            each.catch_up()
             if each.is_open:
                 tracking.recorder.close_for(each.plan.name, "KILLED")
 
@@ -125,11 +126,10 @@ class _Followed:
     def going(self) -> Going:
         return Going(self.plan.name, self.epoch, self.plan.training.max_epochs)
 
-    def catch_up(self, tracking: Tracking) -> list[str]:
-        """Pass new events on to MLflow, and count epochs; returns problems that they tell of."""
+    def catch_up(self) -> list[str]:
+        """Take in new events; returns problems that they tell of."""
         problems = []
         for event in self.tail.new_events():
-            tracking.forward(self.plan.name, event)
             match event["event"]:
                 case "start":
                     self.is_open = True

@@ -7,6 +7,7 @@ results. Each decision is in the journal before it takes effect.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from dmu_search.config.keys import Value
 from dmu_search.names import TASKS, Direction, signed_loss
@@ -15,7 +16,7 @@ from dmu_search.study.proposals import SAMPLERS, Plan
 from dmu_search.study.settings import StudySettings, WarmStart
 from dmu_search.study.spending import Spending
 from dmu_search.study.stopping import SCHEDULERS, Rungs, Stopping
-from dmu_search.study.trials import Checkpoint, Status, StudyState, TrialState, to_json
+from dmu_search.study.trials import Checkpoint, StudyState, TrialState, to_json
 
 # A trial whose process is lost is tried again so often; then it counts as failed.
 RETRIES = 2
@@ -109,6 +110,8 @@ class SearchStudy:
         self._append = append
         self._sampler = SAMPLERS[sampler](plan)
         self._carried: set[int] = set()
+        self._best = self._state.best(plan.direction)
+        self._going = {number for number, trial in self.trials.items() if not trial.over}
 
     @classmethod
     def of(
@@ -171,6 +174,8 @@ class SearchStudy:
     @property
     def _satisfied(self) -> str | None:
         """Why nothing better is looked for; the best trial alone is trained to its end."""
+        if self._patience_trials is None and math.isinf(self._target):
+            return None
         shown = [trial for trial in self.trials.values() if trial.objective is not None]
         best = min(shown, key=self._loss, default=None)
         if best is not None and self._loss(best) <= self._target:
@@ -185,12 +190,12 @@ class SearchStudy:
     @property
     def over(self) -> bool:
         """Whether every trial of the study has ended."""
-        return all(trial.over for trial in self.trials.values()) and self.enough is not None
+        return not self._going and self.enough is not None
 
     @property
     def best(self) -> TrialState | None:
         """The best of the trials that used their whole budget."""
-        return self._state.best(self.direction)
+        return self._best
 
     def least_likely(self) -> list[int]:
         """Paused trials, the least likely to go on first."""
@@ -292,8 +297,8 @@ class SearchStudy:
         self._keep({"event": "fail", "trial": number, "error": error})
         self._carried.discard(number)
 
-    def _of(self, status: Status) -> list[int]:
-        return [trial.number for trial in self.trials.values() if trial.status == status]
+    def _of(self, status: Literal["open", "paused"]) -> list[int]:
+        return [number for number in sorted(self._going) if self.trials[number].status == status]
 
     def _ask(self) -> TrialState:
         number = len(self.trials)
@@ -371,7 +376,19 @@ class SearchStudy:
         self._state.apply(event)
         self.spending = self.spending.after(event, self.direction)
         if "trial" in event:
-            self.follow(event, self.trials[event["trial"]])
+            trial = self.trials[event["trial"]]
+            self._count(trial)
+            self.follow(event, trial)
+
+    def _count(self, trial: TrialState) -> None:
+        """Keep who goes on and who is best: with many trials, to look at all takes long."""
+        (self._going.discard if trial.over else self._going.add)(trial.number)
+        if trial.status != "finished":
+            return
+        best = self._best
+        rank = self._loss(trial), trial.number
+        if best is None or trial.number == best.number or rank < (self._loss(best), best.number):
+            self._best = trial
 
 
 def _same(known: float, new: float) -> bool:

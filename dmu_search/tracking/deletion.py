@@ -1,7 +1,9 @@
 """A study taken out of the records and out of MLflow."""
 
 import re
+import shutil
 from collections.abc import Iterator
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from dmu_search.folders import OutputFolder, not_writable
 from dmu_search.records import record_files
 from dmu_search.study.files import Study
 from dmu_search.tracking.mlflow_runs import connect
-from dmu_search.tracking.recorder import default_uri
+from dmu_search.tracking.store import default_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +39,9 @@ def delete_records(study: Study) -> int:
             path.unlink(missing_ok=True)
         except OSError as fault:
             raise not_writable(path, str(fault.strerror)) from None
+    # How far MLflow had them.
+    for folder in OutputFolder(study.settings.output_dir).sent.glob(f"*/{escape(study.name)}"):
+        shutil.rmtree(folder, ignore_errors=True)
     return len(paths)
 
 

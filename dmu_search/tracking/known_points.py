@@ -34,9 +34,9 @@ class KnownPoints:
     def _compare(self, event: Event) -> Mapping[str, bool | None]:
         """Name -> whether the value is among those at this step; None where there are none."""
         return {
-            name: any(_same(each, _as_stored(value)) for each in there) if there else None
+            name: any(same_value(each, _as_stored(value)) for each in there) if there else None
             for name, value in event["values"].items()
-            if _is_telling(name)
+            if is_telling(name)
             for there in [self._at(name, event["step"])]
         }
 
@@ -49,8 +49,8 @@ class KnownPoints:
         return self._fetched[name].get(step, [])
 
 
-def _is_telling(name: str) -> bool:
-    """Whether a metric tells two events apart.
+def is_telling(name: str) -> bool:
+    """Whether a metric tells two events of a step apart.
 
     Durations differ where a training is repeated, a replica's values come with their mean, and what
     is best so far is said of the last epoch as well as of the run.
@@ -63,5 +63,6 @@ def _as_stored(value: float) -> float:
     return math.copysign(sys.float_info.max, value) if math.isinf(value) else value
 
 
-def _same(one: float, other: float) -> bool:
+def same_value(one: float, other: float) -> bool:
+    """Whether two values are the same but for their last digits; nan is itself."""
     return math.isclose(one, other, rel_tol=1e-12) or (math.isnan(one) and math.isnan(other))

@@ -5,8 +5,8 @@ diverged trials as finished and makes no parent run; here a run is found again b
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +14,17 @@ from urllib.parse import urlparse
 
 from dmu_search.errors import TrackingError
 from dmu_search.records import Event, last_restart, without_void
-from dmu_search.tracking.known_points import KnownPoints
+from dmu_search.tracking.known_points import KnownPoints, is_telling, same_value
 
 if TYPE_CHECKING:
     # MLflow takes a second to import: only where it is used.
     from mlflow import MlflowClient
 
-# Seconds and tries until a server counts as lost; MLflow's own defaults block for many minutes.
+# Seconds until a server counts as lost; MLflow's own defaults block for many minutes. It does not
+# try again by itself: a request without an answer may have done its work, so we look first.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
 # The default store is migrated without a page of log lines, and its faults are said once, by us.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
@@ -33,10 +35,16 @@ KIND_TAG = "dmu_search.kind"
 _RESTART_TAG = "dmu_search.restarted_ms"
 # Without it MLflow 3 shows its pages for language models.
 _VIEW = "workflowType=machine_learning"
-_SERVERS = ("http", "https", "databricks")
+SERVERS = ("http", "https", "databricks")
+# MLflow's words for what is wrong with a request and not with the store.
+_REFUSALS = (
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+)
 _BATCH = 1000  # metrics in one request, MLflow's limit
-_PAGE = 1000  # runs in one answer
-_OPEN = ("RUNNING", "SCHEDULED")
 
 
 class MlflowRuns:
@@ -58,6 +66,8 @@ class MlflowRuns:
         self._runs: dict[str, str] = {}
         # Of the runs that were there before.
         self._known: dict[str, KnownPoints] = {}
+        # The values that were last written of a run, with their step.
+        self._last: dict[str, tuple[int, Mapping[str, float]]] = {}
 
     def apply(self, run_id: str, event: Event) -> None:
         """Write one event; a repeated one changes nothing.
@@ -81,7 +91,7 @@ class MlflowRuns:
                     self._own(run_id), status=event["status"], end_time=event["time_ms"]
                 )
 
-    def log_metrics(self, run_id: str, events: list[Event]) -> None:
+    def log_metrics(self, run_id: str, events: Sequence[Event]) -> None:
         """Write ``metrics`` events in few requests; what is there already is left out.
 
         Raises:
@@ -93,12 +103,60 @@ class MlflowRuns:
         known = self._known.get(run_id)
         metrics = [
             Metric(name, value, event["time_ms"], event["step"])
-            for event in events
+            for event, values in self._said_once(run_id, events)
             if known is None or not known.have(event)
-            for name, value in event["values"].items()
+            for name, value in values
         ]
         for begin in range(0, len(metrics), _BATCH):
             self._client.log_batch(self._own(run_id), metrics=metrics[begin : begin + _BATCH])
+
+    def _said_once(
+        self, run_id: str, events: Iterable[Event]
+    ) -> Iterator[tuple[Event, list[tuple[str, float]]]]:
+        """Each event with its values, less those that the one before it has of the same step.
+
+        A run's summary repeats what was best after its last epoch. The values that tell an event
+        from others come last, so that where they have arrived, the others have.
+        """
+        for event in events:
+            step, before = self._last.get(run_id, (None, {}))
+            if step != event["step"]:
+                before = {}
+            new = [
+                (name, value)
+                for name, value in event["values"].items()
+                if name not in before or not same_value(before[name], value)
+            ]
+            self._last[run_id] = event["step"], {**before, **event["values"]}
+            yield event, sorted(new, key=lambda each: is_telling(each[0]))
+
+    def apply_new(self, run_id: str, events: Sequence[Event]) -> bool:
+        """Write events that follow those written; metrics that come together in one request.
+
+        Returns:
+            False if the run has to be written anew from its whole record, by ``apply_all``.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store cannot be written.
+            TrackingError: the run was never started.
+        """
+        waiting: list[Event] = []
+        for event in events:
+            if event["event"] == "restart" or self.contradict(run_id, event):
+                return False
+            if event["event"] == "metrics":
+                waiting.append(event)
+                continue
+            self.log_metrics(run_id, waiting)
+            waiting.clear()
+            self.apply(run_id, event)
+        self.log_metrics(run_id, waiting)
+        return True
+
+    def forget(self, run_id: str) -> None:
+        """Look again, before the next write, what MLflow has of a run."""
+        for memory in (self._runs, self._known, self._last):
+            memory.pop(run_id, None)
 
     def apply_all(self, run_id: str, events: list[Event]) -> None:
         """Write a whole record, its metrics in few requests; twice, it changes nothing.
@@ -107,6 +165,7 @@ class MlflowRuns:
         from before that is deleted, in MLflow's way that can be undone, and written anew.
         """
         restart, kept = last_restart(events), without_void(events)
+        self._last.pop(run_id, None)
         found = self.address(run_id)
         if found is not None and (
             self._restart(found) != restart or any(self.contradict(run_id, e) for e in kept)
@@ -135,28 +194,7 @@ class MlflowRuns:
 
     def _delete(self, run_id: str, mlflow_id: str) -> None:
         self._client.delete_run(mlflow_id)
-        self._runs.pop(run_id, None)
-        self._known.pop(run_id, None)
-
-    def closed_trials(self, study: str) -> dict[str, int | None]:
-        """Ids of the trials of a study whose runs are here and closed -> their last restart."""
-        closed: dict[str, int | None] = {}
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id],
-                f"tags.study = '{study}' and tags.`{KIND_TAG}` = 'trial'",
-                max_results=_PAGE,
-                page_token=token,
-            )
-            closed |= {
-                run.data.tags[RUN_ID_TAG]: _restarted_ms(run.data.tags)
-                for run in page
-                if run.info.status not in _OPEN
-            }
-            token = page.token
-            if not token:
-                return closed
+        self.forget(run_id)
 
     def address(self, run_id: str) -> str | None:
         """The run's id in MLflow, which its page's address ends with; None if it is not there."""
@@ -167,11 +205,6 @@ class MlflowRuns:
             self._runs[run_id] = found
             self._known[run_id] = KnownPoints(partial(self._history, found))
         return self._runs[run_id]
-
-    @property
-    def is_server(self) -> bool:
-        """Whether the runs are on a server, which serves their pages; else in a store's file."""
-        return urlparse(self.uri).scheme in _SERVERS
 
     def page(self, run_id: str) -> str | None:
         """Address of a run's page, less the server's own part; None if the run is not there."""
@@ -202,9 +235,15 @@ class MlflowRuns:
                     "or choose another with tracking.experiment=NAME"
                 )
             return str(found.experiment_id)
-        location = None if self.is_server else artifact_root.resolve().as_uri()
+        served = urlparse(self.uri).scheme in SERVERS
+        location = None if served else artifact_root.resolve().as_uri()
         tags = {"mlflow.experimentKind": "custom_model_development"}
         return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
+
+    def identity(self) -> str:
+        """What tells the experiment from another one that has its place: its number and birth."""
+        found = self._client.get_experiment(self.experiment_id)
+        return f"{self.experiment_id} of {found.creation_time}"
 
     def _start(self, run_id: str, event: Event) -> None:
         tags = {RUN_ID_TAG: run_id, KIND_TAG: event["kind"], **event["tags"]}
@@ -256,43 +295,43 @@ def connect(uri: str) -> "MlflowClient":
     Raises:
         TrackingError: MLflow is missing, or the store cannot be reached.
     """
-    scheme = urlparse(uri).scheme
-    if scheme in ("", "file"):
-        raise TrackingError(
-            f"tracking.uri={uri}: MLflow keeps no runs in plain folders; "
-            "use sqlite:///FILE.db, http(s)://HOST:PORT, or none for records only"
-        )
     try:
         import mlflow
 
         client = mlflow.MlflowClient(uri)
-        with _first_try_counts():
-            client.search_experiments(max_results=1)
+        client.search_experiments(max_results=1)
     except AttributeError:
         # The repository's folder mlflow/ imports as an empty package where MLflow is missing.
         raise TrackingError(
             "MLflow is not installed; install it, or set tracking.uri=none"
         ) from None
     except Exception as fault:
-        raise TrackingError(
-            f"tracking.uri={uri}: cannot be used ({_reason(fault)}); start the server or check the "
-            "address, or set tracking.uri=none and bring the records in later with sync"
-        ) from None
+        raise unusable(uri, fault) from None
     return client
 
 
-@contextmanager
-def _first_try_counts() -> Iterator[None]:
-    """A mistyped address is told at once; later, a server gets time to come back."""
-    patience = os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    try:
-        yield
-    finally:
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = patience
+def unusable(uri: str, fault: Exception) -> TrackingError:
+    """The error for a store that cannot be reached, with the way out."""
+    reason = reason_of(fault)
+    if re.search(r"error code 40[13]\b|password authentication failed", reason):
+        return TrackingError(
+            f"tracking.uri={uri}: refuses this user ({reason}); for a server, set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; for a database, put them "
+            "into the address"
+        )
+    return TrackingError(
+        f"tracking.uri={uri}: cannot be used ({reason}); start the server or check the "
+        "address, or set tracking.uri=none and bring the records in later with sync"
+    )
 
 
-def _reason(fault: Exception) -> str:
+def is_refusal(fault: Exception) -> bool:
+    """Whether the store answered, and does not take what it was given."""
+    return isinstance(fault, TrackingError) or getattr(fault, "error_code", None) in _REFUSALS
+
+
+def reason_of(fault: Exception) -> str:
+    """What lies below an error of MLflow's, in a line."""
     cause: BaseException = fault
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]

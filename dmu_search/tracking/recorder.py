@@ -1,131 +1,295 @@
 """Records on disk and, beside them, the same runs in MLflow."""
 
-import math
+import json
+import os
+import select
+import subprocess
+import sys
 import time
-from collections.abc import Iterable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from dmu_search.config.settings import TrackingSettings
-from dmu_search.errors import StorageError
-from dmu_search.folders import OutputFolder, check_writable, claimed
+from dmu_search.errors import StorageError, TrackingError
+from dmu_search.folders import OutputFolder
 from dmu_search.records import (
     Event,
     Recorder,
     check_records,
     collect_records,
-    read_events,
-    read_last_restart,
     record_files,
 )
-from dmu_search.tracking.mlflow_runs import MlflowRuns, connect
+from dmu_search.tracking.mlflow_runs import unusable
+from dmu_search.tracking.sending import Sending, StoreLostError
+from dmu_search.tracking.store import Store, check_address, default_uri, is_server, store_of
 
-_EVERY_S = 1.0
+if TYPE_CHECKING:
+    # Settings bring torch along, which the process that sends has no use for.
+    from dmu_search.config.settings import TrackingSettings
+
+# For MLflow to be imported and a store to be made, on a machine with much else to do.
+_OPENED_WITHIN_S = 300.0
+# For what is left at the end, and for a page in the middle.
+SETTLED_WITHIN_S = 30.0
+_FOUND_WITHIN_S = 20.0
+# More than a process beside takes for what is left of a command that was killed.
+_CLAIMED_WITHIN_S = 90.0
 
 
-@dataclass
+@dataclass(frozen=True)
+class Page:
+    """A run in MLflow.
+
+    Attributes:
+        mlflow_id: MLflow's own id.
+        path: of its page, less the server's own part.
+    """
+
+    mlflow_id: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """What MLflow does not have yet.
+
+    Attributes:
+        runs: how many have something that it lacks.
+        reason: why, in words.
+    """
+
+    runs: int
+    reason: str
+
+
 class Tracking:
-    """Where runs go: always to records, and to MLflow while it can be reached.
+    """Where runs go: to records, by this process, and from there to MLflow, by one beside it.
 
-    Metrics come to MLflow a second late, those of a run in one request: a request costs as much
-    CPU time as all else that a search does for an epoch.
+    A request to MLflow costs as much CPU time as all else that a search does for an epoch, and a
+    server may be gone for a while. So this process only names the runs; the other one follows their
+    records, keeps its place in them, and tries again until MLflow has every point once.
+
+    Args:
+        records: their folder.
+        uri: of the store; None for records only.
+        sender: the process beside, if there is a store.
 
     Attributes:
         recorder: what the search writes to.
-        runs: MLflow's side; None with ``tracking.uri=none``.
-        lost: why MLflow was given up on the way; None while it works.
+        uri: as given.
+        settled: whether it has been waited for what MLflow lacks.
     """
 
-    recorder: Recorder
-    runs: MlflowRuns | None
-    lost: str | None = None
-    _waiting: dict[str, list[Event]] = field(default_factory=dict, repr=False)
-    _written_at: float = field(default=-math.inf, repr=False)
+    def __init__(self, records: Path, uri: str | None, sender: "_Process | None") -> None:
+        self.recorder = Recorder(records, self._name_run)
+        self.uri = uri
+        self._sender = sender
+        self._begun = False
+        self.settled = False
+        self._said: list[str] = []
 
-    def forward(self, run_id: str, event: Event) -> None:
-        """Pass an event on to MLflow; a server lost on the way does not end the search."""
-        if self.runs is None or self.lost is not None:
-            return
-        try:
-            if event["event"] == "restart" or self.runs.contradict(run_id, event):
-                record = self.recorder.folder / f"{run_id}.jsonl"
-                self._waiting.pop(run_id, None)
-                self.runs.apply_all(run_id, list(read_events(record)))
-            elif event["event"] == "metrics":
-                self._waiting.setdefault(run_id, []).append(event)
-            else:
-                self.runs.log_metrics(run_id, self._waiting.pop(run_id, []))
-                self.runs.apply(run_id, event)
-        except Exception as fault:
-            # Whatever a database or network client raises: the event is on disk already.
-            self.lost = _one_line(fault)
-        self.flush()
+    def __enter__(self) -> "Tracking":
+        return self
 
-    def flush(self) -> None:
-        """Write metrics that wait, if it is a second since the last time."""
-        if not self._waiting or time.monotonic() - self._written_at < _EVERY_S:
-            return
-        self._written_at = time.monotonic()
-        if self.runs is None or self.lost is not None:
-            return
-        try:
-            for run_id in list(self._waiting):
-                self.runs.log_metrics(run_id, self._waiting.pop(run_id))
-        except Exception as fault:
-            self.lost = _one_line(fault)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
-    def catch_up(self, study: str, run_ids: Iterable[str]) -> None:
-        """Bring into MLflow what a kill, or a lost server, kept out of it; twice adds nothing.
+    @property
+    def is_server(self) -> bool:
+        """Whether the runs are on a server, which serves their pages; else in a store's file."""
+        return self.uri is not None and is_server(self.uri)
+
+    def check(self) -> None:
+        """Wait until the store has answered; creates nothing.
+
+        Raises:
+            TrackingError: it cannot be reached.
+        """
+        self._demand("check", "checked")
+
+    def begin(self) -> None:
+        """Make what the store lacks, and send from now on.
+
+        Raises:
+            TrackingError: the store cannot be used.
+            StorageError: its folder cannot be written.
+        """
+        self._demand("open", "opened")
+        self._begun = True
+
+    def follow(self, run_ids: Iterable[str]) -> None:
+        """Have MLflow follow these records, which another process writes, now or later."""
+        for run_id in run_ids:
+            if self._sender is not None:
+                self._sender.tell("follow", run=run_id)
+
+    def news(self) -> list[str]:
+        """What the user has to know of MLflow since the last call, a sentence each; waits never."""
+        if self._sender is not None:
+            for message in self._sender.heard(0.0):
+                self._take(message)
+        said, self._said = self._said, []
+        return said
+
+    def page(self, run_id: str) -> Page | None:
+        """A run in MLflow; None where it has not got there."""
+        return self.pages([run_id]).get(run_id)
+
+    def pages(self, run_ids: Sequence[str]) -> dict[str, Page]:
+        """Those of the runs that are in MLflow."""
+        found = self._ask("find", "found", runs=list(run_ids), within_s=_FOUND_WITHIN_S)
+        return {run_id: Page(*each) for run_id, each in (found or {}).items()}
+
+    def settle(self, within_s: float = SETTLED_WITHIN_S) -> Unsent | None:
+        """Wait until MLflow has everything, or the time is over; returns what it lacks then."""
+        self.settled = True
+        if self._sender is None or not self._begun:
+            return None
+        left = self._ask("settle", "settled", within_s=within_s)
+        if left is None:
+            return Unsent(0, "the process that writes to it has ended")
+        reason = left["lost"] or "it did not take them in time"
+        return Unsent(left["unsent"], reason) if left["unsent"] else None
+
+    def close(self) -> None:
+        """Let the process beside end; where it has not settled, it goes on for a while alone.
+
+        What MLflow lacks then, a resume or ``sync`` brings in.
+        """
+        if self._sender is not None:
+            self._sender.end(alone=self._begun and not self.settled)
+            self._sender = None
+
+    def _name_run(self, run_id: str, event: Event) -> None:
+        if event["event"] == "start":
+            self.follow([run_id])
+
+    def _demand(self, what: str, answer: str) -> None:
+        if self._sender is None:
+            return
+        said = self._ask(what, answer, within_s=_OPENED_WITHIN_S)
+        if said is None:
+            raise TrackingError(
+                f"tracking.uri={self.uri}: the process that writes to it ended without an answer; "
+                "set tracking.uri=none and bring the records in later with sync"
+            )
+        if said["fault"] is not None:
+            kind = StorageError if said["kind"] == "StorageError" else TrackingError
+            raise kind(said["fault"])
+
+    def _ask(self, what: str, answer: str, *, within_s: float, **words: object) -> Any:
+        """What the process beside answers; None if it is gone, or takes much longer than it may."""
+        if self._sender is None:
+            return None
+        self._sender.tell(what, within_s=within_s, **words)
+        deadline = time.monotonic() + within_s + 60.0
+        while (left_s := deadline - time.monotonic()) > 0 and not self._sender.is_gone:
+            for message in self._sender.heard(left_s):
+                if message["is"] == answer:
+                    return message["what"]
+                self._take(message)
+        return None
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        what = message["what"]
+        match message["is"]:
+            case "lost":
+                self._said.append(
+                    f"MLflow at {self.uri} does not answer ({what}); the search goes on, and what "
+                    "MLflow misses comes in when it is back"
+                )
+            case "back":
+                self._said.append(f"MLflow at {self.uri} is back and has what it missed")
+            case "refused":
+                self._said.append(f"MLflow does not take {what}; its record is whole")
+            case "failed":
+                self._said.append(
+                    f"nothing more is written to MLflow ({what}); the records are whole"
+                )
+
+
+class _Process:
+    """The process beside, and the lines to and from it.
+
+    Args:
+        settings: of ``dmu_search.tracking.sender.Store``.
+    """
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        # In a session of its own, so that a Ctrl-C does not reach it.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "dmu_search.tracking.sender", json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.is_gone = False
+        self._half = b""
+        assert self._process.stdout is not None, "it was started with a pipe"
+        self._poll = select.poll()
+        self._poll.register(self._process.stdout)
+
+    def tell(self, what: str, **words: object) -> None:
+        """Say something; where nobody listens any more, ``heard`` tells."""
+        assert self._process.stdin is not None, "it was started with a pipe"
+        with suppress(OSError):
+            self._process.stdin.write(json.dumps({"do": what, **words}).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def heard(self, within_s: float) -> list[dict[str, Any]]:
+        """What it said, as soon as it has said something; nothing once it is gone."""
+        assert self._process.stdout is not None, "it was started with a pipe"
+        said = b""
+        if self._poll.poll(1000 * within_s):
+            said = os.read(self._process.stdout.fileno(), 2**16)
+            self.is_gone = not said
+        *lines, self._half = (self._half + said).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def end(self, *, alone: bool) -> None:
+        """Let it end.
 
         Args:
-            study: its name.
-            run_ids: of its trials; those that are closed in MLflow, and whose record was not
-                written anew since, are left alone.
+            alone: whether it first writes what is left, for a bounded time, and nobody waits.
         """
-        if self.runs is None or self.lost is not None:
-            return
-        try:
-            closed = self.runs.closed_trials(study)
-            for run_id in run_ids:
-                path = self.recorder.folder / f"{run_id}.jsonl"
-                if not path.exists():
-                    continue
-                if run_id not in closed or closed[run_id] != read_last_restart(path):
-                    self.runs.apply_all(run_id, list(read_events(path)))
-        except StorageError:
-            raise
-        except Exception as fault:
-            self.lost = _one_line(fault)
-
-    def address(self, run_id: str) -> str | None:
-        """MLflow's own id of a recorded run; None where it never got there."""
-        return None if self.runs is None else self.runs.address(run_id)
+        assert self._process.stdin is not None, "it was started with a pipe"
+        if not alone:
+            # It writes nothing at this moment.
+            self._process.kill()
+            self._process.wait()
+        with suppress(OSError):
+            self._process.stdin.close()
 
 
-def _one_line(fault: Exception) -> str:
-    return " ".join(str(fault).split())[:200]
+def open_tracking(settings: "TrackingSettings", output_dir: Path) -> Tracking:
+    """Records under ``output_dir``, and a process that brings them into the store of ``settings``.
 
-
-def open_tracking(settings: TrackingSettings, output_dir: Path) -> Tracking:
-    """Records under ``output_dir`` and the MLflow store that ``settings`` names.
+    It returns at once: the process takes a second or two to import MLflow. ``check`` and ``begin``
+    wait for it.
 
     Raises:
-        TrackingError: the store cannot be reached.
+        TrackingError: an address that cannot be right, or where nobody answers.
+        StorageError: the store's file cannot be made.
     """
-    runs = _open_runs(settings, output_dir)
     records = OutputFolder(output_dir).records
-    tracking = Tracking(Recorder(records), runs)
-    tracking.recorder = Recorder(records, tracking.forward)
-    return tracking
+    if settings.uri == "none":
+        return Tracking(records, None, None)
+    uri = settings.uri or default_uri(output_dir)
+    check_address(uri)
+    words = {"uri": uri, "experiment": settings.experiment, "output_dir": str(output_dir.resolve())}
+    return Tracking(records, uri, _Process(words))
 
 
-def default_uri(output_dir: Path) -> str:
-    """The store that is used where none is named: one SQLite file under ``output_dir``."""
-    return f"sqlite:///{output_dir.resolve() / 'mlflow.db'}"
-
-
-def check_tracking(settings: TrackingSettings, output_dir: Path) -> str:
+def check_tracking(settings: "TrackingSettings", output_dir: Path) -> str:
     """Where runs would go, in words; creates nothing.
 
     Raises:
@@ -134,19 +298,12 @@ def check_tracking(settings: TrackingSettings, output_dir: Path) -> str:
     """
     if settings.uri == "none":
         return f"records only, in {OutputFolder(output_dir).records}"
-    uri = settings.uri or default_uri(output_dir)
-    file = uri.removeprefix("sqlite:///")
-    if file != uri and not Path(file).exists():
-        check_writable(Path(file))
-        return f"{uri}, made by the first study"
-    # While another command makes the store, its tables are half there.
-    making = output_dir / "mlartifacts"
-    with claimed(making, wait=True) if making.is_dir() else nullcontext():
-        connect(uri)
-    return f"{uri} answers"
+    store = store_of(settings, output_dir)
+    check_address(store.uri)
+    return f"{store.uri} answers" if store.check() else f"{store.uri}, made by the first study"
 
 
-def sync_records(folder: Path, settings: TrackingSettings, *, output_dir: Path) -> int:
+def sync_records(folder: Path, settings: "TrackingSettings", *, output_dir: Path) -> int:
     """Bring the records in ``folder`` into MLflow; done twice, it changes nothing.
 
     Records from elsewhere are copied to those of ``output_dir`` too, where tables and figures are
@@ -160,26 +317,57 @@ def sync_records(folder: Path, settings: TrackingSettings, *, output_dir: Path) 
         StorageError: records are damaged, or of other runs than those of their names there.
     """
     check_records(folder, OutputFolder(output_dir).records)
-    runs = _open_runs(settings, output_dir)
-    if runs is None:
-        return 0
-    collect_records(folder, OutputFolder(output_dir).records)
-    records = {path.stem: list(read_events(path)) for path in record_files(folder)}
-    # Parents first: a trial's run names its study's.
-    for run_id, events in sorted(records.items(), key=lambda item: _is_child(item[1])):
-        if events:
-            runs.apply_all(run_id, events)
-    return len(records)
-
-
-def _is_child(events: list[Event]) -> bool:
-    return bool(events) and events[0].get("parent_id") is not None
-
-
-def _open_runs(settings: TrackingSettings, output_dir: Path) -> MlflowRuns | None:
     if settings.uri == "none":
-        return None
-    uri = settings.uri or default_uri(output_dir)
-    # Two commands that make one store at a time would each find the other's half-made tables.
-    with claimed(output_dir / "mlartifacts", wait=True):
-        return MlflowRuns(uri, settings.experiment, artifact_root=output_dir / "mlartifacts")
+        return 0
+    store = store_of(settings, output_dir)
+    run_ids = [path.stem for path in record_files(folder)]
+    with closing(Sending(store, compare=True)) as sending:
+        collect_records(folder, OutputFolder(output_dir).records)
+        for run_id in run_ids:
+            sending.follow(run_id)
+        # The process beside a search that was killed may be writing what is left.
+        deadline = time.monotonic() + _CLAIMED_WITHIN_S
+        while sending.unsent():
+            _send(sending, store)
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"{folder}: another process brings runs of these studies into MLflow; wait "
+                    "for it or end it"
+                )
+    return len(run_ids)
+
+
+def bring_in(
+    runs: Mapping[str, list[Event]], settings: "TrackingSettings", *, output_dir: Path
+) -> None:
+    """Bring runs that have no record of their own into MLflow; done twice, it changes nothing.
+
+    Args:
+        runs: id -> events, as a record has them.
+        settings: of the store.
+        output_dir: of the default store.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+        StorageError: its file cannot be made.
+    """
+    store = store_of(settings, output_dir)
+    there = store.open()
+    try:
+        for run_id, events in runs.items():
+            there.apply_all(run_id, events)
+    except TrackingError:
+        raise
+    except Exception as fault:  # Whatever a database or network client raises.
+        raise unusable(store.uri, fault) from None
+
+
+def _send(sending: Sending, store: Store) -> None:
+    try:
+        sending.send()
+    except StoreLostError as fault:
+        raise unusable(store.uri, fault) from None
+    for run_id, reason in sending.refused().items():
+        raise TrackingError(f"tracking.uri={store.uri}: does not take {run_id} ({reason})")
+    if sending.unsent():
+        time.sleep(1.0)

@@ -6,6 +6,7 @@ note it in its journal, and forget the oldest but one.
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dmu_search.engine.plans.runs import save_state
@@ -52,13 +53,22 @@ class Checkpoints:
         self._folder = folder
         self._study = study
         self._limit_bytes = limit_mb * 1e6
+        # Of the noted files: to look at all folders for each result would cost more than the rest.
+        self._sizes: dict[str, int] = {}
+        self._holders: dict[int, None] = {}
+        for trial in study.trials.values():
+            for each in trial.checkpoints:
+                self._note(trial.number, each)
 
     def keep(self, number: int, checkpoint: Checkpoint) -> None:
         """Note a new checkpoint of a trial, and remove those that are no longer needed."""
         old = list(self._study.keep_checkpoint(number, checkpoint))
+        self._note(number, checkpoint)
         if self._size_bytes() > self._limit_bytes:
             old = [each.file for each in self._study.trials[number].checkpoints[:-1]]
         self._remove(number, old)
+        if self._size_bytes() <= self._limit_bytes:
+            return
         for paused in self._study.least_likely():
             if self._size_bytes() <= self._limit_bytes:
                 break
@@ -68,8 +78,8 @@ class Checkpoints:
     def tidy(self) -> None:
         """After the end of a trial: the last states of the best and of paused ones are kept."""
         best = self._study.best
-        for trial in self._study.trials.values():
-            if trial.status == "open" or not trial.checkpoints:
+        for trial in [self._study.trials[number] for number in self._holders]:
+            if trial.status == "open":
                 continue
             is_best = best is not None and trial.number == best.number
             keeps_last = is_best or trial.status == "paused"
@@ -101,6 +111,15 @@ class Checkpoints:
             self._study.drop_checkpoints(number, files)
             for file in files:
                 (self._folder / file).unlink(missing_ok=True)
+                self._sizes.pop(file, None)
+        if not self._study.trials[number].checkpoints:
+            self._holders.pop(number, None)
+
+    def _note(self, number: int, checkpoint: Checkpoint) -> None:
+        # One that is gone is found out by whoever resumes from it.
+        with suppress(FileNotFoundError):
+            self._sizes[checkpoint.file] = (self._folder / checkpoint.file).stat().st_size
+        self._holders[number] = None
 
     def _size_bytes(self) -> int:
-        return sum(file.stat().st_size for file in self._folder.glob("trial-*/*.pt"))
+        return sum(self._sizes.values())

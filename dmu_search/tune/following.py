@@ -1,6 +1,6 @@
 """Records, screen and mirror: they follow the study's journal, on the driver only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray import tune
@@ -28,7 +28,7 @@ class Following(tune.Callback):
         mirror: gets the trials that ended.
         watcher: told of every change.
         halt: told of a fault of the disk.
-        flush: called often; brings on what waits.
+        news: called often; what the user has to know of MLflow.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Following(tune.Callback):
         mirror: JournalMirror,
         watcher: Watcher,
         halt: Halt,
-        flush: Callable[[], None],
+        news: Callable[[], Sequence[str]],
     ) -> None:
         self._halt = halt
-        self._flush = flush
+        self._news = news
         self._study = study
         self._runs = runs
         self._mirror = mirror
@@ -77,7 +77,8 @@ class Following(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
         """Ray Tune looked for news; it does so several times a second."""
-        self._flush()
+        for sentence in self._news():
+            self._watcher.say(sentence)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A process carries a trial: open its run, or resume it."""

@@ -42,8 +42,9 @@ from dmu_search.tune.session import Cluster
 from dmu_search.tune.trainable import TrainingTrial
 from dmu_search.tune.trial_faults import memory_kills_as_deaths
 
-# More carriers than any study asks for.
+# More carriers than any study asks for, and longer than any study lasts.
 _MANY = 10**9
+_NEVER_S = 10**9
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,7 @@ def run_study(
     mirror = JournalMirror(
         study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
     )
-    following = Following(
-        own, runs, mirror=mirror, watcher=watcher, halt=halt, flush=tracking.flush
-    )
+    following = Following(own, runs, mirror=mirror, watcher=watcher, halt=halt, news=tracking.news)
     checkpoints = Checkpoints(study.checkpoints, own, limit_mb=settings.search.checkpoint_mb)
 
     def close_lost(fault: DmuSearchError) -> None:
@@ -199,7 +198,6 @@ def run_study(
         own, checkpoints, halt=halt, watch=watch, min_free_mb=settings.search.min_free_mb
     )
     checkpoints.sweep()
-    tracking.catch_up(study.name, [trial_run_id(study.name, number) for number in own.trials])
     following.begin()
     try:
         if not own.over:
@@ -237,6 +235,9 @@ def _carry_out(
 ) -> None:
     # Tune asks for one trial at a time unless it is told how many may wait.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.concurrent)
+    # Nor do its own files of every result, and a state that names all trials, help anybody.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(_NEVER_S)
     trainable = tune.with_parameters(
         TrainingTrial, study=study.settings, data=data, checkpoints=study.checkpoints.resolve()
     )

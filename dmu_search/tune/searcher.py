@@ -57,10 +57,13 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """A carrier's configuration; None while enough trials run, or none is left to start."""
-        if self._study.over or self._halt.fault is not None:
+        if self._halt.fault is not None:
             return str(Searcher.FINISHED)
+        # Asked often, and answered at once.
         if self._study.carried >= self._max_concurrent:
             return None
+        if self._study.over:
+            return str(Searcher.FINISHED)
         began = time.monotonic()
         try:
             assignment = self._study.next()

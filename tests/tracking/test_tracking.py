@@ -1,19 +1,16 @@
-import os
-import socket
-import subprocess
-import sys
+import shutil
 import time
-import urllib.request
 from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
 
-from dmu_search.cli.invocation import where_to_look
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.errors import StorageError, TrackingError
-from dmu_search.records import RunStart
+from dmu_search.records import Recorder, RunStart
 from dmu_search.tracking import check_tracking, open_tracking, sync_records
+from dmu_search.tracking.sending import Sending
+from dmu_search.tracking.store import Store
 
 STUDY = RunStart("s1", "s1", "study", params={"space": "x"}, tags={"study": "s1"})
 TRIAL = RunStart("s1.t1", "trial 000", "trial", parent_id="s1", params={"rate": 0.1})
@@ -43,10 +40,45 @@ def settings(uri):
     return TrackingSettings(uri, "dmu_search")
 
 
-def test_a_study_is_a_parent_run_and_a_trial_its_child(store_uri, tmp_path):
+class Beside:
+    """Records, and what brings them into MLflow, in this process and when a test says so."""
+
+    def __init__(self, uri, folder):
+        self.sending = Sending(Store(uri, "dmu_search", folder))
+        self.recorder = Recorder(folder / "records", self._follow)
+
+    def _follow(self, run_id, event):
+        if event["event"] == "start":
+            self.sending.follow(run_id)
+
+    def send(self):
+        self.sending.send()
+        assert not self.sending.unsent()
+        assert not self.sending.refused()
+
+
+@pytest.fixture
+def beside(store_uri, tmp_path):
+    """Begins such a sender, as a new process would; the one before ends."""
+    begun = []
+
+    def begin():
+        if begun:
+            begun.pop().sending.close()
+        begun.append(Beside(store_uri, tmp_path))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        each.sending.close()
+
+
+def test_a_study_is_a_parent_run_and_a_trial_its_child(beside, store_uri, tmp_path):
     attachment = tmp_path / "best.yaml"
     attachment.write_text("config: {}\n")
-    write_study(open_tracking(settings(store_uri), tmp_path).recorder, attachment)
+    own = beside()
+    write_study(own.recorder, attachment)
+    own.send()
     client, runs = runs_of(store_uri)
     assert set(runs) == {"s1", "s1.t1"}
     trial, study = runs["s1.t1"], runs["s1"]
@@ -60,17 +92,19 @@ def test_a_study_is_a_parent_run_and_a_trial_its_child(store_uri, tmp_path):
     assert [file.path for file in client.list_artifacts(study.info.run_id)] == ["best.yaml"]
 
 
-def test_going_on_with_a_run_makes_no_second_one(store_uri, tmp_path):
+def test_going_on_with_a_run_makes_no_second_one(beside, store_uri):
     for epochs in (2, 3):
-        recorder = open_tracking(settings(store_uri), tmp_path).recorder
-        recorder.start(STUDY)
-        recorder.start(TRIAL)
+        own = beside()
+        own.recorder.start(STUDY)
+        own.recorder.start(TRIAL)
+        own.send()
         client, runs = runs_of(store_uri)
         assert runs["s1.t1"].info.status == "RUNNING"
         for epoch in range(1, epochs + 1):
-            recorder.log("s1.t1", {"val_nll_nats": float(epoch)}, step=epoch)
-        recorder.end("s1.t1", "KILLED")
-        recorder.end("s1", "KILLED")
+            own.recorder.log("s1.t1", {"val_nll_nats": float(epoch)}, step=epoch)
+        own.recorder.end("s1.t1", "KILLED")
+        own.recorder.end("s1", "KILLED")
+        own.send()
     client, runs = runs_of(store_uri)
     assert len(runs) == 2
     history = client.get_metric_history(runs["s1.t1"].info.run_id, "val_nll_nats")
@@ -78,9 +112,33 @@ def test_going_on_with_a_run_makes_no_second_one(store_uri, tmp_path):
     assert runs["s1"].info.status == "KILLED"
 
 
+def test_what_is_best_is_not_said_twice_of_the_last_epoch(beside, store_uri):
+    own = beside()
+    own.recorder.start(TRIAL)
+    for epoch, value in ((1, 4.0), (2, 5.0)):
+        metrics = {"val_nll_nats": value, "best_val_nll_nats": 4.0, "train_nll_nats": value}
+        own.recorder.log("s1.t1", metrics, step=epoch)
+    own.send()
+    summary = {"best_val_nll_nats": 4.0, "train_nll_nats": 3.5, "test_nll_nats": 4.5}
+    own.recorder.summarise("s1.t1", summary)
+    own.recorder.end("s1.t1", "FINISHED")
+    own.send()
+    points = [point[1:] for point in points_of(store_uri)]
+    assert [p for p in points if p[0] == "best_val_nll_nats"] == [
+        ("best_val_nll_nats", 1, "4.0"),
+        ("best_val_nll_nats", 2, "4.0"),
+    ]
+    # Of the best epoch, not of the last.
+    assert ("train_nll_nats", 2, "3.5") in points
+    assert ("test_nll_nats", 2, "4.5") in points
+    own.sending.close()
+    sync_records(own.recorder.folder, settings(store_uri), output_dir=own.recorder.folder.parent)
+    assert [point[1:] for point in points_of(store_uri)] == points
+
+
 def test_sync_brings_records_in_and_twice_changes_nothing(store_uri, tmp_path):
     tracking = open_tracking(settings("none"), tmp_path)
-    assert tracking.runs is None
+    assert tracking.uri is None
     write_study(tracking.recorder)
     for _ in range(2):
         assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == 2
@@ -105,20 +163,33 @@ def begin_again(recorder):
         recorder.log("s1.t1", {"val_nll_nats": value, "nan": float("nan")}, step=epoch)
 
 
-def test_what_a_training_that_began_again_made_void_leaves_mlflow(store_uri, tmp_path):
-    tracking = open_tracking(settings(store_uri), tmp_path)
-    write_study(tracking.recorder)
-    begin_again(tracking.recorder)
-    tracking.recorder.tag("s1.t1", {"note": "brings on what waits"})
-    assert tracking.lost is None
+def test_what_a_training_that_began_again_made_void_leaves_mlflow(beside, store_uri):
+    own = beside()
+    write_study(own.recorder)
+    own.send()
+    begin_again(own.recorder)
+    own.send()
     assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
     _, runs = runs_of(store_uri)
     assert set(runs) == {"s1", "s1.t1"}
     assert runs["s1.t1"].info.status == "RUNNING"
     assert runs["s1.t1"].data.tags["mlflow.parentRunId"] == runs["s1"].info.run_id
-    tracking.recorder.end("s1.t1", "FINISHED")
+    own.recorder.end("s1.t1", "FINISHED")
+    own.send()
     _, runs = runs_of(store_uri)
     assert runs["s1.t1"].info.status == "FINISHED"
+
+
+def test_a_run_that_goes_on_and_begins_again_between_two_looks(beside, store_uri):
+    own = beside()
+    own.recorder.start(TRIAL)
+    for epoch in (1, 2):
+        own.recorder.log("s1.t1", {"val_nll_nats": 5.0 - epoch}, step=epoch)
+        own.send()
+    own.recorder.void_after("s1.t1", 1)
+    own.recorder.log("s1.t1", {"val_nll_nats": 3.5}, step=2)
+    own.send()
+    assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
 
 
 def test_sync_takes_back_what_became_void_since_the_last_one(store_uri, tmp_path):
@@ -134,20 +205,6 @@ def test_sync_takes_back_what_became_void_since_the_last_one(store_uri, tmp_path
     assert len(ids) == 1
 
 
-def test_metrics_wait_a_second_for_others(store_uri, tmp_path):
-    tracking = open_tracking(settings(store_uri), tmp_path)
-    tracking.recorder.start(TRIAL)
-    for epoch in (1, 2, 3):
-        tracking.recorder.log("s1.t1", {"val_nll_nats": float(epoch)}, step=epoch)
-    assert history_of(store_uri) == [(1, 1.0)]
-    time.sleep(1.0)
-    tracking.flush()
-    assert history_of(store_uri) == [(1, 1.0), (2, 2.0), (3, 3.0)]
-    tracking.recorder.log("s1.t1", {"val_nll_nats": 4.0}, step=4)
-    tracking.recorder.end("s1.t1", "FINISHED")
-    assert history_of(store_uri) == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
-
-
 def points_of(uri):
     """Every point of every run: run, metric, step, value."""
     client, runs = runs_of(uri)
@@ -160,46 +217,135 @@ def points_of(uri):
 
 
 @pytest.mark.parametrize("lost", [("s1.t1",), ("s1", "s1.t1")], ids=len)
-def test_records_that_begin_anew_put_no_point_into_mlflow_twice(store_uri, tmp_path, lost):
-    recorder = open_tracking(settings(store_uri), tmp_path).recorder
-    write_study(recorder)
+def test_records_that_begin_anew_put_no_point_into_mlflow_twice(beside, store_uri, tmp_path, lost):
+    own = beside()
+    write_study(own.recorder)
+    own.send()
     before, ids = points_of(store_uri), {run.info.run_id for run in runs_of(store_uri)[1].values()}
     assert ("s1.t1", "nan", 1, "nan") in before
     for name in lost:
         (tmp_path / "records" / f"{name}.jsonl").unlink()
-    write_study(open_tracking(settings(store_uri), tmp_path).recorder)
+    again = beside()
+    write_study(again.recorder)
+    again.send()
     assert points_of(store_uri) == before
+    again.sending.close()
     sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path)
     assert points_of(store_uri) == before
     assert {run.info.run_id for run in runs_of(store_uri)[1].values()} == ids
 
 
-def test_a_record_that_begins_anew_with_other_results_replaces_those_in_mlflow(store_uri, tmp_path):
-    write_study(open_tracking(settings(store_uri), tmp_path).recorder)
+def test_a_record_that_begins_anew_with_other_results_replaces_those_in_mlflow(
+    beside, store_uri, tmp_path
+):
+    own = beside()
+    write_study(own.recorder)
+    own.send()
     (tmp_path / "records" / "s1.t1.jsonl").unlink()
-    recorder = open_tracking(settings(store_uri), tmp_path).recorder
-    begin_again(recorder)
+    again = beside()
+    begin_again(again.recorder)
+    again.send()
     assert history_of(store_uri) == [(1, 4.0), (2, 3.5)]
 
 
-def test_a_record_that_was_mended_replaces_a_run_that_was_closed(store_uri, tmp_path):
+def test_a_record_that_was_mended_replaces_a_run_that_was_closed(beside, store_uri, tmp_path):
     """Each time anew: the second mending is another one than the first."""
-    write_study(open_tracking(settings(store_uri), tmp_path).recorder)
+    own = beside()
+    write_study(own.recorder)
+    own.send()
     for kept in (2, 1):
         path = tmp_path / "records" / "s1.t1.jsonl"
         path.unlink()
-        mended = open_tracking(settings("none"), tmp_path).recorder
+        mended = Recorder(tmp_path / "records")
         mended.start(replace(TRIAL, tags={"study": "s1"}))
         for epoch in range(1, kept + 1):
             mended.log("s1.t1", {"val_nll_nats": 5.0 - epoch}, step=epoch)
         mended.void_after("s1.t1", kept)
         mended.end("s1.t1", "KILLED")
         for _ in range(2):
-            tracking = open_tracking(settings(store_uri), tmp_path)
-            tracking.catch_up("s1", ["s1.t1"])
-            assert tracking.lost is None
+            resumed = beside()
+            resumed.recorder.start(STUDY)
+            resumed.send()
             assert history_of(store_uri) == [(1, 4.0), (2, 3.0)][:kept]
             time.sleep(0.002)  # A mending has the millisecond that it was done in.
+
+
+def test_what_was_on_disk_and_not_sent_is_sent_on_a_resume(beside, store_uri):
+    own = beside()
+    own.recorder.start(STUDY)
+    own.recorder.start(TRIAL)
+    own.recorder.log("s1.t1", {"val_nll_nats": 4.0}, step=1)
+    own.send()
+    own.recorder.log("s1.t1", {"val_nll_nats": 3.0}, step=2)
+    resumed = beside()
+    resumed.recorder.start(STUDY)
+    resumed.send()
+    assert history_of(store_uri) == [(1, 4.0), (2, 3.0)]
+
+
+def test_a_place_that_was_lost_after_its_points_were_sent_repeats_none(beside, store_uri, tmp_path):
+    """As a kill leaves it between the two."""
+    own = beside()
+    write_study(own.recorder)
+    own.send()
+    before = points_of(store_uri)
+    (places,) = (tmp_path / "sent").rglob("places.jsonl")
+    lines = places.read_text().splitlines(keepends=True)
+    places.write_text("".join(lines[:-1]) + lines[-1][:20])
+    resumed = beside()
+    resumed.recorder.start(STUDY)
+    resumed.recorder.end("s1", "FINISHED")
+    resumed.send()
+    assert points_of(store_uri) == before
+
+
+def test_records_that_mlflow_has_are_not_looked_at_again(beside, store_uri, monkeypatch):
+    own = beside()
+    write_study(own.recorder)
+    own.send()
+    resumed = beside()
+    told = []
+    monkeypatch.setattr(resumed.sending.runs, "apply_all", lambda run, _: told.append(run))
+    resumed.recorder.start(STUDY)
+    resumed.sending.send()
+    assert told == ["s1"]
+
+
+def test_a_new_store_at_the_same_address_gets_everything(beside, store_uri, empty_store, tmp_path):
+    own = beside()
+    write_study(own.recorder)
+    own.send()
+    before = points_of(store_uri)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    client = MlflowClient(store_uri)
+    client.rename_experiment(client.get_experiment_by_name("dmu_search").experiment_id, "old")
+    resumed = beside()
+    resumed.recorder.start(STUDY)
+    resumed.send()
+    assert points_of(store_uri) == before
+
+
+def test_what_mlflow_refuses_keeps_nothing_else_from_it(beside, store_uri):
+    own = beside()
+    own.recorder.start(TRIAL)
+    own.recorder.log("s1.t1", {"no name?": 1.0}, step=1)
+    own.recorder.start(STUDY)
+    own.sending.send()
+    assert set(own.sending.refused()) == {"s1.t1"}
+    assert set(own.sending.unsent()) == {"s1.t1"}
+    assert "s1" in runs_of(store_uri)[1]
+
+
+def test_one_process_at_a_time_sends_the_runs_of_a_study(beside, store_uri, tmp_path):
+    own = beside()
+    own.recorder.start(STUDY)
+    own.send()
+    other = Beside(store_uri, tmp_path)
+    other.recorder.start(TRIAL)
+    other.sending.send()
+    assert other.sending.unsent() == ["s1.t1"]
+    assert set(runs_of(store_uri)[1]) == {"s1"}
+    other.sending.close()
 
 
 def test_sync_checks_all_records_before_it_writes_anything(store_uri, tmp_path):
@@ -236,6 +382,8 @@ def test_a_trial_comes_in_without_its_study_and_finds_it_later(store_uri, tmp_pa
 def test_stores_that_cannot_be_used(uri, message, tmp_path):
     with pytest.raises(TrackingError, match=message):
         open_tracking(settings(uri), tmp_path)
+    with pytest.raises(TrackingError, match=message):
+        check_tracking(settings(uri), tmp_path)
 
 
 def test_checking_creates_nothing(tmp_path):
@@ -249,57 +397,8 @@ def test_a_store_below_a_file_cannot_be_made(tmp_path):
     uri = f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}"
     with pytest.raises(StorageError, match="cannot be written"):
         check_tracking(settings(uri), tmp_path)
-    with pytest.raises(TrackingError, match="cannot be used"):
-        open_tracking(settings(uri), tmp_path)
-
-
-@pytest.fixture
-def server(store_uri, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store_uri]
-    command += ["--artifacts-destination", str(tmp_path / "served"), "--workers", "1"]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{address}/health")
-        yield process, address
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _wait_for(address):
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(address, timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{address} never answered")
-
-
-@pytest.mark.slow
-def test_a_server_lost_on_the_way_loses_no_record(server, store_uri, tmp_path):
-    process, address = server
-    attachment = tmp_path / "best.yaml"
-    attachment.write_text("config: {}\n")
-    tracking = open_tracking(settings(address), tmp_path)
-    tracking.recorder.start(STUDY)
-    tracking.recorder.attach("s1", attachment)
-    assert f"{address}/#/experiments/" in where_to_look(tracking, ["s1"])[-1]
-    process.terminate()
-    process.wait(timeout=30)
-    write_study(tracking.recorder)
-    assert tracking.lost is not None
-    assert where_to_look(tracking, ["s1"])[-1].endswith(f"sync {tmp_path / 'records'}")
-    sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path)
-    _, runs = runs_of(store_uri)
-    assert set(runs) == {"s1", "s1.t1"}
-    assert runs["s1.t1"].data.metrics["val_nll_nats"] == 2.0
+    with (
+        open_tracking(settings(uri), tmp_path) as tracking,
+        pytest.raises(StorageError, match="cannot be written"),
+    ):
+        tracking.check()

@@ -5,9 +5,10 @@ import pytest
 
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.data.loading import load_data
+from dmu_search.folders import OutputFolder
 from dmu_search.records import RunStart
 from dmu_search.study.files import create_studies
-from dmu_search.tracking import open_tracking
+from dmu_search.tracking import open_tracking, sync_records
 from dmu_search.tracking.mlflow_runs import MlflowRuns
 from dmu_search.tune.resources import TrialShare
 from dmu_search.tune.search import run_study
@@ -86,9 +87,10 @@ class Bench:
         if trials is not None:
             settings = replace(settings, search=replace(settings.search, trials=trials))
             study = replace(study, settings=settings)
-        tracking = open_tracking(settings.tracking, settings.output_dir)
+        # Records alone, which then go into a store as `sync` brings them there: no process beside.
+        tracking = open_tracking(replace(settings.tracking, uri="none"), settings.output_dir)
         tracking.recorder.start(RunStart(study.name, study.name, "study"))
-        return run_study(
+        outcome = run_study(
             study,
             load_data(settings.task, settings.data) if data is None else data,
             share=TrialShare(cpus=1.0, gpus=0.0, concurrent=concurrent),
@@ -96,6 +98,12 @@ class Bench:
             watcher=watcher or Watching(),
             last_words=print,
         )
+        self.sync(study)
+        return outcome
+
+    def sync(self, study):
+        records = OutputFolder(self.folder).records
+        sync_records(records, study.settings.tracking, output_dir=self.folder)
 
 
 @pytest.fixture

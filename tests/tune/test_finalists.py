@@ -1,6 +1,7 @@
 """Finalists of small studies, trained under a real Ray into a real MLflow store."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
@@ -41,7 +42,7 @@ def round_of(bench, study, *, stopped=lambda: False):
     """Train the finalists that are due, or until ``stopped``."""
     final = FinalRound(study)
     ended: list[tuple[str, str | None]] = []
-    tracking = open_tracking(study.settings.tracking, study.settings.output_dir)
+    tracking = open_tracking(replace(study.settings.tracking, uri="none"), bench.folder)
     tracking.recorder.start(RunStart(study.name, study.name, "study"))
     for progress in final.train(
         load_data(study.settings.task, study.settings.data),
@@ -50,6 +51,7 @@ def round_of(bench, study, *, stopped=lambda: False):
         stopped=stopped,
     ):
         ended.extend(progress.ended)
+    bench.sync(study)
     return final, ended
 
 

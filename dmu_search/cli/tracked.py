@@ -1,0 +1,87 @@
+"""What a command says of MLflow: where its runs are, and what is not there yet."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from dmu_search.cli.invocation import PORT, serve_command, sync_command
+from dmu_search.cli.screen import print_warning
+from dmu_search.config.settings import TrackingSettings
+from dmu_search.tracking import SETTLED_WITHIN_S, Tracking, open_tracking
+
+
+@contextmanager
+def tracked(
+    console: Console, settings: TrackingSettings, *, output_dir: Path
+) -> Iterator[Tracking]:
+    """Tracking for a ``with`` block; whatever ends the block, what MLflow lacks then is said.
+
+    Args:
+        console: to say it on.
+        settings: of the store.
+        output_dir: of the records.
+
+    Raises:
+        TrackingError: an address that cannot be right, or where nobody answers.
+    """
+    with open_tracking(settings, output_dir) as tracking:
+        try:
+            yield tracking
+        finally:
+            if not tracking.settled:
+                print_unsent(console, tracking, settings=settings)
+
+
+def print_unsent(
+    console: Console,
+    tracking: Tracking,
+    *,
+    settings: TrackingSettings,
+    within_s: float = SETTLED_WITHIN_S,
+) -> None:
+    """Wait for a while until MLflow has everything, and say what it lacks if it has not."""
+    for sentence in tracking.news():
+        print_warning(console, sentence)
+    unsent = tracking.settle(within_s)
+    if unsent is None:
+        return
+    records = tracking.recorder.folder
+    sync = sync_command(records, settings, output_dir=records.parent)
+    runs = f"{unsent.runs} run{'s' if unsent.runs > 1 else ''}"
+    console.print(
+        f"MLflow lacks a part of {runs} ({unsent.reason}); the records are whole, and this brings "
+        f"them in, as a resume does:\n  {sync}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def print_where_to_look(
+    console: Console, tracking: Tracking, run_ids: Sequence[str], *, settings: TrackingSettings
+) -> None:
+    """Say how to see the runs in MLflow, or how to bring them there."""
+    print_unsent(console, tracking, settings=settings)
+    for line in _where_to_look(tracking, run_ids, settings=settings):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _where_to_look(
+    tracking: Tracking, run_ids: Sequence[str], *, settings: TrackingSettings
+) -> list[str]:
+    records = tracking.recorder.folder
+    if tracking.uri is None:
+        sync = sync_command(records, settings, output_dir=records.parent)
+        return [f"Records are in {records}; to bring them into MLflow:", f"  {sync}"]
+    pages = [page.path for page in tracking.pages(run_ids).values()]
+    if not pages:
+        return []
+    if tracking.is_server:
+        return ["MLflow pages:", *(f"  {tracking.uri.rstrip('/')}{page}" for page in pages)]
+    return [
+        "To see the runs in MLflow:",
+        f"  {serve_command(tracking.uri)}",
+        "and open",
+        *(f"  http://127.0.0.1:{PORT}{page}" for page in pages),
+    ]
