@@ -89,9 +89,9 @@ class Table:
         """What a proposal can be answered with."""
         return tuple(each for each in self.settings if each.source == "random")
 
-    def begin(self) -> "_TableRun":
+    def begin(self) -> "TableRun":
         """A fresh start: no setting is used."""
-        return _TableRun(self)
+        return TableRun(self)
 
     def prior(self, quality: str) -> dict[str, Value]:
         """The paper's setting, as a good prior.
@@ -110,7 +110,7 @@ class Table:
         return float(np.nanmin(np.array(final)))
 
 
-class _TableRun:
+class TableRun:
     """Answers each proposal with the nearest setting that is not used yet."""
 
     def __init__(self, table: Table) -> None:
@@ -118,14 +118,19 @@ class _TableRun:
         self._unused = list(table.random_settings)
         self._places = np.array([place(table.space, each.values) for each in self._unused])
 
-    def train(self, values: Mapping[str, Value]) -> Training | None:
-        """The nearest unused setting's training; None where all are used."""
+    def answer(self, values: Mapping[str, Value]) -> Recorded | None:
+        """The nearest unused setting; None where all are used."""
         if not self._unused:
             return None
         own = place(self._table.space, values)
         nearest = int(np.argmin(distances(own, self._places)))
         self._places = np.delete(self._places, nearest, axis=0)
-        return self._unused.pop(nearest).training(self._table.seed)
+        return self._unused.pop(nearest)
+
+    def train(self, values: Mapping[str, Value]) -> Training | None:
+        """The training of its answer."""
+        recorded = self.answer(values)
+        return None if recorded is None else recorded.training(self._table.seed)
 
 
 def place(space: Mapping[str, Distribution], values: Mapping[str, Value]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The command ``sync``: records brought into MLflow."""
+"""The command ``sync``: records, or compact results, brought into MLflow."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,8 @@ from dmu_search.config.settings import TrackingSettings
 from dmu_search.errors import ConfigError
 from dmu_search.exit_codes import DONE
 from dmu_search.folders import OutputFolder
-from dmu_search.tracking import sync_records
+from dmu_search.results.compact import RUNS, events_of, read_compact
+from dmu_search.tracking import bring_in, sync_records
 
 
 def sync(words: Sequence[str], *, dry_run: bool) -> int:
@@ -19,6 +20,7 @@ def sync(words: Sequence[str], *, dry_run: bool) -> int:
 
     Raises:
         ConfigError: no such folder, or nothing in it.
+        StorageError: what is there is damaged.
         TrackingError: MLflow cannot be reached.
     """
     folders = [word for word in words if "=" not in word]
@@ -30,8 +32,11 @@ def sync(words: Sequence[str], *, dry_run: bool) -> int:
         folder = Path(check_path(folders[0]))
     except ValueError as fault:
         raise ConfigError(f"the folder of records {fault}") from None
-    if not any(folder.glob("*.jsonl")):
-        raise ConfigError(f"{folder}: holds no records (files *.jsonl); check the path")
+    records, compact = list(folder.glob("*.jsonl")), (folder / RUNS).is_file()
+    if not records and not compact:
+        raise ConfigError(
+            f"{folder}: holds neither records (files *.jsonl) nor {RUNS}; check the path"
+        )
     uri = given.get("tracking.uri")
     if uri == "none":
         raise ConfigError("tracking.uri: sync brings records into MLflow, so it cannot be none")
@@ -41,10 +46,16 @@ def sync(words: Sequence[str], *, dry_run: bool) -> int:
         experiment=str(given.get("tracking.experiment", default_of("tracking.experiment"))),
     )
     console = open_console()
+    kept = {run.run_id: events_of(run) for run in read_compact(folder)} if compact else {}
+    # Of a run that is there in both forms the record has more.
+    kept = {
+        name: events for name, events in kept.items() if folder / f"{name}.jsonl" not in records
+    }
     if dry_run:
-        count = len(list(folder.glob("*.jsonl")))
+        count = len(records) + len(kept)
         console.print(f"would bring {count} runs from {folder} into MLflow", highlight=False)
         return DONE
-    count = sync_records(folder, settings, output_dir=output_dir)
+    bring_in(kept, settings, output_dir=output_dir)
+    count = len(kept) + (sync_records(folder, settings, output_dir=output_dir) if records else 0)
     console.print(f"{count} runs of {folder} are in MLflow", highlight=False)
     return DONE

@@ -5,9 +5,13 @@
 Lines are sorted, so that another training only adds lines.
 """
 
+import calendar
 import csv
 import io
 import json
+import math
+import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,10 +20,12 @@ import numpy as np
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.keys import KEYS
 from dmu_search.config.settings import RunSettings
+from dmu_search.engine.tasks import task_class
+from dmu_search.engine.training.metrics import replica_metrics, summary_metrics
 from dmu_search.errors import StorageError
 from dmu_search.folders import write_whole
 from dmu_search.names import MODELS, TASKS
-from dmu_search.records import raise_damage
+from dmu_search.records import Event, raise_damage
 from dmu_search.results.trainings import RecordedRun, Replica, read_runs
 
 RUNS, REPLICAS, CURVES = "runs.csv", "replicas.csv", "curves.csv"
@@ -205,6 +211,46 @@ def _run(
         seconds=float(line["seconds"]),
         replicas=tuple(_replica(each, curves[each["run_id"], each["seed"]]) for each in replicas),
     )
+
+
+def events_of(run: RecordedRun) -> list[Event]:
+    """A training as the events of its record, as far as the three files tell them.
+
+    They hold no times: it began when its name says, and all its epochs took the same time.
+    """
+    objective = f"val_{task_class(run.run.task).objective}"
+    began_ms, per_epoch_ms = _began_ms(run.run_id), 1000 * run.seconds / max(run.epochs, 1)
+
+    def event(name: str, epochs: int, *, content: Mapping[str, object]) -> Event:
+        return {"event": name, "time_ms": began_ms + round(epochs * per_epoch_ms), **content}
+
+    params = {name: str(as_yaml_value(value)) for name, value in run.run.values().items()}
+    tags = {"task": run.run.task, "model": run.run.model, "depth": str(run.run.depth)}
+    tags |= {"data.name": run.data_name, "data.sha256": run.data_sha256}
+    start = {"name": run.run_id, "kind": "retraining", "parent_id": None}
+    events = [event("start", 0, content={**start, "params": params, "tags": tags})]
+    for epoch in range(1, run.epochs + 1):
+        losses = tuple(each.curve[epoch - 1] for each in run.replicas)
+        values = replica_metrics({objective: losses})
+        events.append(event("metrics", epoch, content={"step": epoch, "values": values}))
+    summary = summary_metrics(_at_best(run.replicas))
+    events.append(event("metrics", run.epochs, content={"step": run.epochs, "values": summary}))
+    return [*events, event("end", run.epochs, content={"status": run.status})]
+
+
+def _at_best(replicas: Sequence[Replica]) -> dict[str, tuple[float, ...]]:
+    """Metrics at the best epoch, an entry per replica."""
+    names = sorted({name for each in replicas for name in each.metrics})
+    values = {name: tuple(each.metrics.get(name, math.nan) for each in replicas) for name in names}
+    return values | {"best_epoch": tuple(float(each.best_epoch) for each in replicas)}
+
+
+def _began_ms(run_id: str) -> int:
+    """When a run began, by the end of its name; 0 where that does not say it."""
+    found = re.search(r"(\d{8}-\d{6})(-\d+)?$", run_id)
+    if found is None:
+        return 0
+    return calendar.timegm(time.strptime(found[1], "%Y%m%d-%H%M%S")) * 1000
 
 
 # A curve of twenty thousand epochs is longer than what the reader takes by itself.

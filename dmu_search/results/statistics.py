@@ -61,6 +61,32 @@ def student_mean(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean, mean - half, mean + half)
 
 
+def wary_mean(losses: Sequence[float], reach: float) -> Estimate | None:
+    """The mean of a few losses, with an interval that allows for failures that none of them shows.
+
+    Losses of seeds that learn are close together, and that of a seed that fails is far above. A few
+    that all learned say nothing of it, so Student's interval would not hold the mean. Its upper
+    end is raised to the bound for a mean of values that have a known largest one, by Learned-Miller
+    and Thomas, "A New Confidence Interval for the Mean of a Bounded Random Variable" (2019).
+
+    Args:
+        losses: one of each seed.
+        reach: how far above the least of them a loss may be.
+
+    Returns:
+        None below two losses.
+    """
+    student = student_mean(losses)
+    if student is None:
+        return None
+    least = min(losses)
+    above = np.array([*(loss - least for loss in losses), max(*losses, least + reach) - least])
+    # How much of all seeds each of these may stand for: shares as of an interval cut at random.
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(above)), _RESAMPLES)
+    high = least + float(np.quantile(shares @ above, 0.5 + CONFIDENCE / 2))
+    return Estimate(student.value, student.low, max(student.high, high))
+
+
 def bootstrap_mean(values: Sequence[float]) -> Estimate | None:
     """The mean with its bootstrap interval (BCa); None below two values."""
     if len(values) < 2:

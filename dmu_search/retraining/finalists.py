@@ -1,7 +1,7 @@
 """The finalists of a study: its best settings, trained over fresh seeds after the search."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.names import Direction, signed_loss
 from dmu_search.results.estimate import Estimate
-from dmu_search.results.statistics import mean_and_std, student_mean
+from dmu_search.results.statistics import mean_and_std, wary_mean
 from dmu_search.results.trainings import RecordedRun, read_run
 from dmu_search.retraining.on_workers import Progress, train_on_workers
 from dmu_search.retraining.run import plan_run
@@ -37,20 +37,54 @@ class Finalist:
     Attributes:
         trial: that tried it.
         results: best validation result of each fresh seed; nan where it had none.
+        estimate: mean and interval; None where a seed had no finite result.
     """
 
     trial: TrialState
     results: tuple[float, ...]
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """Mean and interval; None where a seed had no finite result."""
-        return student_mean(self.results) if all(map(math.isfinite, self.results)) else None
+    estimate: Estimate | None
 
     @property
     def std(self) -> float | None:
         """Sample standard deviation; None where a seed had no finite result."""
         return None if self.estimate is None else mean_and_std(self.results)[1]
+
+
+def estimates_of(
+    results: Mapping[int, Sequence[float]], direction: Direction
+) -> dict[int, Estimate | None]:
+    """Mean and interval of each finalist; None where a seed had no finite result.
+
+    A seed of any of them may do as badly, beside its best one, as the one of all finalists that did
+    worst beside theirs. Where no result is negative, no mean is.
+
+    Args:
+        results: best validation result of each seed, by finalist.
+        direction: whether a small or a large one is good.
+    """
+    losses = {
+        number: [signed_loss(value, direction) for value in values if math.isfinite(value)]
+        for number, values in results.items()
+    }
+    reach = max((max(own) - min(own) for own in losses.values() if own), default=0.0)
+    least = 0.0 if all(not v < 0 for own in results.values() for v in own) else -math.inf
+    return {
+        number: _estimate(losses[number], reach, direction=direction, least=least)
+        if len(losses[number]) == len(values)
+        else None
+        for number, values in results.items()
+    }
+
+
+def _estimate(
+    losses: Sequence[float], reach: float, *, direction: Direction, least: float
+) -> Estimate | None:
+    """In terms of results again, and no less than can be."""
+    found = wary_mean(losses, reach)
+    if found is None:
+        return None
+    ends = [signed_loss(end, direction) for end in (found.low, found.high)]
+    return Estimate(signed_loss(found.value, direction), max(least, min(ends)), max(ends))
 
 
 @dataclass(frozen=True)
@@ -167,12 +201,15 @@ class FinalRound:
         winner = None if finalists is None else finalists.winner
         if finalists is None or winner is None:
             return None
-        results = {
-            number: Finalist(self._state.trials[number], finalists.results[number])
+        estimates = estimates_of(finalists.results, self._rule.direction)
+        found = {
+            number: Finalist(
+                self._state.trials[number], finalists.results[number], estimates[number]
+            )
             for number in finalists.trials
         }
         seeds = range(finalists.first_seed, finalists.first_seed + finalists.seeds)
-        return Confirmation(tuple(results.values()), results[winner], seeds, self._rule.direction)
+        return Confirmation(tuple(found.values()), found[winner], seeds, self._rule.direction)
 
     def provenance(self) -> dict[str, Any]:
         """What an exported file says of the finalists; seeds that they will use are taken too."""

@@ -51,13 +51,13 @@ class Expert:
 
         Args:
             wins: how often a trial near a guess was better than one that is not.
-            comparisons: of all; before any, a guess is as good as chance.
+            comparisons: of all; before any, nothing speaks for the guesses.
         """
         if not len(self.guesses):
             return 0.0
         # As if it had won half of some comparisons before.
         share = (wins + _BEFORE / 2) / (comparisons + _BEFORE)
-        return min(1.0, max(0.0, (share - 0.25) * 2))
+        return max(0.0, (share - 0.5) * 2)
 
     def weight(self, trials: int, *, belief: float) -> float:
         """What the logarithm of the density counts with after so many trials."""

@@ -3,9 +3,17 @@
 from dmu_search.tracking.recorder import (
     SETTLED_WITHIN_S,
     Tracking,
+    bring_in,
     check_tracking,
     open_tracking,
     sync_records,
 )
 
-__all__ = ["SETTLED_WITHIN_S", "Tracking", "check_tracking", "open_tracking", "sync_records"]
+__all__ = [
+    "SETTLED_WITHIN_S",
+    "Tracking",
+    "bring_in",
+    "check_tracking",
+    "open_tracking",
+    "sync_records",
+]

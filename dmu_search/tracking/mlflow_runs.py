@@ -5,6 +5,7 @@ diverged trials as finished and makes no parent run; here a run is found again b
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -311,8 +312,15 @@ def connect(uri: str) -> "MlflowClient":
 
 def unusable(uri: str, fault: Exception) -> TrackingError:
     """The error for a store that cannot be reached, with the way out."""
+    reason = reason_of(fault)
+    if re.search(r"error code 40[13]\b|password authentication failed", reason):
+        return TrackingError(
+            f"tracking.uri={uri}: refuses this user ({reason}); for a server, set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; for a database, put them "
+            "into the address"
+        )
     return TrackingError(
-        f"tracking.uri={uri}: cannot be used ({reason_of(fault)}); start the server or check the "
+        f"tracking.uri={uri}: cannot be used ({reason}); start the server or check the "
         "address, or set tracking.uri=none and bring the records in later with sync"
     )
 

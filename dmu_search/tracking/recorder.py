@@ -337,6 +337,31 @@ def sync_records(folder: Path, settings: "TrackingSettings", *, output_dir: Path
     return len(run_ids)
 
 
+def bring_in(
+    runs: Mapping[str, list[Event]], settings: "TrackingSettings", *, output_dir: Path
+) -> None:
+    """Bring runs that have no record of their own into MLflow; done twice, it changes nothing.
+
+    Args:
+        runs: id -> events, as a record has them.
+        settings: of the store.
+        output_dir: of the default store.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+        StorageError: its file cannot be made.
+    """
+    store = store_of(settings, output_dir)
+    there = store.open()
+    try:
+        for run_id, events in runs.items():
+            there.apply_all(run_id, events)
+    except TrackingError:
+        raise
+    except Exception as fault:  # Whatever a database or network client raises.
+        raise unusable(store.uri, fault) from None
+
+
 def _send(sending: Sending, store: Store) -> None:
     try:
         sending.send()

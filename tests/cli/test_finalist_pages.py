@@ -6,12 +6,23 @@ import pytest
 from rich.console import Console
 
 from dmu_search.cli.finalist_pages import in_words, print_confirmation
-from dmu_search.retraining.finalists import Confirmation, Finalist
+from dmu_search.retraining.finalists import Confirmation, Finalist, estimates_of
 from dmu_search.study.trials import TrialState
 
-LUCKY = Finalist(TrialState(7, {}, None, "finished", {9: 3.25}), (3.35, 3.37, 3.36, 3.39, 3.38))
-PAPER = Finalist(TrialState(0, {}, "paper", "finished", {9: 3.31}), (3.30, 3.32, 3.31, 3.34, 3.33))
-DIVERGED = Finalist(TrialState(4, {}, None, "finished", {9: 3.3}), (3.3, math.nan, 3.3, 3.3, 3.3))
+RESULTS = {
+    7: (3.35, 3.37, 3.36, 3.39, 3.38),
+    0: (3.30, 3.32, 3.31, 3.34, 3.33),
+    4: (3.3, math.nan, 3.3, 3.3, 3.3),
+}
+ESTIMATES = estimates_of(RESULTS, "minimize")
+
+
+def finalist(number, objective, source=None):
+    trial = TrialState(number, {}, source, "finished", {9: objective})
+    return Finalist(trial, RESULTS[number], ESTIMATES[number])
+
+
+LUCKY, PAPER, DIVERGED = finalist(7, 3.25), finalist(0, 3.31, "paper"), finalist(4, 3.3)
 
 
 def confirmation(*finalists, winner=PAPER, direction="minimize"):

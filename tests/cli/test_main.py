@@ -54,7 +54,7 @@ def test_the_version(capsys):
         (["report", "source=papers"], "(did you mean paper?)"),
         (["report", "records=/nowhere"], "there is no folder /nowhere"),
         (["sync"], "sync takes one folder"),
-        (["sync", "/nowhere"], "/nowhere: holds no records"),
+        (["sync", "/nowhere"], "/nowhere: holds neither records"),
         (["data", "data.mirror=/nowhere"], "this mirror folder does not exist"),
     ],
 )

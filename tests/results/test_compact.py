@@ -6,11 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
+from dmu_search.cli.main import main
 from dmu_search.data.loading import load_data
 from dmu_search.errors import StorageError
-from dmu_search.records import Recorder, RunStart
-from dmu_search.results.compact import add_to_compact, read_compact, read_results
+from dmu_search.records import Recorder, RunStart, read_events
+from dmu_search.results.compact import add_to_compact, events_of, read_compact, read_results
 from dmu_search.results.trainings import read_runs
 from dmu_search.retraining.run import plan_run, retrain
 from tests.results.runs import DIVERGED, paper_run, recorded
@@ -44,6 +46,54 @@ def test_the_compact_form_gives_back_what_was_recorded(folder, tmp_path):
     assert read_compact(tmp_path) == tuple(run for run in recorded_runs if run.ended)
     assert len(recorded_runs) == 3
     assert all(len(run.replicas[0].curve) == 3 for run in read_compact(tmp_path))
+
+
+def test_a_run_as_events_says_what_its_record_says(folder):
+    for run in read_runs(folder):
+        if not run.ended:
+            continue
+        recorded_ones = list(read_events(folder / f"{run.run_id}.jsonl"))
+        shown = values_of(recorded_ones)
+        made = values_of(events_of(run))
+        # The three files hold no durations and no losses of the training set by epoch.
+        assert made.keys() <= shown.keys()
+        assert {step for step, name in made if name.startswith("val_")} == {1, 2, 3}
+        for key, value in made.items():
+            assert value == pytest.approx(shown[key], rel=1e-6), key
+        assert events_of(run)[0]["params"] == recorded_ones[0]["params"]
+
+
+def values_of(events):
+    return {
+        (event["step"], name): value
+        for event in events
+        if event["event"] == "metrics"
+        for name, value in event["values"].items()
+    }
+
+
+@pytest.mark.slow
+def test_compact_results_are_brought_into_mlflow_once(folder, tmp_path):
+    add_to_compact(read_runs(folder), tmp_path / "compact")
+    words = ["sync", str(tmp_path / "compact"), f"output_dir={tmp_path / 'runs'}"]
+    counts = []
+    for _ in range(2):
+        assert main(words) == 0
+        client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+        runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+        counts.append(
+            {
+                (run.data.tags["dmu_search.run_id"], name): len(
+                    client.get_metric_history(run.info.run_id, name)
+                )
+                for run in runs
+                for name in run.data.metrics
+            }
+        )
+        assert {run.info.status for run in runs} == {"FINISHED"}
+    assert counts[0] == counts[1]
+    assert counts[0]["dmu-run", "val_mse/replica_1"] == 3
+    assert counts[0]["gru-run", "test_mse"] == 1
 
 
 def test_diverged_runs_come_back(tmp_path):

@@ -13,6 +13,7 @@ from dmu_search.results.statistics import (
     share,
     spread_test,
     student_mean,
+    wary_mean,
 )
 
 
@@ -29,6 +30,42 @@ def test_students_interval_is_that_of_scipys_test():
     assert found.value == pytest.approx(3.55)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
     assert student_mean([1.0]) is None
+
+
+def test_seeds_that_all_learned_do_not_rule_out_that_others_fail():
+    # None of five: Clopper and Pearson's interval for the share that fail ends at this.
+    most = stats.binomtest(0, 5).proportion_ci(0.95, method="exact").high
+    found = wary_mean([2.0] * 5, 100.0)
+    assert (found.value, found.low) == (2.0, 2.0)
+    # The bound is a quantile of some ten thousand draws.
+    assert found.high == pytest.approx(2.0 + most * 100.0, rel=0.03)
+
+
+def test_where_nothing_can_be_far_off_the_interval_is_students():
+    values = [3.5, 3.6, 3.55, 3.7, 3.4]
+    assert wary_mean(values, 0.3) == student_mean(values)
+    assert wary_mean([1.0], 5.0) is None
+    assert wary_mean([2.0, 2.0], 0.0) == student_mean([2.0, 2.0])
+
+
+@pytest.mark.parametrize("failing", [0.05, 0.2, 0.5])
+def test_the_interval_holds_the_mean_of_seeds_some_of_which_fail(failing):
+    rng = np.random.default_rng(0)
+    held = {student_mean: 0, wary_mean: 0}
+    studies = 200
+    for _ in range(studies):
+        fails = rng.random(5) < failing
+        losses = np.where(fails, 100.0, rng.lognormal(0.0, 0.7, 5)).tolist()
+        mean = failing * 100.0 + (1 - failing) * math.exp(0.7**2 / 2)
+        for name, interval in (
+            (student_mean, student_mean(losses)),
+            (wary_mean, wary_mean(losses, 100.0)),
+        ):
+            held[name] += interval.low <= mean <= interval.high
+    assert held[wary_mean] >= 0.93 * studies
+    assert held[student_mean] <= held[wary_mean]
+    # A fifth fails: in a third of all samples of five none does.
+    assert failing != 0.2 or held[student_mean] < 0.75 * studies
 
 
 def test_welchs_interval_by_hand():

@@ -70,7 +70,7 @@ def test_belief_follows_the_comparisons():
     assert list(expert.is_near(np.array([[0.2, 0.9], [0.3, 0.1], [0.9, 0.2]]))) == [1, 1, 0]
     beliefs = [expert.belief(wins, 20) for wins in (0, 5, 10, 15, 20)]
     assert beliefs == sorted(beliefs)
-    assert beliefs[0] == 0.0 < expert.belief(0, 0) == 0.5 < beliefs[-1] == 1.0
+    assert beliefs[0] == beliefs[2] == expert.belief(0, 0) == 0.0 < beliefs[3] < beliefs[4] < 1.0
     weights = [expert.weight(trials, belief=0.5) for trials in (1, 10, 100)]
     assert weights == sorted(weights, reverse=True)
     assert weights[-1] < 0.1
