@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmu_search.tracking import Tracking
@@ -45,8 +45,16 @@ def in_job(words: str) -> str:
     return f"ray job submit --runtime-env-json {shlex.quote(patience)} -- {words}"
 
 
-def where_to_look(tracking: Tracking, run_ids: Sequence[str]) -> list[str]:
-    """Lines that say how to see the runs in MLflow, or how to bring them there."""
+def where_to_look(
+    tracking: Tracking, run_ids: Sequence[str], *, task: str | None = None
+) -> list[str]:
+    """Lines that say how to see the runs in MLflow, or how to bring them there.
+
+    Args:
+        tracking: where they went.
+        run_ids: of the runs.
+        task: whose experiment is linked to as well; None: none is.
+    """
     sync = "  " + command("sync", str(tracking.recorder.folder))
     runs = tracking.runs
     if runs is None:
@@ -56,15 +64,26 @@ def where_to_look(tracking: Tracking, run_ids: Sequence[str]) -> list[str]:
             f"MLflow was lost on the way ({tracking.lost}); the records are whole. Later:",
             sync,
         ]
-    pages = [page for run_id in run_ids if (page := runs.page(run_id)) is not None]
+    named = {
+        name: page
+        for number, run_id in enumerate(run_ids, start=1)
+        if (page := runs.page(run_id)) is not None
+        for name in ["this run" if len(run_ids) == 1 else f"run {number}"]
+    }
+    pages = (runs.views(task) if task is not None else {}) | named
     if runs.is_server:
-        return ["MLflow pages:", *(f"  {runs.uri.rstrip('/')}{page}" for page in pages)]
+        return ["MLflow pages:", *_aligned(pages, runs.uri.rstrip("/"))]
     return [
         "To see the runs in MLflow:",
         f"  {serve_command(runs.uri)}",
         "and open",
-        *(f"  http://127.0.0.1:{_PORT}{page}" for page in pages),
+        *_aligned(pages, f"http://127.0.0.1:{_PORT}"),
     ]
+
+
+def _aligned(pages: Mapping[str, str], address: str) -> list[str]:
+    width = max(map(len, pages), default=0)
+    return [f"  {name:<{width}}  {address}{page}" for name, page in pages.items()]
 
 
 def serve_command(uri: str) -> str:

@@ -326,7 +326,9 @@ def print_end(
         stopped: why the studies stopped before their end; None if they did not.
     """
     console.rule(align="left")
-    for line in where_to_look(tracking, [study.name for study in studies]):
+    for line in where_to_look(
+        tracking, [study.name for study in studies], task=studies[-1].settings.task
+    ):
         console.print(line, highlight=False, soft_wrap=True)
     if stopped is not None:
         print_resume(console, studies, stopped=stopped)

@@ -1,5 +1,6 @@
 """The command ``tune``: studies planned, run, compared with the paper, and exported."""
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
 from dmu_search.config.roots import default_of
 from dmu_search.data import Data
-from dmu_search.data.loading import LoadedData, load_all
+from dmu_search.data.loading import LoadedData, described_splits, load_all
 from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.plans.runs import WEIGHTS_FILE, save_state
 from dmu_search.engine.tasks import task_class
@@ -27,7 +28,7 @@ from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, Storage
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable, claimed, make_folder
 from dmu_search.names import TASKS
-from dmu_search.records import RunStart, first_tags
+from dmu_search.records import Recorder, RunStart, first_tags, read_events
 from dmu_search.retraining.best import Kept, keep_best
 from dmu_search.retraining.finalists import FinalRound
 from dmu_search.retraining.provenance import provenance
@@ -37,6 +38,8 @@ from dmu_search.study.settings import StudySettings, studies_of
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tracking.mending import check_trial_records
+from dmu_search.tracking.names import short_study
+from dmu_search.tracking.origin import origin_tags
 from dmu_search.tune.interrupt import Stop, stop_on_signals
 from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
 from dmu_search.tune.ray_log import RAY_LOG, RayLog, ray_log
@@ -270,9 +273,10 @@ def _run_one(
         note = study_pages.note(
             study, outcome, data=data, trials=screen.trials, confirmation=final.confirmation
         )
-        recorder.tag(study.name, {"mlflow.note.content": note})
         unfinished = outcome.missing or final.due
         status = "KILLED" if command.stop.reason and unfinished else "FINISHED"
+        how = "finished" if status == "FINISHED" else "interrupted"
+        recorder.tag(study.name, {"mlflow.note.content": note, "outcome": how})
     except (StorageError, ClusterError):
         status = "KILLED"
         raise
@@ -360,7 +364,7 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
     params["search.grace_epochs"] = settings.grace_epochs
     return RunStart(
         run_id=study.name,
-        name=study.name,
+        name=f"{short_study(study.name, settings.task)}: {settings.search.trials} trials",
         kind="study",
         params={name: value if value is None else str(value) for name, value in params.items()},
         tags={
@@ -372,7 +376,12 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
             "data.sha256": data.sha256,
             "concurrent_trials": str(share.concurrent),
             "gpus_per_trial": f"{share.gpus:g}",
+            "objective": f"val_{task_class(settings.task).objective}",
+            "searched": json.dumps(list(settings.space)),
+            "outcome": "running",
+            **origin_tags(gpus=share.gpus),
         },
+        datasets=described_splits(settings.task, settings.data, data=data),
     )
 
 
@@ -421,11 +430,24 @@ def _keep(
     fresh = {} if confirmation is None else confirmation.metrics()
     recorder.summarise(study.name, {"objective": best.objective, **best.summary, **fresh})
     state = "confirmed" if confirmation else f"unconfirmed: {final.why_unconfirmed}"
+    _tag_best(recorder, study.name, run_id=best.run_id)
     tags = {"best_trial": str(best.number), "best_run": best.run_id, "finalists": state}
     recorder.tag(study.name, tags)
     recorder.attach(study.name, kept.own)
     _keep_weights(command, study, best=best, weights=final.weights() or best.weights())
     return replace(outcome, best=best), kept
+
+
+def _tag_best(recorder: Recorder, study: str, *, run_id: str) -> None:
+    """Mark the run of the best trial; the one that was marked before is the best no more."""
+    marked = [
+        event["tags"]["best_run"]
+        for event in read_events(recorder.folder / f"{study}.jsonl")
+        if event["event"] == "tags" and "best_run" in event["tags"]
+    ]
+    if marked and marked[-1] != run_id:
+        recorder.tag_if_there(marked[-1], {"best": "no"})
+    recorder.tag_if_there(run_id, {"best": "yes"})
 
 
 def _keep_weights(

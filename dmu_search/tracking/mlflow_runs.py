@@ -4,21 +4,27 @@ Ray's own MLflow callback duplicates every run on restore, leaves the old ones r
 diverged trials as finished and makes no parent run; here a run is found again by its id.
 """
 
+import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from dmu_search.errors import TrackingError
+from dmu_search.names import TASKS
 from dmu_search.records import Event, last_restart, without_void
 from dmu_search.tracking.known_points import KnownPoints
+from dmu_search.tracking.trial_runs import FIXED
+from dmu_search.tracking.views import CHARTS, TABLE, view_tags
 
 if TYPE_CHECKING:
     # MLflow takes a second to import: only where it is used.
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
 
 # Seconds and tries until a server counts as lost; MLflow's own defaults block for many minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -29,6 +35,8 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
 
 RUN_ID_TAG = "dmu_search.run_id"
 KIND_TAG = "dmu_search.kind"
+# Keys that any study of an experiment searched.
+_SEARCHED_TAG = "dmu_search.searched"
 # When its training last began again.
 _RESTART_TAG = "dmu_search.restarted_ms"
 # Without it MLflow 3 shows its pages for language models.
@@ -40,11 +48,12 @@ _OPEN = ("RUNNING", "SCHEDULED")
 
 
 class MlflowRuns:
-    """Writes run events to one MLflow experiment.
+    """Writes run events to MLflow, to an experiment per task.
 
     Args:
         uri: of the store (``sqlite:///..``, ``postgresql://..``) or server (``http(s)://..``).
-        experiment: its name; created where it is missing.
+        experiment: beginning of the names of its experiments, one per task; each is created with
+            its first run. Runs of earlier versions are in one experiment of just this name.
         artifact_root: folder of artifacts of a new experiment in a local store.
 
     Raises:
@@ -54,7 +63,10 @@ class MlflowRuns:
     def __init__(self, uri: str, experiment: str, *, artifact_root: Path) -> None:
         self.uri = uri
         self._client = connect(uri)
-        self.experiment_id = self._experiment(experiment, artifact_root)
+        self._prefix = experiment
+        self._artifact_root = artifact_root
+        self._experiments: dict[str, str] = {}
+        self._check_not_deleted()
         self._runs: dict[str, str] = {}
         # Of the runs that were there before.
         self._known: dict[str, KnownPoints] = {}
@@ -95,7 +107,7 @@ class MlflowRuns:
             Metric(name, value, event["time_ms"], event["step"])
             for event in events
             if known is None or not known.have(event)
-            for name, value in event["values"].items()
+            for name, value in with_bands(event["values"]).items()
         ]
         for begin in range(0, len(metrics), _BATCH):
             self._client.log_batch(self._own(run_id), metrics=metrics[begin : begin + _BATCH])
@@ -144,7 +156,7 @@ class MlflowRuns:
         token: str | None = None
         while True:
             page = self._client.search_runs(
-                [self.experiment_id],
+                self._own_experiments(),
                 f"tags.study = '{study}' and tags.`{KIND_TAG}` = 'trial'",
                 max_results=_PAGE,
                 page_token=token,
@@ -164,8 +176,10 @@ class MlflowRuns:
             found = self._find(run_id)
             if found is None:
                 return None
-            self._runs[run_id] = found
-            self._known[run_id] = KnownPoints(partial(self._history, found))
+            mlflow_id = str(found.info.run_id)
+            self._runs[run_id] = mlflow_id
+            revised = found.data.tags.get(KIND_TAG) == "study"
+            self._known[run_id] = KnownPoints(partial(self._history, mlflow_id), revised=revised)
         return self._runs[run_id]
 
     @property
@@ -178,7 +192,19 @@ class MlflowRuns:
         mlflow_id = self.address(run_id)
         if mlflow_id is None:
             return None
-        return f"/#/experiments/{self.experiment_id}/runs/{mlflow_id}?{_VIEW}"
+        return f"/#/experiments/{self._experiment_of(mlflow_id)}/runs/{mlflow_id}?{_VIEW}"
+
+    def views(self, task: str) -> dict[str, str]:
+        """Addresses, as in ``page``, of an experiment's table and charts, by name; or none."""
+        name = experiment_name(self._prefix, task)
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return {}
+        start = f"/#/experiments/{found.experiment_id}/runs?{_VIEW}"
+        return {
+            "all trials": f"{start}&compareRunsMode=TABLE&viewStateShareKey={TABLE}",
+            "charts": f"{start}&compareRunsMode=CHART&viewStateShareKey={CHARTS}",
+        }
 
     def _own(self, run_id: str) -> str:
         """MLflow's id of a run that was started, perhaps by an earlier process."""
@@ -187,22 +213,48 @@ class MlflowRuns:
             raise TrackingError(f"{run_id}: no such run in {self.uri}")
         return mlflow_id
 
-    def _find(self, run_id: str) -> str | None:
+    def _find(self, run_id: str) -> "Run | None":
+        experiments = self._own_experiments()
+        if not experiments:
+            return None
         found = self._client.search_runs(
-            [self.experiment_id], f"tags.`{RUN_ID_TAG}` = '{run_id}'", max_results=1
+            experiments, f"tags.`{RUN_ID_TAG}` = '{run_id}'", max_results=1
         )
-        return str(found[0].info.run_id) if found else None
+        return found[0] if found else None
 
-    def _experiment(self, name: str, artifact_root: Path) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                raise TrackingError(
-                    f"the MLflow experiment {name!r} is deleted; restore it in MLflow "
-                    "or choose another with tracking.experiment=NAME"
-                )
-            return str(found.experiment_id)
-        location = None if self.is_server else artifact_root.resolve().as_uri()
+    def _experiment_of(self, mlflow_id: str) -> str:
+        return str(self._client.get_run(mlflow_id).info.experiment_id)
+
+    def _own_experiments(self) -> list[str]:
+        """Ids of all experiments of the prefix; another process may have made one since."""
+        return [each.experiment_id for each in self._named(self._prefix)]
+
+    def _named(self, prefix: str, **more: Any) -> "list[Experiment]":
+        found = self._client.search_experiments(filter_string=f"name LIKE '{prefix}%'", **more)
+        names = {prefix, *(experiment_name(prefix, task) for task in TASKS)}
+        return [each for each in found if each.name in names]
+
+    def _check_not_deleted(self) -> None:
+        from mlflow.entities import ViewType
+
+        for each in self._named(self._prefix, view_type=ViewType.DELETED_ONLY):
+            raise TrackingError(
+                f"the MLflow experiment {each.name!r} is deleted; restore it in MLflow "
+                "or choose another with tracking.experiment=NAME"
+            )
+
+    def _experiment(self, task: str | None) -> str:
+        """The experiment of a task, made where it is missing."""
+        name = self._prefix if task is None else experiment_name(self._prefix, task)
+        if name not in self._experiments:
+            found = self._client.get_experiment_by_name(name)
+            self._experiments[name] = (
+                self._new_experiment(name) if found is None else str(found.experiment_id)
+            )
+        return self._experiments[name]
+
+    def _new_experiment(self, name: str) -> str:
+        location = None if self.is_server else self._artifact_root.resolve().as_uri()
         tags = {"mlflow.experimentKind": "custom_model_development"}
         return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
@@ -213,25 +265,78 @@ class MlflowRuns:
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
         found = self.address(run_id)
-        params = {name: str(value) for name, value in event["params"].items()}
-        if found is not None and self._client.get_run(found).data.params == params:
-            self._client.update_run(found, status="RUNNING")
+        if found is not None and self._goes_on(run_id, event):
+            self._client.update_run(found, status="RUNNING", name=event["name"])
             self._set_tags(found, tags)
             return
         if found is not None:
             # Of a study whose journal was cut back: the trial of this number is another one now.
             self._delete(run_id, found)
+        # A child is where its study is, also in the one experiment of earlier versions.
+        experiment = (
+            self._experiment(event["tags"].get("task"))
+            if parent is None
+            else self._experiment_of(parent)
+        )
         run = self._client.create_run(
-            self.experiment_id, start_time=event["time_ms"], tags=tags, run_name=event["name"]
+            experiment, start_time=event["time_ms"], tags=tags, run_name=event["name"]
         )
         self._runs[run_id] = run.info.run_id
         self._log_params(run_id, event["params"])
+        self._log_datasets(run_id, event.get("datasets", []))
+        if "searched" in event["tags"]:
+            self._write_views(experiment, event["tags"])
+
+    def _write_views(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """The views fit the newest study; keys that only earlier ones searched keep a column."""
+        known = self._client.get_experiment(experiment).tags
+        searched = json.loads(tags["searched"])
+        all_of_them = dict.fromkeys([*searched, *json.loads(known.get(_SEARCHED_TAG, "[]"))])
+        views = view_tags(tags["objective"], tags["task"], columns=list(all_of_them), axes=searched)
+        views[_SEARCHED_TAG] = json.dumps(list(all_of_them))
+        for name, value in views.items():
+            if known.get(name) != value:
+                self._client.set_experiment_tag(experiment, name, value)
+
+    def _goes_on(self, run_id: str, event: Event) -> bool:
+        """Whether a run that is there is the one that starts; what it lacks is added.
+
+        Earlier versions kept the searched parameters of a trial only.
+        """
+        there = self._client.get_run(self._own(run_id)).data.params
+        params = {name: str(value) for name, value in event["params"].items()}
+        told = {name for name in {*params, *there} if not name.startswith(FIXED)}
+        if any(there.get(name) != params.get(name) for name in told):
+            return False
+        missing = {name: value for name, value in params.items() if name not in there}
+        if missing:
+            self._log_params(run_id, missing)
+        return True
 
     def _log_params(self, run_id: str, params: Mapping[str, object]) -> None:
         from mlflow.entities import Param
 
         entities = [Param(name, str(value)) for name, value in params.items()]
         self._client.log_batch(self._own(run_id), params=entities)
+
+    def _log_datasets(self, run_id: str, datasets: Sequence[Mapping[str, str]]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    name=each["name"],
+                    digest=each["digest"],
+                    source_type=each["source_type"],
+                    source=each["source"],
+                    profile=each.get("profile"),
+                ),
+                [InputTag("mlflow.data.context", each["split"])],
+            )
+            for each in datasets
+        ]
+        if inputs:
+            self._client.log_inputs(self._own(run_id), datasets=inputs)
 
     def _history(self, mlflow_id: str, metric: str) -> list[tuple[int, float]]:
         history = self._client.get_metric_history(mlflow_id, metric)
@@ -243,6 +348,26 @@ class MlflowRuns:
         if tags:
             entities = [RunTag(name, value) for name, value in tags.items()]
             self._client.log_batch(mlflow_id, tags=entities)
+
+
+def experiment_name(prefix: str, task: str) -> str:
+    """The experiment of a task."""
+    return f"{prefix}-{task}"
+
+
+def with_bands(values: Mapping[str, float]) -> dict[str, float]:
+    """Metrics, with the lowest and highest replica of each validation metric beside them."""
+    replicas: dict[str, list[float]] = {}
+    for name, value in values.items():
+        base, _, last = name.partition("/replica_")
+        if last and base.startswith("val_"):
+            replicas.setdefault(base, []).append(value)
+    bands = dict(values)
+    for base, all_of_them in replicas.items():
+        finite = [value for value in all_of_them if math.isfinite(value)]
+        if finite:
+            bands |= {f"{base}/lowest": min(finite), f"{base}/highest": max(finite)}
+    return bands
 
 
 def _restarted_ms(tags: Mapping[str, str]) -> int | None:

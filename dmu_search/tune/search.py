@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
 
-from dmu_search.data.loading import make_task
+from dmu_search.data.loading import described_splits, make_task
 from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import DmuSearchError, StorageError
@@ -29,6 +29,7 @@ from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.settings import StudySettings
 from dmu_search.study.trials import StudyState, TrialState
 from dmu_search.tracking import Tracking
+from dmu_search.tracking.origin import origin_tags
 from dmu_search.tracking.trial_runs import TrialRuns, trial_run_id
 from dmu_search.tune.checkpoints import Checkpoints
 from dmu_search.tune.cluster_watch import ClusterWatch
@@ -179,7 +180,12 @@ def run_study(
     own = SearchStudy.of(settings, events=study.events(), append=journal.append)
     journal.append({"event": "session", "pid": os.getpid(), "host": socket.gethostname()})
     halt = Halt()
-    runs = TrialRuns(study, tracking.recorder)
+    runs = TrialRuns(
+        study,
+        tracking.recorder,
+        origin=origin_tags(gpus=share.gpus),
+        datasets=described_splits(settings.task, settings.data, data=data),
+    )
     direction = TASKS[settings.task].direction
     mirror = JournalMirror(
         study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space

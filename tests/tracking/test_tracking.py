@@ -34,8 +34,8 @@ def write_study(recorder, attachment=None):
 
 def runs_of(uri):
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("dmu_search")
-    runs = client.search_runs([experiment.experiment_id])
+    found = [e for e in client.search_experiments() if e.name.startswith("dmu_search")]
+    runs = client.search_runs([experiment.experiment_id for experiment in found]) if found else []
     return client, {run.data.tags["dmu_search.run_id"]: run for run in runs}
 
 
