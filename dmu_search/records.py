@@ -124,7 +124,7 @@ class Recorder:
             self.tag(run_id, tags)
 
     def attach(self, run_id: str, path: Path) -> None:
-        """Keep the file ``path`` with the run; the record holds its address only."""
+        """Keep the file or folder ``path`` with the run; the record holds its address only."""
         self._keep(run_id, event="artifact", path=str(path.resolve()))
 
     def end(self, run_id: str, status: str) -> None:

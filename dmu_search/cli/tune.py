@@ -29,6 +29,7 @@ from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable, claimed, make_folder
 from dmu_search.names import TASKS
 from dmu_search.records import Recorder, RunStart, first_tags, read_events
+from dmu_search.report.page_process import PageProcess
 from dmu_search.retraining.best import Kept, keep_best
 from dmu_search.retraining.finalists import FinalRound
 from dmu_search.retraining.provenance import provenance
@@ -238,6 +239,7 @@ def _run_one(
     recorder = command.tracking.recorder
     recorder.start(_study_run(study, data, share=share))
     status = "FAILED"
+    page = PageProcess(study, recorder)
     screen = SearchScreen(
         command.console,
         trials=settings.search.trials,
@@ -263,6 +265,7 @@ def _run_one(
                 share=share,
                 tracking=command.tracking,
                 watcher=screen,
+                beside=page.follow,
                 last_words=last_words,
             )
         kept, final = None, FinalRound(study)
@@ -270,17 +273,18 @@ def _run_one(
             outcome, kept = _settle(
                 command, study, data=data, share=share, outcome=outcome, final=final
             )
-        note = study_pages.note(
-            study, outcome, data=data, trials=screen.trials, confirmation=final.confirmation
-        )
+        fault = page.finish()
+        if fault is not None:
+            print_warning(command.console, fault)
         unfinished = outcome.missing or final.due
         status = "KILLED" if command.stop.reason and unfinished else "FINISHED"
         how = "finished" if status == "FINISHED" else "interrupted"
-        recorder.tag(study.name, {"mlflow.note.content": note, "outcome": how})
+        recorder.tag(study.name, {"outcome": how})
     except (StorageError, ClusterError):
         status = "KILLED"
         raise
     finally:
+        page.end()
         # On a full disk this fails as what came before it did; the first fault is the one to tell.
         with suppress(StorageError):
             recorder.end(study.name, status)

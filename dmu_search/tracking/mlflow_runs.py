@@ -86,8 +86,7 @@ class MlflowRuns:
             case "tags":
                 self._set_tags(self._own(run_id), event["tags"])
             case "artifact":
-                if Path(event["path"]).exists():
-                    self._client.log_artifact(self._own(run_id), event["path"])
+                self._log_artifact(run_id, Path(event["path"]))
             case "end":
                 self._client.set_terminated(
                     self._own(run_id), status=event["status"], end_time=event["time_ms"]
@@ -312,6 +311,12 @@ class MlflowRuns:
         if missing:
             self._log_params(run_id, missing)
         return True
+
+    def _log_artifact(self, run_id: str, path: Path) -> None:
+        if path.is_dir():
+            self._client.log_artifacts(self._own(run_id), str(path), artifact_path=path.name)
+        elif path.exists():
+            self._client.log_artifact(self._own(run_id), str(path))
 
     def _log_params(self, run_id: str, params: Mapping[str, object]) -> None:
         from mlflow.entities import Param

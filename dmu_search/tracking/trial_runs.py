@@ -198,7 +198,7 @@ class StudyProgress:
             )
             self._best = found if better else self._best
         metrics: dict[str, float] = {"epochs_spent": self._epochs}
-        metrics |= {} if found is None else {"objective": found}
+        metrics |= {} if found is None else {"trial_objective": found}
         metrics |= {} if self._best is None else {"best_so_far": self._best}
         if self._ended > self._recorder.epochs(self._name):
             self._recorder.log(self._name, metrics, step=self._ended)

@@ -34,8 +34,6 @@ def view_tags(
         "tags.`outcome`",
         "tags.`model`",
         "tags.`depth`",
-        "attributes.`Source`",
-        "attributes.`Dataset`",
     ]
     state = {
         "searchFilter": "",
@@ -53,7 +51,7 @@ def view_tags(
         "runsVisibilityMap": {},
         "runListHidden": False,
         "viewMaximized": False,
-        "isAccordionReordered": False,
+        "isAccordionReordered": True,
         "groupBy": None,
         "groupsExpanded": {},
         "useGroupedValuesInCharts": True,
@@ -74,8 +72,13 @@ def view_tags(
             _bar(),
         ],
     }
+    # MLflow nests children below their parent only where it sorts by time; groups it always sorts.
+    by_study = {
+        "aggregateFunction": "min" if state["orderByAsc"] else "max",
+        "groupByKeys": [{"mode": "tag", "groupByData": "study"}],
+    }
     return {
-        f"{_TAG}{TABLE}": json.dumps(state),
+        f"{_TAG}{TABLE}": json.dumps({**state, "groupBy": by_study}),
         f"{_TAG}{CHARTS}": json.dumps({**state, "compareRunsMode": "CHART"}),
     }
 

@@ -157,6 +157,7 @@ def run_study(
     tracking: Tracking,
     watcher: Watcher,
     last_words: Callable[[DmuSearchError], None],
+    beside: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run the trials that the study still lacks; a fresh Tune run, fed by the journal.
 
@@ -170,6 +171,7 @@ def run_study(
         watcher: told of every change.
         last_words: says that Ray is lost, on another thread, where Ray keeps this one from saying
             it; the runs of the trials are closed by then, and the process ends next.
+        beside: called several times a second, for what goes on beside the search.
 
     Raises:
         StorageError: the journal is damaged, or the disk is full; what is in the journal is kept.
@@ -190,9 +192,12 @@ def run_study(
     mirror = JournalMirror(
         study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
     )
-    following = Following(
-        own, runs, mirror=mirror, watcher=watcher, halt=halt, flush=tracking.flush
-    )
+
+    def flush() -> None:
+        beside()
+        tracking.flush()
+
+    following = Following(own, runs, mirror=mirror, watcher=watcher, halt=halt, flush=flush)
     checkpoints = Checkpoints(study.checkpoints, own, limit_mb=settings.search.checkpoint_mb)
 
     def close_lost(fault: DmuSearchError) -> None:
