@@ -127,6 +127,13 @@ class Recorder:
         """Keep the file or folder ``path`` with the run; the record holds its address only."""
         self._keep(run_id, event="artifact", path=str(path.resolve()))
 
+    def attach_model(
+        self, run_id: str, folder: Path, *, name: str, tags: Mapping[str, str]
+    ) -> None:
+        """Keep a trained network, whose description and weights are in ``folder``, with the run."""
+        path = str(folder.resolve())
+        self._keep(run_id, event="model", path=path, name=name, tags=dict(tags))
+
     def end(self, run_id: str, status: str) -> None:
         """Close the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
         self._keep(run_id, event="end", status=status)
@@ -260,6 +267,7 @@ _SHAPES: Mapping[object, Mapping[str, tuple[type, ...]]] = {
     "restart": {"step": _WHOLE, "time_ms": _WHOLE},
     "tags": {"tags": _TABLE},
     "artifact": {"path": _TEXT},
+    "model": {"path": _TEXT, "name": _TEXT, "tags": _TABLE},
     "end": {"status": _TEXT, "time_ms": _WHOLE},
 }
 

@@ -1,6 +1,7 @@
 """The command ``tune``: studies planned, run, compared with the paper, and exported."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -19,15 +20,16 @@ from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
 from dmu_search.config.roots import default_of
 from dmu_search.data import Data
-from dmu_search.data.loading import LoadedData, described_splits, load_all
+from dmu_search.data.loading import LoadedData, described_splits, load_all, network_of
 from dmu_search.engine.kernels.backend import BackendChoice
+from dmu_search.engine.networks.module import describe
 from dmu_search.engine.plans.runs import WEIGHTS_FILE, save_state
 from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, StorageError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable, claimed, make_folder
-from dmu_search.names import TASKS
+from dmu_search.names import TASKS, signed_loss
 from dmu_search.records import Recorder, RunStart, first_tags, read_events
 from dmu_search.report.page_process import PageProcess
 from dmu_search.retraining.best import Kept, keep_best
@@ -39,6 +41,7 @@ from dmu_search.study.settings import StudySettings, studies_of
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import Tracking, check_tracking, open_tracking
 from dmu_search.tracking.mending import check_trial_records
+from dmu_search.tracking.models import write_model
 from dmu_search.tracking.names import short_study
 from dmu_search.tracking.origin import origin_tags
 from dmu_search.tune.interrupt import Stop, stop_on_signals
@@ -62,6 +65,7 @@ class _Command:
     witness: Witness
 
 
+MODEL_FOLDER = "model"
 _ENDED = "error: the search was killed, or Ray, which it needs, was"
 
 
@@ -438,7 +442,7 @@ def _keep(
     tags = {"best_trial": str(best.number), "best_run": best.run_id, "finalists": state}
     recorder.tag(study.name, tags)
     recorder.attach(study.name, kept.own)
-    _keep_weights(command, study, best=best, weights=final.weights() or best.weights())
+    _keep_weights(command, study, data=data, best=best, weights=final.weights() or best.weights())
     return replace(outcome, best=best), kept
 
 
@@ -458,6 +462,7 @@ def _keep_weights(
     command: _Command,
     study: Study,
     *,
+    data: Data,
     best: BestTrial,
     weights: Mapping[str, torch.Tensor] | None,
 ) -> None:
@@ -471,3 +476,42 @@ def _keep_weights(
         path = study.folder / WEIGHTS_FILE
         save_state(path, weights)
         command.tracking.recorder.attach(study.name, path)
+        _keep_model(command, study, data=data, best=best, weights=weights)
+
+
+def _keep_model(
+    command: _Command,
+    study: Study,
+    *,
+    data: Data,
+    best: BestTrial,
+    weights: Mapping[str, torch.Tensor],
+) -> None:
+    """The replica with the best validation result, as a model that MLflow loads."""
+    settings = study.settings
+    network = settings.run(best.values).network
+    folder = study.folder / MODEL_FOLDER
+    description = describe(network_of(settings.task, data, settings=network), network)
+    replicas = next(iter(weights.values())).shape[0]
+    chosen = _best_replica(best.summary, settings.task, count=replicas)
+    write_model(folder, description, weights={name: each[chosen] for name, each in weights.items()})
+    tags = {
+        "study": study.name,
+        "task": settings.task,
+        "model": settings.model,
+        "depth": str(settings.depth),
+        "trial_number": str(best.number),
+        "replica": str(chosen),
+    }
+    command.tracking.recorder.attach_model(study.name, folder, name=settings.title, tags=tags)
+
+
+def _best_replica(summary: Mapping[str, float], task: str, *, count: int) -> int:
+    """The replica with the best validation result; the first where they are not told apart."""
+    name = f"best_val_{task_class(task).objective}/replica_"
+    losses = {
+        replica: signed_loss(summary[f"{name}{replica}"], TASKS[task].direction)
+        for replica in range(count)
+        if math.isfinite(summary.get(f"{name}{replica}", math.nan))
+    }
+    return min(losses, key=lambda replica: losses[replica], default=0)

@@ -117,8 +117,8 @@ def _layout(figure: Figure) -> dict[str, Any]:
     for number, panel in enumerate(figure.panels, start=1):
         layout[f"xaxis{number}"] = _axis(panel.x_label, log=panel.log_x, ticks=panel.x_ticks)
         layout[f"yaxis{number}"] = _axis(panel.y_label, log=panel.log_y, ticks=panel.y_ticks)
-        for value, label in panel.levels:
-            _add_level(layout, panel, number=number, value=value, label=label)
+        for place, (value, label) in enumerate(panel.levels):
+            _add_level(layout, panel, number=number, value=value, label=label, at=1 - 0.3 * place)
     return layout
 
 
@@ -131,12 +131,12 @@ def _axis(label: str, *, log: bool, ticks: Sequence[tuple[float, str]]) -> dict[
 
 
 def _add_level(
-    layout: dict[str, Any], panel: Panel, *, number: int, value: float, label: str
+    layout: dict[str, Any], panel: Panel, *, number: int, value: float, label: str, at: float
 ) -> None:
     axes = {"xref": f"x{number} domain", "yref": f"y{number}"}
     line = {"color": GREY, "dash": "dash", "width": 1.5}
     layout["shapes"].append({"type": "line", "x0": 0, "x1": 1, "y0": value, "y1": value} | axes)
     layout["shapes"][-1]["line"] = line
-    at = math.log10(value) if panel.log_y else value
-    said = {"x": 1, "y": at, "text": label, "showarrow": False, "xanchor": "right"}
+    height = math.log10(value) if panel.log_y else value
+    said = {"x": at, "y": height, "text": label, "showarrow": False, "xanchor": "right"}
     layout["annotations"].append(said | axes | {"yanchor": "bottom"})

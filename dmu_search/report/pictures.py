@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import NullFormatter
 
 from dmu_search.report.panels import GREY, Figure, Panel, Series
 
@@ -41,6 +42,7 @@ def picture(figure: Figure) -> bytes:
 def _draw(axes: Axes, panel: Panel) -> None:
     if panel.log_x:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     if panel.log_y:
         axes.set_yscale("log")
     if panel.field is not None:
@@ -49,10 +51,14 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.figure.colorbar(shades, ax=axes)
     for series in panel.series:
         _add(axes, series)
-    for value, label in panel.levels:
+    for number, (value, label) in enumerate(panel.levels):
         axes.axhline(value, color=GREY, linestyle="--", linewidth=1.2)
         axes.annotate(
-            label, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+            label,
+            (0.99 - 0.3 * number, value),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
         )
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)

@@ -52,7 +52,8 @@ def figures(
     ]
     if importances:
         found.append(_importance(importances))
-    ordered = _ordered(space, importances)
+    tried = {n: each for n, each in space.items() if any(n in t.values for t in known)}
+    ordered = _ordered(tried, importances)
     found.append(_slices(known, ordered, metric=metric, winner=winner))
     found.append(_parallel(known, ordered, metric=metric, rungs=rungs, winner=winner))
     plane = _contour(known, ordered, metric=metric)
@@ -85,7 +86,7 @@ def _words(trial: TrialState) -> str:
 def _is_wide(values: Sequence[float]) -> bool:
     """Whether values ask for a logarithmic axis."""
     finite = [value for value in values if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) > 10 * min(finite)
+    return bool(finite) and min(finite) > 0 and max(finite) > 3 * min(finite)
 
 
 def _thinned(epochs: Sequence[int], most: int) -> list[int]:
@@ -257,16 +258,18 @@ def _parallel(
     lines = []
     for trial in known:
         color, width, opacity = _look(trial, winner)
-        places = [
-            _at(trial.values[name], distribution) if name in trial.values else math.nan
-            for name, distribution in space.items()
-        ]
-        places.append(_unit(trial.objective or 0.0, low, high, log=log))
+        # A line passes over the keys that do not apply to its trial.
+        places = {
+            place: _at(trial.values[name], distribution)
+            for place, (name, distribution) in enumerate(space.items())
+            if name in trial.values
+        }
+        places[len(space)] = _unit(trial.objective or 0.0, low, high, log=log)
         lines.append(
             Series(
                 f"trial {trial.number}",
-                list(range(len(places))),
-                places,
+                list(places),
+                list(places.values()),
                 "line",
                 color,
                 width,

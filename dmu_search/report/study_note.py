@@ -31,7 +31,7 @@ def ranked(trials: Mapping[int, TrialState], settings: StudySettings) -> list[Tr
 
 
 def winner_of(
-    trials: Mapping[int, TrialState], settings: StudySettings, confirmation: Confirmation | None
+    trials: Mapping[int, TrialState], settings: StudySettings, *, confirmation: Confirmation | None
 ) -> TrialState | None:
     """The setting that fresh seeds confirmed, else the best of the search; None before any."""
     if confirmation is not None:
@@ -73,7 +73,7 @@ def note(
         why_unconfirmed: in that case.
         importances: as ``study.importance`` gives them.
     """
-    best = winner_of(trials, settings, confirmation)
+    best = winner_of(trials, settings, confirmation=confirmation)
     metric = f"val_{task_class(settings.task).objective}"
     if best is None:
         top = ["**No trial has used its whole budget yet.**"]
@@ -92,7 +92,9 @@ def note(
         "Artifacts: `study.html` (all plots, opens anywhere), `plots/`, `best.yaml`, weights.",
         "",
     ]
-    return "\n".join([*top, *_table(trials, settings, room=_MOST - len("\n".join(top)))])
+    return "\n".join(
+        [*top, *_table(trials, settings, winner=best, room=_MOST - len("\n".join(top)))]
+    )
 
 
 def _setting(trial: TrialState, settings: StudySettings) -> str:
@@ -176,7 +178,7 @@ def header(settings: StudySettings) -> list[str]:
     return ["rank", "trial", f"val_{task_class(settings.task).objective}", "outcome", *keys]
 
 
-def row(rank: int, trial: TrialState, settings: StudySettings) -> list[str]:
+def row(rank: int, trial: TrialState, *, settings: StudySettings) -> list[str]:
     """A trial as cells; one that was stopped has its last epoch."""
     outcome = trial.source or "finished"
     if trial.status != "finished":
@@ -187,7 +189,11 @@ def row(rank: int, trial: TrialState, settings: StudySettings) -> list[str]:
 
 
 def _table(
-    trials: Mapping[int, TrialState], settings: StudySettings, *, room: int
+    trials: Mapping[int, TrialState],
+    settings: StudySettings,
+    *,
+    winner: TrialState | None,
+    room: int,
 ) -> Sequence[str]:
     if not trials:
         return []
@@ -196,7 +202,9 @@ def _table(
     room -= sum(map(len, lines)) + 200
     everyone = ranked(trials, settings)
     for rank, trial in enumerate(everyone, start=1):
-        line = _line([in_markdown(cell) for cell in row(rank, trial, settings)])
+        cells = [in_markdown(cell) for cell in row(rank, trial, settings=settings)]
+        won = winner is not None and trial.number == winner.number
+        line = _line([f"**{cell}**" if won and cell else cell for cell in cells])
         room -= len(line) + 1
         if room < 0:
             left = len(everyone) - rank + 1

@@ -45,7 +45,7 @@ def write_study_page(study: Study, *, final: bool) -> None:
     data_name = first_tags(record).get("data.name", "")
     direction = TASKS[settings.task].direction
     shares = importances(trials, space=settings.space, direction=direction)
-    winner = winner_of(trials, settings, chosen.confirmation)
+    winner = winner_of(trials, settings, confirmation=chosen.confirmation)
     rungs = Rungs.of(
         settings.grace_epochs,
         settings.max_epochs,
@@ -96,7 +96,8 @@ def _table(study: Study, chosen: FinalRound) -> str:
     settings = study.settings
     heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in header(settings))
     rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row(rank, trial, settings))
+        "<tr>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row(rank, trial, settings=settings))
         for rank, trial in enumerate(ranked(chosen.trials, settings), start=1)
     )
     return f'<h2>All trials</h2><div class="wide"><table><tr>{heads}</tr>{rows}</table></div>'

@@ -18,6 +18,7 @@ from dmu_search.errors import TrackingError
 from dmu_search.names import TASKS
 from dmu_search.records import Event, last_restart, without_void
 from dmu_search.tracking.known_points import KnownPoints
+from dmu_search.tracking.models import log_model
 from dmu_search.tracking.trial_runs import FIXED
 from dmu_search.tracking.views import CHARTS, TABLE, view_tags
 
@@ -87,6 +88,14 @@ class MlflowRuns:
                 self._set_tags(self._own(run_id), event["tags"])
             case "artifact":
                 self._log_artifact(run_id, Path(event["path"]))
+            case "model" if Path(event["path"]).is_dir():
+                log_model(
+                    self._client,
+                    self._own(run_id),
+                    Path(event["path"]),
+                    name=event["name"],
+                    tags=event["tags"],
+                )
             case "end":
                 self._client.set_terminated(
                     self._own(run_id), status=event["status"], end_time=event["time_ms"]
@@ -131,7 +140,7 @@ class MlflowRuns:
         for index, event in enumerate(kept):
             # An end before the last start is that of a process which was interrupted.
             over = event["event"] == "end" and index > starts[-1]
-            if over or event["event"] in ("tags", "artifact"):
+            if over or event["event"] in ("tags", "artifact", "model"):
                 self.apply(run_id, event)
         if restart is not None:
             self._set_tags(self._own(run_id), {_RESTART_TAG: str(restart)})
