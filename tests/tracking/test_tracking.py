@@ -303,3 +303,44 @@ def test_a_server_lost_on_the_way_loses_no_record(server, store_uri, tmp_path):
     _, runs = runs_of(store_uri)
     assert set(runs) == {"s1", "s1.t1"}
     assert runs["s1.t1"].data.metrics["val_nll_nats"] == 2.0
+
+
+def test_each_task_has_an_experiment_and_a_study_of_an_old_store_stays_where_it_is(
+    store_uri, tmp_path
+):
+    client = MlflowClient(store_uri)
+    old = client.create_experiment("dmu_search")
+    tags = {"dmu_search.run_id": "s1", "dmu_search.kind": "study", "study": "s1"}
+    parent = client.create_run(old, tags=tags)
+    client.log_param(parent.info.run_id, "space", "x")
+    for study in (STUDY, replace(STUDY, run_id="s2", name="s2")):
+        recorder = open_tracking(settings(store_uri), tmp_path).recorder
+        recorder.start(replace(study, tags={"study": study.name, "task": "adding"}))
+        trial = replace(TRIAL, run_id=f"{study.run_id}.t1", parent_id=study.run_id)
+        recorder.start(replace(trial, tags={"task": "adding"}))
+    _, runs = runs_of(store_uri)
+    assert runs["s1"].info.run_id == parent.info.run_id
+    own = client.get_experiment_by_name("dmu_search-adding").experiment_id
+    places = {name: run.info.experiment_id for name, run in runs.items()}
+    assert places == {"s1": old, "s1.t1": old, "s2": own, "s2.t1": own}
+
+
+def test_a_resumed_trial_of_an_earlier_version_gets_the_settings_that_it_lacks(store_uri, tmp_path):
+    recorder = open_tracking(settings(store_uri), tmp_path).recorder
+    recorder.start(TRIAL)
+    before = runs_of(store_uri)[1]["s1.t1"].info.run_id
+    params = {**TRIAL.params, "unsearched/training.seed": "0"}
+    open_tracking(settings(store_uri), tmp_path).recorder.start(replace(TRIAL, params=params))
+    run = runs_of(store_uri)[1]["s1.t1"]
+    assert run.info.run_id == before
+    assert run.data.params == {"rate": "0.1", "unsearched/training.seed": "0"}
+
+
+def test_each_validation_metric_has_the_band_of_its_replicas(store_uri, tmp_path):
+    recorder = open_tracking(settings(store_uri), tmp_path).recorder
+    recorder.start(TRIAL)
+    values = {"val_mse": 2.0, "val_mse/replica_0": 1.0, "val_mse/replica_1": 3.0}
+    recorder.log("s1.t1", values, step=1)
+    recorder.end("s1.t1", "FINISHED")
+    found = runs_of(store_uri)[1]["s1.t1"].data.metrics
+    assert found == {**values, "val_mse/lowest": 1.0, "val_mse/highest": 3.0}
