@@ -18,6 +18,7 @@ from dmu_search.cli.reproduce_pages import ProgressLines
 from dmu_search.cli.screen import SearchScreen, open_console, print_warning
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
+from dmu_search.config.keys import Value
 from dmu_search.config.roots import default_of
 from dmu_search.data import Data
 from dmu_search.data.loading import LoadedData, described_splits, load_all, network_of
@@ -320,6 +321,18 @@ def _settle(
     if not final.due or command.stop.reason is not None:
         return kept
     _train_finalists(command, study, data=data, share=share, final=final)
+    for name, trial, weights in final.trained():
+        _keep_model(
+            command,
+            study,
+            data=data,
+            trial=trial.number,
+            values=trial.values,
+            summary={},
+            weights=weights,
+            run_id=name,
+            folder=study.folder / "finalists" / name / MODEL_FOLDER,
+        )
     return _keep(command, study, data=data, outcome=outcome, final=final, backend=backend)
 
 
@@ -476,7 +489,17 @@ def _keep_weights(
         path = study.folder / WEIGHTS_FILE
         save_state(path, weights)
         command.tracking.recorder.attach(study.name, path)
-        _keep_model(command, study, data=data, best=best, weights=weights)
+        _keep_model(
+            command,
+            study,
+            data=data,
+            trial=best.number,
+            values=best.values,
+            summary=best.summary,
+            weights=weights,
+            run_id=study.name,
+            folder=study.folder / MODEL_FOLDER,
+        )
 
 
 def _keep_model(
@@ -484,26 +507,29 @@ def _keep_model(
     study: Study,
     *,
     data: Data,
-    best: BestTrial,
+    trial: int,
+    values: Mapping[str, Value],
+    summary: Mapping[str, float],
     weights: Mapping[str, torch.Tensor],
+    run_id: str,
+    folder: Path,
 ) -> None:
     """The replica with the best validation result, as a model that MLflow loads."""
     settings = study.settings
-    network = settings.run(best.values).network
-    folder = study.folder / MODEL_FOLDER
+    network = settings.run(values).network
     description = describe(network_of(settings.task, data, settings=network), network)
     replicas = next(iter(weights.values())).shape[0]
-    chosen = _best_replica(best.summary, settings.task, count=replicas)
+    chosen = _best_replica(summary, settings.task, count=replicas)
     write_model(folder, description, weights={name: each[chosen] for name, each in weights.items()})
     tags = {
         "study": study.name,
         "task": settings.task,
         "model": settings.model,
         "depth": str(settings.depth),
-        "trial_number": str(best.number),
+        "trial_number": str(trial),
         "replica": str(chosen),
     }
-    command.tracking.recorder.attach_model(study.name, folder, name=settings.title, tags=tags)
+    command.tracking.recorder.attach_model(run_id, folder, name=settings.title, tags=tags)
 
 
 def _best_replica(summary: Mapping[str, float], task: str, *, count: int) -> int:

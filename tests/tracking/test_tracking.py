@@ -1,9 +1,4 @@
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from dataclasses import replace
 
 import pytest
@@ -251,38 +246,6 @@ def test_a_store_below_a_file_cannot_be_made(tmp_path):
         check_tracking(settings(uri), tmp_path)
     with pytest.raises(TrackingError, match="cannot be used"):
         open_tracking(settings(uri), tmp_path)
-
-
-@pytest.fixture
-def server(store_uri, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store_uri]
-    command += ["--artifacts-destination", str(tmp_path / "served"), "--workers", "1"]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{address}/health")
-        yield process, address
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _wait_for(address):
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(address, timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{address} never answered")
 
 
 @pytest.mark.slow
