@@ -34,6 +34,9 @@ os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
 # The default store is migrated without a page of log lines, and its faults are said once, by us.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
 
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
 RUN_ID_TAG = "dmu_search.run_id"
 KIND_TAG = "dmu_search.kind"
 # Keys that any study of an experiment searched.

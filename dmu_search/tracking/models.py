@@ -66,14 +66,18 @@ def log_model(
     Raises:
         mlflow.exceptions.MlflowException: the store cannot be written.
     """
-    from mlflow.entities import LoggedModelOutput
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     run = client.get_run(run_id)
     digest = sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     experiment = run.info.experiment_id
     there = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
-    if any(each.tags.get(_DIGEST_TAG) == digest for each in there):
-        return
+    for each in there:
+        if each.tags.get(_DIGEST_TAG) == digest:
+            if each.status == LoggedModelStatus.READY:
+                return
+            # A kill came between its beginning and its end.
+            client.delete_logged_model(each.model_id)
     model = client.create_logged_model(
         experiment,
         name=name,
