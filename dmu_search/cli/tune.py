@@ -18,7 +18,7 @@ from dmu_search.cli.reproduce_pages import ProgressLines
 from dmu_search.cli.screen import SearchScreen, open_console, print_warning
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
-from dmu_search.config.keys import Value
+from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import default_of
 from dmu_search.data import Data
 from dmu_search.data.loading import LoadedData, described_splits, load_all, network_of
@@ -366,7 +366,8 @@ def _print_final(console: Console, study: Study, *, final: FinalRound) -> None:
 def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
     settings = study.settings
     params = {name: as_yaml_value(value) for name, value in settings.fixed.items()}
-    params |= {name: str(distribution) for name, distribution in settings.space.items()}
+    # Apart from the values of trials, which charts have as numbers.
+    params |= {f"space/{name}": str(distribution) for name, distribution in settings.space.items()}
     params |= {
         f"search.{name}": getattr(settings.search, name)
         for name in (
@@ -399,6 +400,9 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
             "gpus_per_trial": f"{share.gpus:g}",
             "objective": f"val_{task_class(settings.task).objective}",
             "searched": json.dumps(list(settings.space)),
+            "everywhere": json.dumps(
+                [name for name in settings.space if KEYS[name].only_if is None]
+            ),
             "outcome": "running",
             **origin_tags(gpus=share.gpus),
         },

@@ -37,7 +37,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem aut
 """
 
 
-def page_of(title: str, body: str, figures: Sequence[Figure]) -> str:
+def page_of(title: str, body: str, *, figures: Sequence[Figure]) -> str:
     """A whole page.
 
     Args:

@@ -130,8 +130,8 @@ def _history(known: Sequence[TrialState], *, metric: str, rungs: Rungs, levels: 
         "trial",
         metric,
         (
-            _points("not trained to the end", others, GREY, opacity=0.5),
-            _points("finished", finished, BLUE),
+            _points("not trained to the end", others, color=GREY, opacity=0.5),
+            _points("finished", finished, color=BLUE),
             Series(
                 "best so far", [t.number for t in finished], best, "line", ORANGE, in_legend=True
             ),
@@ -143,7 +143,7 @@ def _history(known: Sequence[TrialState], *, metric: str, rungs: Rungs, levels: 
 
 
 def _points(
-    label: str, trials: Sequence[TrialState], color: str, *, opacity: float = 0.9
+    label: str, trials: Sequence[TrialState], *, color: str, opacity: float = 0.9
 ) -> Series:
     return Series(
         label,
@@ -225,8 +225,9 @@ def _slices(
     return Figure("slice", "Objective by each searched key", panels)
 
 
-def _unit(value: float, low: float, high: float, *, log: bool) -> float:
+def _unit(value: float, ends: tuple[float, float], *, log: bool) -> float:
     """Where between two ends a value lies, from 0 to 1."""
+    low, high = ends
     if log:
         value, low, high = math.log(value), math.log(low), math.log(high)
     return 0.5 if high <= low else (value - low) / (high - low)
@@ -240,8 +241,7 @@ def _range(distribution: Distribution) -> tuple[float, float]:
 
 def _at(value: object, distribution: Distribution) -> float:
     """Where in its distribution a value lies, from 0 to 1."""
-    low, high = _range(distribution)
-    return _unit(_place(value, distribution), low, high, log=_is_log(distribution))
+    return _unit(_place(value, distribution), _range(distribution), log=_is_log(distribution))
 
 
 def _parallel(
@@ -264,7 +264,7 @@ def _parallel(
             for place, (name, distribution) in enumerate(space.items())
             if name in trial.values
         }
-        places[len(space)] = _unit(trial.objective or 0.0, low, high, log=log)
+        places[len(space)] = _unit(trial.objective or 0.0, (low, high), log=log)
         lines.append(
             Series(
                 f"trial {trial.number}",

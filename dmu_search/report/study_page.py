@@ -71,11 +71,11 @@ def write_study_page(study: Study, *, final: bool) -> None:
     for figure in drawn:
         write_whole(study.folder / PLOTS / f"{figure.name}.png", picture(figure))
         if final:
-            alone = page_of(figure.title, "", [figure]).encode()
+            alone = page_of(figure.title, "", figures=[figure]).encode()
             write_whole(study.folder / PLOTS / f"{figure.name}.html", alone)
     top = text.partition("\n| ")[0]
     body = f"<h1>{html.escape(study.name)}</h1>{_summary(top)}{_table(study, chosen)}"
-    write_whole(study.folder / PAGE_FILE, page_of(study.name, body, drawn).encode())
+    write_whole(study.folder / PAGE_FILE, page_of(study.name, body, figures=drawn).encode())
     # Last: whoever waits for the description finds the rest there.
     write_whole(study.folder / NOTE_FILE, text.encode())
 

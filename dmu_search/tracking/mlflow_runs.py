@@ -95,7 +95,7 @@ class MlflowRuns:
                 log_model(
                     self._client,
                     self._own(run_id),
-                    Path(event["path"]),
+                    folder=Path(event["path"]),
                     name=event["name"],
                     tags=event["tags"],
                 )
@@ -302,8 +302,10 @@ class MlflowRuns:
         """The views fit the newest study; keys that only earlier ones searched keep a column."""
         known = self._client.get_experiment(experiment).tags
         searched = json.loads(tags["searched"])
+        # A trial that lacks an axis is in no chart of parallel coordinates.
+        axes = json.loads(tags.get("everywhere", tags["searched"]))
         all_of_them = dict.fromkeys([*searched, *json.loads(known.get(_SEARCHED_TAG, "[]"))])
-        views = view_tags(tags["objective"], tags["task"], columns=list(all_of_them), axes=searched)
+        views = view_tags(tags["objective"], tags["task"], columns=list(all_of_them), axes=axes)
         views[_SEARCHED_TAG] = json.dumps(list(all_of_them))
         for name, value in views.items():
             if known.get(name) != value:
@@ -317,7 +319,8 @@ class MlflowRuns:
         there = self._client.get_run(self._own(run_id)).data.params
         params = {name: str(value) for name, value in event["params"].items()}
         told = {name for name in {*params, *there} if not name.startswith(FIXED)}
-        if any(there.get(name) != params.get(name) for name in told):
+        # Only a trial can be another one under the same id.
+        if event["kind"] == "trial" and any(there.get(n) != params.get(n) for n in told):
             return False
         missing = {name: value for name, value in params.items() if name not in there}
         if missing:

@@ -52,7 +52,7 @@ def read_model(folder: Path) -> TrainedNetwork:
 
 
 def log_model(
-    client: "MlflowClient", run_id: str, folder: Path, *, name: str, tags: Mapping[str, str]
+    client: "MlflowClient", run_id: str, *, folder: Path, name: str, tags: Mapping[str, str]
 ) -> None:
     """Make the network in ``folder`` a model of a run, unless it is one already.
 

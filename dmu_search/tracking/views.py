@@ -66,8 +66,8 @@ def view_tags(
             {"uuid": _SECTION, "name": "Search", "display": True, "isReordered": True}
         ],
         "compareRunCharts": [
-            _line("learning", "Learning curves", f"best_{objective}"),
-            _line("best", "Best by trial", "best_so_far"),
+            _line("learning", "Learning curves", metric=f"best_{objective}"),
+            _line("best", "Best by trial", metric="best_so_far"),
             _parallel(axes),
             _bar(),
         ],
@@ -83,7 +83,7 @@ def view_tags(
     }
 
 
-def _card(key: str, kind: str, title: str) -> dict[str, object]:
+def _card(key: str, kind: str, *, title: str) -> dict[str, object]:
     return {
         "uuid": f"dmu_search_{key}",
         "type": kind,
@@ -95,8 +95,8 @@ def _card(key: str, kind: str, title: str) -> dict[str, object]:
     }
 
 
-def _line(key: str, title: str, metric: str) -> dict[str, object]:
-    return _card(key, "LINE", title) | {
+def _line(key: str, title: str, *, metric: str) -> dict[str, object]:
+    return _card(key, "LINE", title=title) | {
         "metricKey": metric,
         "selectedMetricKeys": [metric],
         "xAxisKey": "step",
@@ -112,7 +112,7 @@ def _line(key: str, title: str, metric: str) -> dict[str, object]:
 
 
 def _parallel(searched: Sequence[str]) -> dict[str, object]:
-    return _card("parallel", "PARALLEL", "Settings and objective") | {
+    return _card("parallel", "PARALLEL", title="Settings and objective") | {
         "selectedParams": list(searched),
         "selectedMetrics": ["objective"],
         "showAllRuns": True,
@@ -120,4 +120,4 @@ def _parallel(searched: Sequence[str]) -> dict[str, object]:
 
 
 def _bar() -> dict[str, object]:
-    return _card("bar", "BAR", "Objective of each trial") | {"metricKey": "objective"}
+    return _card("bar", "BAR", title="Objective of each trial") | {"metricKey": "objective"}
