@@ -9,7 +9,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ class RunStart:
         parent_id: the study of a trial or finalist.
         params: settings by dotted key.
         tags: everything else by which runs are found.
+        datasets: what it reads: ``name``, ``digest``, ``split``, ``source`` and ``source_type``.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class RunStart:
     parent_id: str | None = None
     params: Mapping[str, Param] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    datasets: Sequence[Mapping[str, str]] = ()
 
 
 class Recorder:
@@ -71,6 +73,7 @@ class Recorder:
             parent_id=run.parent_id,
             params=dict(run.params),
             tags=dict(run.tags),
+            **({"datasets": [dict(each) for each in run.datasets]} if run.datasets else {}),
         )
 
     def close_for(self, run_id: str, status: str) -> None:
@@ -115,9 +118,21 @@ class Recorder:
         """Add or replace tags."""
         self._keep(run_id, event="tags", tags=dict(tags))
 
+    def tag_if_there(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """The same of a run of another time, whose record may have been removed since."""
+        if self._path(run_id).exists():
+            self.tag(run_id, tags)
+
     def attach(self, run_id: str, path: Path) -> None:
-        """Keep the file ``path`` with the run; the record holds its address only."""
+        """Keep the file or folder ``path`` with the run; the record holds its address only."""
         self._keep(run_id, event="artifact", path=str(path.resolve()))
+
+    def attach_model(
+        self, run_id: str, folder: Path, *, name: str, tags: Mapping[str, str]
+    ) -> None:
+        """Keep a trained network, whose description and weights are in ``folder``, with the run."""
+        path = str(folder.resolve())
+        self._keep(run_id, event="model", path=path, name=name, tags=dict(tags))
 
     def end(self, run_id: str, status: str) -> None:
         """Close the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
@@ -127,8 +142,7 @@ class Recorder:
     def is_closed(self, run_id: str) -> bool:
         """Whether the record of a run is there and ends with the run."""
         path = self._path(run_id)
-        events = list(read_events(path)) if path.exists() else []
-        return bool(events) and bool(events[-1]["event"] == "end")
+        return path.exists() and closes(read_events(path))
 
     def _path(self, run_id: str) -> Path:
         return self.folder / f"{run_id}.jsonl"
@@ -181,6 +195,12 @@ def events_in(content: bytes, path: Path) -> Iterator[Event]:
             raise damaged_record(path, "its beginning is missing")
         begun = True
         yield event
+
+
+def closes(events: Iterable[Event]) -> bool:
+    """Whether a run was ended and not resumed since; tags may come later."""
+    marks = [event["event"] for event in events if event["event"] in ("start", "end")]
+    return marks[-1:] == ["end"]
 
 
 def read_record(path: Path) -> list[Event]:
@@ -248,6 +268,7 @@ _SHAPES: Mapping[object, Mapping[str, tuple[type, ...]]] = {
     "restart": {"step": _WHOLE, "time_ms": _WHOLE},
     "tags": {"tags": _TABLE},
     "artifact": {"path": _TEXT},
+    "model": {"path": _TEXT, "name": _TEXT, "tags": _TABLE},
     "end": {"status": _TEXT, "time_ms": _WHOLE},
 }
 

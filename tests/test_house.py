@@ -61,10 +61,11 @@ LAYERS = (
 PLACES = {
     "hydra": ("config/",),
     "jinja2": ("report/page.py",),
-    "matplotlib": ("report/charts.py",),
+    "matplotlib": ("report/charts.py", "report/pictures.py"),
     "mlflow": ("tracking/",),
     "omegaconf": ("config/",),
     "optuna": ("study/",),
+    "plotly": ("report/interactive.py",),
     "pooch": ("data/files.py",),
     "pretty_midi": ("data/midi.py",),
     "ray": ("tune/",),

@@ -30,11 +30,11 @@ from dmu_search.folders import OutputFolder, check_writable
 from dmu_search.names import MODELS, TASKS
 from dmu_search.paper.data import default_data
 from dmu_search.records import read_record, record_files
-from dmu_search.retraining.provenance import package_versions
 from dmu_search.study.files import studies_folder
 from dmu_search.study.journal import JOURNAL_FILE, read_journal
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import check_tracking
+from dmu_search.tracking.origin import package_versions
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from dmu_search.cli.plain_text import visible
 from dmu_search.errors import StorageError
 from dmu_search.names import Direction, signed_loss
+from dmu_search.report.words import visible
 from dmu_search.tune.progress import TrialView
 
 _ROWS = 12

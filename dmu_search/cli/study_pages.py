@@ -8,21 +8,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dmu_search.cli.finalist_pages import in_words
 from dmu_search.cli.invocation import command, folder_words, in_job
-from dmu_search.cli.plain_text import in_markdown
-from dmu_search.cli.published_values import published_in_words, published_result
-from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
+from dmu_search.cli.published_values import published_result
+from dmu_search.cli.screen import number, print_rows, score, settings_text
 from dmu_search.cli.tracked import print_where_to_look
 from dmu_search.data import Data
 from dmu_search.data.loading import network_of
 from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import task_class
-from dmu_search.names import TASKS
 from dmu_search.paper.published import published
 from dmu_search.retraining.best import Kept
-from dmu_search.retraining.finalists import Confirmation
 from dmu_search.study.files import Study
 from dmu_search.study.settings import StudySettings
 from dmu_search.tracking import Tracking
@@ -237,53 +233,6 @@ def _objective_of(outcome: Outcome, source: str) -> str:
     return "-"
 
 
-def note(
-    study: Study,
-    outcome: Outcome,
-    *,
-    data: Data,
-    trials: Sequence[TrialView],
-    confirmation: Confirmation | None,
-) -> str:
-    """Markdown for the study's page in MLflow: which setting won, and against what."""
-    best = outcome.best
-    if best is None:
-        return f"**{in_markdown(study.name)}**: no trial has used its whole budget yet."
-    metric = objective_name(study.settings)
-    finished = [view for view in trials if view.status == "finished"]
-    table = ranked(finished, TASKS[study.settings.task].direction)
-    names = [name.rpartition(".")[2] for name in study.settings.space]
-    lines = [
-        f"**Trial {best.number} won with {metric} {score(best.objective)}**"
-        + (f" ({in_markdown(best.warm_start)} setting)" if best.warm_start else "")
-        + ".",
-        "",
-        *_confirmed(study.settings, confirmation),
-        f"| rank | trial | {metric} | source | {' | '.join(names)} |",
-        "|" + "---|" * (4 + len(study.settings.space)),
-    ]
-    for rank, view in enumerate(table[:10], start=1):
-        values = [number(view.values.get(name, "")) for name in study.settings.space]
-        source = view.warm_start or "search"
-        cells = [str(rank), str(view.number), score(view.objective), source, *values]
-        lines.append(f"| {' | '.join(map(in_markdown, cells))} |")
-    paper = published_in_words(study.settings, data)
-    stopped = outcome.counts.get("stopped early", 0)
-    lines += [
-        "",
-        f"{len(table)} trials finished, in at most {study.settings.max_epochs} epochs; "
-        f"{stopped} were stopped early." + (f" {paper[0].upper()}{paper[1:]}." if paper else ""),
-    ]
-    return "\n".join(lines)
-
-
-def _confirmed(settings: StudySettings, confirmation: Confirmation | None) -> list[str]:
-    if confirmation is None:
-        return []
-    metric = f"val_{task_class(settings.task).objective}"
-    return [f"Confirmed: {in_words(confirmation, metric)}.", ""]
-
-
 _WHY = {
     "interrupted": "interrupted",
     "time budget": "the time budget is used up",
@@ -326,6 +275,7 @@ def print_end(
         tracking,
         run_ids=[study.name for study in studies],
         settings=studies[0].settings.tracking,
+        task=studies[-1].settings.task,
     )
     if stopped is not None:
         print_resume(console, studies, stopped=stopped)

@@ -1,6 +1,6 @@
 """What a command says of MLflow: where its runs are, and what is not there yet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,29 +59,53 @@ def print_unsent(
 
 
 def print_where_to_look(
-    console: Console, tracking: Tracking, *, run_ids: Sequence[str], settings: TrackingSettings
+    console: Console,
+    tracking: Tracking,
+    *,
+    run_ids: Sequence[str],
+    settings: TrackingSettings,
+    task: str | None = None,
 ) -> None:
-    """Say how to see the runs in MLflow, or how to bring them there."""
+    """Say how to see the runs in MLflow, or how to bring them there.
+
+    Args:
+        console: to say it on.
+        tracking: where they went.
+        run_ids: of the runs.
+        settings: of the store.
+        task: whose table and charts are linked to as well; None: none are.
+    """
     print_unsent(console, tracking, settings=settings)
-    for line in _where_to_look(tracking, run_ids, settings=settings):
+    for line in _where_to_look(tracking, run_ids, settings=settings, task=task):
         console.print(line, highlight=False, soft_wrap=True)
 
 
 def _where_to_look(
-    tracking: Tracking, run_ids: Sequence[str], *, settings: TrackingSettings
+    tracking: Tracking, run_ids: Sequence[str], *, settings: TrackingSettings, task: str | None
 ) -> list[str]:
     records = tracking.recorder.folder
     if tracking.uri is None:
         sync = sync_command(records, settings, output_dir=records.parent)
         return [f"Records are in {records}; to bring them into MLflow:", f"  {sync}"]
-    pages = [page.path for page in tracking.pages(run_ids).values()]
+    found = tracking.pages(run_ids)
+    pages = {
+        "this run" if len(run_ids) == 1 else run_id: found[run_id].path
+        for run_id in run_ids
+        if run_id in found
+    }
     if not pages:
         return []
+    pages = (tracking.views(task) if task is not None else {}) | pages
     if tracking.is_server:
-        return ["MLflow pages:", *(f"  {tracking.uri.rstrip('/')}{page}" for page in pages)]
+        return ["MLflow pages:", *_aligned(pages, tracking.uri.rstrip("/"))]
     return [
         "To see the runs in MLflow:",
         f"  {serve_command(tracking.uri)}",
         "and open",
-        *(f"  http://127.0.0.1:{PORT}{page}" for page in pages),
+        *_aligned(pages, f"http://127.0.0.1:{PORT}"),
     ]
+
+
+def _aligned(pages: Mapping[str, str], address: str) -> list[str]:
+    width = max(map(len, pages), default=0)
+    return [f"  {name:<{width}}  {address}{page}" for name, page in pages.items()]

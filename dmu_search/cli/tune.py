@@ -1,5 +1,7 @@
 """The command ``tune``: studies planned, run, compared with the paper, and exported."""
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -18,18 +20,21 @@ from dmu_search.cli.study_table import compare
 from dmu_search.cli.tracked import print_unsent, tracked
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
+from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import default_of
 from dmu_search.data import Data
-from dmu_search.data.loading import LoadedData, load_all
+from dmu_search.data.loading import LoadedData, described_splits, load_all, network_of
 from dmu_search.engine.kernels.backend import BackendChoice
+from dmu_search.engine.networks.module import describe
 from dmu_search.engine.plans.runs import WEIGHTS_FILE, save_state
 from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, StorageError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable, claimed, make_folder
-from dmu_search.names import TASKS
-from dmu_search.records import RunStart, first_tags
+from dmu_search.names import TASKS, signed_loss
+from dmu_search.records import Recorder, RunStart, first_tags, read_events
+from dmu_search.report.page_process import PageProcess
 from dmu_search.retraining.best import Kept, keep_best
 from dmu_search.retraining.finalists import FinalRound
 from dmu_search.retraining.provenance import provenance
@@ -39,6 +44,9 @@ from dmu_search.study.settings import StudySettings, studies_of
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import Tracking
 from dmu_search.tracking.mending import check_trial_records
+from dmu_search.tracking.models import write_model
+from dmu_search.tracking.names import short_study
+from dmu_search.tracking.origin import origin_tags
 from dmu_search.tune.interrupt import Stop, stop_on_signals
 from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
 from dmu_search.tune.ray_log import RAY_LOG, RayLog, ray_log
@@ -60,6 +68,7 @@ class _Command:
     witness: Witness
 
 
+MODEL_FOLDER = "model"
 _ENDED = "error: the search was killed, or Ray, which it needs, was"
 
 
@@ -252,6 +261,7 @@ def _run_one(
     recorder = command.tracking.recorder
     recorder.start(_study_run(study, data, share=share))
     status = "FAILED"
+    page = PageProcess(study, recorder)
     screen = SearchScreen(
         command.console,
         trials=settings.search.trials,
@@ -278,6 +288,7 @@ def _run_one(
                 share=share,
                 tracking=command.tracking,
                 watcher=screen,
+                beside=page.follow,
                 last_words=last_words,
             )
         kept, final = None, FinalRound(study)
@@ -285,16 +296,18 @@ def _run_one(
             outcome, kept = _settle(
                 command, study, data=data, share=share, outcome=outcome, final=final
             )
-        note = study_pages.note(
-            study, outcome, data=data, trials=screen.trials, confirmation=final.confirmation
-        )
-        recorder.tag(study.name, {"mlflow.note.content": note})
+        fault = page.finish()
+        if fault is not None:
+            print_warning(command.console, fault)
         unfinished = outcome.missing or final.due
         status = "KILLED" if command.stop.reason and unfinished else "FINISHED"
+        how = "finished" if status == "FINISHED" else "interrupted"
+        recorder.tag(study.name, {"outcome": how})
     except (StorageError, ClusterError):
         status = "KILLED"
         raise
     finally:
+        page.end()
         # On a full disk this fails as what came before it did; the first fault is the one to tell.
         with suppress(StorageError):
             recorder.end(study.name, status)
@@ -326,6 +339,18 @@ def _settle(
     if not final.due or command.stop.reason is not None:
         return kept
     _train_finalists(command, study, data=data, share=share, final=final)
+    for name, trial, weights in final.trained():
+        _keep_model(
+            command,
+            study,
+            data=data,
+            trial=trial.number,
+            values=trial.values,
+            summary={},
+            weights=weights,
+            run_id=name,
+            folder=study.folder / "finalists" / name / MODEL_FOLDER,
+        )
     return _keep(command, study, data=data, outcome=outcome, final=final, backend=backend)
 
 
@@ -359,7 +384,8 @@ def _print_final(console: Console, study: Study, *, final: FinalRound) -> None:
 def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
     settings = study.settings
     params = {name: as_yaml_value(value) for name, value in settings.fixed.items()}
-    params |= {name: str(distribution) for name, distribution in settings.space.items()}
+    # Apart from the values of trials, which charts have as numbers.
+    params |= {f"space/{name}": str(distribution) for name, distribution in settings.space.items()}
     params |= {
         f"search.{name}": getattr(settings.search, name)
         for name in (
@@ -378,7 +404,7 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
     params["search.grace_epochs"] = settings.grace_epochs
     return RunStart(
         run_id=study.name,
-        name=study.name,
+        name=f"{short_study(study.name, settings.task)}: {settings.search.trials} trials",
         kind="study",
         params={name: value if value is None else str(value) for name, value in params.items()},
         tags={
@@ -390,7 +416,15 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
             "data.sha256": data.sha256,
             "concurrent_trials": str(share.concurrent),
             "gpus_per_trial": f"{share.gpus:g}",
+            "objective": f"val_{task_class(settings.task).objective}",
+            "searched": json.dumps(list(settings.space)),
+            "everywhere": json.dumps(
+                [name for name in settings.space if KEYS[name].only_if is None]
+            ),
+            "outcome": "running",
+            **origin_tags(gpus=share.gpus),
         },
+        datasets=described_splits(settings.task, settings.data, data=data),
     )
 
 
@@ -440,17 +474,31 @@ def _keep(
     fresh = {} if confirmation is None else confirmation.metrics()
     recorder.summarise(study.name, {"objective": best.objective, **best.summary, **fresh})
     state = "confirmed" if confirmation else f"unconfirmed: {final.why_unconfirmed}"
+    _tag_best(recorder, study.name, run_id=best.run_id)
     tags = {"best_trial": str(best.number), "best_run": best.run_id, "finalists": state}
     recorder.tag(study.name, tags)
     recorder.attach(study.name, kept.own)
-    _keep_weights(command, study, best=best, weights=final.weights() or best.weights())
+    _keep_weights(command, study, data=data, best=best, weights=final.weights() or best.weights())
     return replace(outcome, best=best), kept
+
+
+def _tag_best(recorder: Recorder, study: str, *, run_id: str) -> None:
+    """Mark the run of the best trial; the one that was marked before is the best no more."""
+    marked = [
+        event["tags"]["best_run"]
+        for event in read_events(recorder.folder / f"{study}.jsonl")
+        if event["event"] == "tags" and "best_run" in event["tags"]
+    ]
+    if marked and marked[-1] != run_id:
+        recorder.tag_if_there(marked[-1], {"best": "no"})
+    recorder.tag_if_there(run_id, {"best": "yes"})
 
 
 def _keep_weights(
     command: _Command,
     study: Study,
     *,
+    data: Data,
     best: BestTrial,
     weights: Mapping[str, torch.Tensor] | None,
 ) -> None:
@@ -464,3 +512,55 @@ def _keep_weights(
         path = study.folder / WEIGHTS_FILE
         save_state(path, weights)
         command.tracking.recorder.attach(study.name, path)
+        _keep_model(
+            command,
+            study,
+            data=data,
+            trial=best.number,
+            values=best.values,
+            summary=best.summary,
+            weights=weights,
+            run_id=study.name,
+            folder=study.folder / MODEL_FOLDER,
+        )
+
+
+def _keep_model(
+    command: _Command,
+    study: Study,
+    *,
+    data: Data,
+    trial: int,
+    values: Mapping[str, Value],
+    summary: Mapping[str, float],
+    weights: Mapping[str, torch.Tensor],
+    run_id: str,
+    folder: Path,
+) -> None:
+    """The replica with the best validation result, as a model that MLflow loads."""
+    settings = study.settings
+    network = settings.run(values).network
+    description = describe(network_of(settings.task, data, settings=network), network)
+    replicas = next(iter(weights.values())).shape[0]
+    chosen = _best_replica(summary, settings.task, count=replicas)
+    write_model(folder, description, weights={name: each[chosen] for name, each in weights.items()})
+    tags = {
+        "study": study.name,
+        "task": settings.task,
+        "model": settings.model,
+        "depth": str(settings.depth),
+        "trial_number": str(trial),
+        "replica": str(chosen),
+    }
+    command.tracking.recorder.attach_model(run_id, folder, name=settings.title, tags=tags)
+
+
+def _best_replica(summary: Mapping[str, float], task: str, *, count: int) -> int:
+    """The replica with the best validation result; the first where they are not told apart."""
+    name = f"best_val_{task_class(task).objective}/replica_"
+    losses = {
+        replica: signed_loss(summary[f"{name}{replica}"], TASKS[task].direction)
+        for replica in range(count)
+        if math.isfinite(summary.get(f"{name}{replica}", math.nan))
+    }
+    return min(losses, key=lambda replica: losses[replica], default=0)

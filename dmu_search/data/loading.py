@@ -1,5 +1,6 @@
 """Tasks by name, with the data that each needs: where the data layer meets the engine."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -72,3 +73,31 @@ def final_metrics(trainer: Trainer, data: Data) -> dict[str, tuple[float, ...]]:
     """
     metrics = trainer.evaluate_best()
     return metrics | (data.further_metrics(trainer, metrics) if isinstance(data, Judging) else {})
+
+
+# Our names of splits -> those of MLflow's pages.
+_CONTEXTS = {"train": "train", "valid": "validation", "test": "test"}
+
+
+def described_splits(task: str, settings: DataSettings, *, data: Data) -> list[dict[str, str]]:
+    """The splits of loaded data as recorded runs name them: with digest, size and source."""
+    files = files_of(task)
+    source: dict[str, object]
+    if settings.root is not None:
+        kind, source = "local", {"uri": str(settings.root)}
+    elif files and files[0].served:
+        kind, source = "http", {"url": files[0].url}
+    else:
+        kind, source = "code", {"tags": {"mlflow.source.name": f"data of {task}"}}
+    return [
+        {
+            "name": f"{data.name} {context}",
+            "digest": data.sha256[:16],
+            "split": context,
+            "source_type": kind,
+            "source": json.dumps(source),
+            "profile": json.dumps({"sequences": data.sequences[split]}),
+        }
+        for split, context in _CONTEXTS.items()
+        if split in data.sequences
+    ]

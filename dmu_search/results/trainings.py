@@ -142,7 +142,8 @@ def _run_of(run_id: str, events: Sequence[Event]) -> RecordedRun | None:
     run = _settings(start["params"], start["tags"])
     if run is None:
         return None
-    last = events[-1]
+    # Tags and models may come after the end.
+    last = [event for event in events if event["event"] not in ("tags", "model")][-1]
     metrics = [event for event in events if event["event"] == "metrics"]
     objective = f"val_{task_class(run.task).objective}"
     epochs = [event for event in metrics if "epoch_wall_time_s" in event["values"]]

@@ -281,6 +281,14 @@ class FinalRound:
             self._folder / self._name(confirmation.winner.trial.number) / WEIGHTS_FILE
         )
 
+    def trained(self) -> Iterator[tuple[str, TrialState, Mapping[str, torch.Tensor]]]:
+        """Run, trial and weights, as in ``weights``, of each finalist whose weights are there."""
+        for number in self._state.finalists.results if self._state.finalists else ():
+            name = self._name(number)
+            weights = read_snapshot(self._folder / name / WEIGHTS_FILE)
+            if weights is not None:
+                yield name, self._state.trials[number], weights
+
     @property
     def _folder(self) -> Path:
         return self._study.folder / FOLDER

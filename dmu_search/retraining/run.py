@@ -8,7 +8,7 @@ import torch
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
-from dmu_search.data.loading import final_metrics, make_task
+from dmu_search.data.loading import described_splits, final_metrics, make_task
 from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.plans.runs import PlannedRun, Trained, carry_out
 from dmu_search.engine.tasks import task_class
@@ -18,6 +18,7 @@ from dmu_search.engine.training.trainer import EpochResult, Trainer
 from dmu_search.records import Recorder, RunStart
 from dmu_search.retraining.exported import write_run_file
 from dmu_search.retraining.provenance import provenance
+from dmu_search.tracking.names import short_study
 
 CONFIG_FILE = "config.yaml"
 
@@ -49,11 +50,12 @@ def plan_run(
     }
     start = RunStart(
         name,
-        name,
+        short_study(name, run.task),
         "retraining" if study is None else "finalist",
         parent_id=study,
         params=params,
         tags={**own, **tags},
+        datasets=described_splits(run.task, run.data, data=data),
     )
     return PlannedRun(start, run.task, run.network, run.training)
 

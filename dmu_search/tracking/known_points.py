@@ -16,10 +16,15 @@ class KnownPoints:
 
     Args:
         history: name of a metric -> its steps and values.
+        revised: whether a later value at a step replaces the one before, as in the summary of a
+            study; else it is of another training.
     """
 
-    def __init__(self, history: Callable[[str], Iterable[tuple[int, float]]]) -> None:
+    def __init__(
+        self, history: Callable[[str], Iterable[tuple[int, float]]], *, revised: bool = False
+    ) -> None:
         self._history = history
+        self._revised = revised
         self._fetched: dict[str, dict[int, list[float]]] = {}
 
     def have(self, event: Event) -> bool:
@@ -29,6 +34,8 @@ class KnownPoints:
 
     def contradict(self, event: Event) -> bool:
         """Whether other values are there at an epoch: those of another training."""
+        if self._revised:
+            return False
         return event["step"] > 0 and any(same is False for same in self._compare(event).values())
 
     def _compare(self, event: Event) -> Mapping[str, bool | None]:

@@ -7,6 +7,7 @@ from dmu_search.errors import StorageError
 from dmu_search.folders import OutputFolder, set_aside
 from dmu_search.records import (
     Recorder,
+    closes,
     epochs_of,
     read_record,
     record_files,
@@ -77,7 +78,7 @@ def _check_trial(trial: TrialState, path: Path | None, *, runs: TrialRuns) -> Fo
 
     try:
         recorded = epochs_of(path)
-        closed = [event["event"] for event in read_record(path)][-1:] == ["end"]
+        closed = closes(read_record(path))
     except StorageError as fault:
         return Found("records", str(fault).partition("; ")[0], _ANEW, rewrite)
     if any(

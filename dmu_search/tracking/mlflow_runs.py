@@ -4,21 +4,27 @@ Ray's own MLflow callback duplicates every run on restore, leaves the old ones r
 diverged trials as finished and makes no parent run; here a run is found again by its id.
 """
 
+import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from dmu_search.errors import TrackingError
+from dmu_search.names import TASKS
 from dmu_search.records import Event, last_restart, without_void
 from dmu_search.tracking.known_points import KnownPoints, is_telling, same_value
+from dmu_search.tracking.names import FIXED
+from dmu_search.tracking.views import CHARTS, TABLE, view_tags
 
 if TYPE_CHECKING:
     # MLflow takes a second to import: only where it is used.
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
 
 # Seconds until a server counts as lost; MLflow's own defaults block for many minutes. It does not
 # try again by itself: a request without an answer may have done its work, so we look first.
@@ -29,8 +35,13 @@ os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
 # The default store is migrated without a page of log lines, and its faults are said once, by us.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
 
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
 RUN_ID_TAG = "dmu_search.run_id"
 KIND_TAG = "dmu_search.kind"
+# Keys that any study of an experiment searched.
+_SEARCHED_TAG = "dmu_search.searched"
 # When its training last began again.
 _RESTART_TAG = "dmu_search.restarted_ms"
 # Without it MLflow 3 shows its pages for language models.
@@ -48,11 +59,12 @@ _BATCH = 1000  # metrics in one request, MLflow's limit
 
 
 class MlflowRuns:
-    """Writes run events to one MLflow experiment.
+    """Writes run events to MLflow, to an experiment per task.
 
     Args:
         uri: of the store (``sqlite:///..``, ``postgresql://..``) or server (``http(s)://..``).
-        experiment: its name; created where it is missing.
+        experiment: beginning of the names of its experiments, one per task; each is created with
+            its first run. Runs of earlier versions are in one experiment of just this name.
         artifact_root: folder of artifacts of a new experiment in a local store.
 
     Raises:
@@ -62,7 +74,10 @@ class MlflowRuns:
     def __init__(self, uri: str, experiment: str, *, artifact_root: Path) -> None:
         self.uri = uri
         self._client = connect(uri)
-        self.experiment_id = self._experiment(experiment, artifact_root)
+        self._prefix = experiment
+        self._artifact_root = artifact_root
+        self._experiments: dict[str, str] = {}
+        self._check_not_deleted()
         self._runs: dict[str, str] = {}
         # Of the runs that were there before.
         self._known: dict[str, KnownPoints] = {}
@@ -84,8 +99,18 @@ class MlflowRuns:
             case "tags":
                 self._set_tags(self._own(run_id), event["tags"])
             case "artifact":
-                if Path(event["path"]).exists():
-                    self._client.log_artifact(self._own(run_id), event["path"])
+                self._log_artifact(run_id, Path(event["path"]))
+            case "model" if Path(event["path"]).is_dir():
+                # It needs torch, which takes long to import.
+                from dmu_search.tracking.models import log_model
+
+                log_model(
+                    self._client,
+                    self._own(run_id),
+                    folder=Path(event["path"]),
+                    name=event["name"],
+                    tags=event["tags"],
+                )
             case "end":
                 self._client.set_terminated(
                     self._own(run_id), status=event["status"], end_time=event["time_ms"]
@@ -122,12 +147,13 @@ class MlflowRuns:
             step, before = self._last.get(run_id, (None, {}))
             if step != event["step"]:
                 before = {}
+            values = with_bands(event["values"])
             new = [
                 (name, value)
-                for name, value in event["values"].items()
+                for name, value in values.items()
                 if name not in before or not same_value(before[name], value)
             ]
-            self._last[run_id] = event["step"], {**before, **event["values"]}
+            self._last[run_id] = event["step"], {**before, **values}
             yield event, sorted(new, key=lambda each: is_telling(each[0]))
 
     def apply_new(self, run_id: str, events: Sequence[Event]) -> bool:
@@ -179,7 +205,7 @@ class MlflowRuns:
         for index, event in enumerate(kept):
             # An end before the last start is that of a process which was interrupted.
             over = event["event"] == "end" and index > starts[-1]
-            if over or event["event"] in ("tags", "artifact"):
+            if over or event["event"] in ("tags", "artifact", "model"):
                 self.apply(run_id, event)
         if restart is not None:
             self._set_tags(self._own(run_id), {_RESTART_TAG: str(restart)})
@@ -202,8 +228,10 @@ class MlflowRuns:
             found = self._find(run_id)
             if found is None:
                 return None
-            self._runs[run_id] = found
-            self._known[run_id] = KnownPoints(partial(self._history, found))
+            mlflow_id = str(found.info.run_id)
+            self._runs[run_id] = mlflow_id
+            revised = found.data.tags.get(KIND_TAG) == "study"
+            self._known[run_id] = KnownPoints(partial(self._history, mlflow_id), revised=revised)
         return self._runs[run_id]
 
     def page(self, run_id: str) -> str | None:
@@ -211,7 +239,19 @@ class MlflowRuns:
         mlflow_id = self.address(run_id)
         if mlflow_id is None:
             return None
-        return f"/#/experiments/{self.experiment_id}/runs/{mlflow_id}?{_VIEW}"
+        return f"/#/experiments/{self._experiment_of(mlflow_id)}/runs/{mlflow_id}?{_VIEW}"
+
+    def views(self, task: str) -> dict[str, str]:
+        """Addresses, as in ``page``, of an experiment's table and charts, by name; or none."""
+        name = experiment_name(self._prefix, task)
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return {}
+        start = f"/#/experiments/{found.experiment_id}/runs?{_VIEW}"
+        return {
+            "all trials": f"{start}&compareRunsMode=TABLE&viewStateShareKey={TABLE}",
+            "charts": f"{start}&compareRunsMode=CHART&viewStateShareKey={CHARTS}",
+        }
 
     def _own(self, run_id: str) -> str:
         """MLflow's id of a run that was started, perhaps by an earlier process."""
@@ -220,30 +260,60 @@ class MlflowRuns:
             raise TrackingError(f"{run_id}: no such run in {self.uri}")
         return mlflow_id
 
-    def _find(self, run_id: str) -> str | None:
+    def _find(self, run_id: str) -> "Run | None":
+        experiments = self._own_experiments()
+        if not experiments:
+            return None
         found = self._client.search_runs(
-            [self.experiment_id], f"tags.`{RUN_ID_TAG}` = '{run_id}'", max_results=1
+            experiments, f"tags.`{RUN_ID_TAG}` = '{run_id}'", max_results=1
         )
-        return str(found[0].info.run_id) if found else None
+        return found[0] if found else None
 
-    def _experiment(self, name: str, artifact_root: Path) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                raise TrackingError(
-                    f"the MLflow experiment {name!r} is deleted; restore it in MLflow "
-                    "or choose another with tracking.experiment=NAME"
-                )
-            return str(found.experiment_id)
+    def _experiment_of(self, mlflow_id: str) -> str:
+        return str(self._client.get_run(mlflow_id).info.experiment_id)
+
+    def _own_experiments(self) -> list[str]:
+        """Ids of all experiments of the prefix; another process may have made one since."""
+        return [each.experiment_id for each in self._named(self._prefix)]
+
+    def _named(self, prefix: str, **more: Any) -> "list[Experiment]":
+        found = self._client.search_experiments(filter_string=f"name LIKE '{prefix}%'", **more)
+        names = {prefix, *(experiment_name(prefix, task) for task in TASKS)}
+        return [each for each in found if each.name in names]
+
+    def _check_not_deleted(self) -> None:
+        from mlflow.entities import ViewType
+
+        for each in self._named(self._prefix, view_type=ViewType.DELETED_ONLY):
+            raise TrackingError(
+                f"the MLflow experiment {each.name!r} is deleted; restore it in MLflow "
+                "or choose another with tracking.experiment=NAME"
+            )
+
+    def _experiment(self, task: str | None) -> str:
+        """The experiment of a task, made where it is missing."""
+        name = self._prefix if task is None else experiment_name(self._prefix, task)
+        if name not in self._experiments:
+            found = self._client.get_experiment_by_name(name)
+            self._experiments[name] = (
+                self._new_experiment(name) if found is None else str(found.experiment_id)
+            )
+        return self._experiments[name]
+
+    def _new_experiment(self, name: str) -> str:
         served = urlparse(self.uri).scheme in SERVERS
-        location = None if served else artifact_root.resolve().as_uri()
+        location = None if served else self._artifact_root.resolve().as_uri()
         tags = {"mlflow.experimentKind": "custom_model_development"}
         return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
     def identity(self) -> str:
-        """What tells the experiment from another one that has its place: its number and birth."""
-        found = self._client.get_experiment(self.experiment_id)
-        return f"{self.experiment_id} of {found.creation_time}"
+        """What tells the store from another one that has its address: its oldest experiment."""
+        from mlflow.entities import ViewType
+
+        (oldest,) = self._client.search_experiments(
+            view_type=ViewType.ALL, order_by=["creation_time ASC"], max_results=1
+        )
+        return f"{oldest.experiment_id} of {oldest.creation_time}"
 
     def _start(self, run_id: str, event: Event) -> None:
         tags = {RUN_ID_TAG: run_id, KIND_TAG: event["kind"], **event["tags"]}
@@ -252,25 +322,87 @@ class MlflowRuns:
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
         found = self.address(run_id)
-        params = {name: str(value) for name, value in event["params"].items()}
-        if found is not None and self._client.get_run(found).data.params == params:
-            self._client.update_run(found, status="RUNNING")
+        if found is not None and self._goes_on(run_id, event):
+            self._client.update_run(found, status="RUNNING", name=event["name"])
             self._set_tags(found, tags)
             return
         if found is not None:
             # Of a study whose journal was cut back: the trial of this number is another one now.
             self._delete(run_id, found)
+        # A child is where its study is, also in the one experiment of earlier versions.
+        experiment = (
+            self._experiment(event["tags"].get("task"))
+            if parent is None
+            else self._experiment_of(parent)
+        )
         run = self._client.create_run(
-            self.experiment_id, start_time=event["time_ms"], tags=tags, run_name=event["name"]
+            experiment, start_time=event["time_ms"], tags=tags, run_name=event["name"]
         )
         self._runs[run_id] = run.info.run_id
         self._log_params(run_id, event["params"])
+        self._log_datasets(run_id, event.get("datasets", []))
+        if "searched" in event["tags"]:
+            self._write_views(experiment, event["tags"])
+
+    def _write_views(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """The views fit the newest study; keys that only earlier ones searched keep a column."""
+        known = self._client.get_experiment(experiment).tags
+        searched = json.loads(tags["searched"])
+        # A trial that lacks an axis is in no chart of parallel coordinates.
+        axes = json.loads(tags.get("everywhere", tags["searched"]))
+        all_of_them = dict.fromkeys([*searched, *json.loads(known.get(_SEARCHED_TAG, "[]"))])
+        views = view_tags(tags["objective"], tags["task"], columns=list(all_of_them), axes=axes)
+        views[_SEARCHED_TAG] = json.dumps(list(all_of_them))
+        for name, value in views.items():
+            if known.get(name) != value:
+                self._client.set_experiment_tag(experiment, name, value)
+
+    def _goes_on(self, run_id: str, event: Event) -> bool:
+        """Whether a run that is there is the one that starts; what it lacks is added.
+
+        Earlier versions kept the searched parameters of a trial only.
+        """
+        there = self._client.get_run(self._own(run_id)).data.params
+        params = {name: str(value) for name, value in event["params"].items()}
+        told = {name for name in {*params, *there} if not name.startswith(FIXED)}
+        # Only a trial can be another one under the same id.
+        if event["kind"] == "trial" and any(there.get(n) != params.get(n) for n in told):
+            return False
+        missing = {name: value for name, value in params.items() if name not in there}
+        if missing:
+            self._log_params(run_id, missing)
+        return True
+
+    def _log_artifact(self, run_id: str, path: Path) -> None:
+        if path.is_dir():
+            self._client.log_artifacts(self._own(run_id), str(path), artifact_path=path.name)
+        elif path.exists():
+            self._client.log_artifact(self._own(run_id), str(path))
 
     def _log_params(self, run_id: str, params: Mapping[str, object]) -> None:
         from mlflow.entities import Param
 
         entities = [Param(name, str(value)) for name, value in params.items()]
         self._client.log_batch(self._own(run_id), params=entities)
+
+    def _log_datasets(self, run_id: str, datasets: Sequence[Mapping[str, str]]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    name=each["name"],
+                    digest=each["digest"],
+                    source_type=each["source_type"],
+                    source=each["source"],
+                    profile=each.get("profile"),
+                ),
+                [InputTag("mlflow.data.context", each["split"])],
+            )
+            for each in datasets
+        ]
+        if inputs:
+            self._client.log_inputs(self._own(run_id), datasets=inputs)
 
     def _history(self, mlflow_id: str, metric: str) -> list[tuple[int, float]]:
         history = self._client.get_metric_history(mlflow_id, metric)
@@ -282,6 +414,26 @@ class MlflowRuns:
         if tags:
             entities = [RunTag(name, value) for name, value in tags.items()]
             self._client.log_batch(mlflow_id, tags=entities)
+
+
+def experiment_name(prefix: str, task: str) -> str:
+    """The experiment of a task."""
+    return f"{prefix}-{task}"
+
+
+def with_bands(values: Mapping[str, float]) -> dict[str, float]:
+    """Metrics, with the lowest and highest replica of each validation metric beside them."""
+    replicas: dict[str, list[float]] = {}
+    for name, value in values.items():
+        base, _, last = name.partition("/replica_")
+        if last and base.startswith("val_"):
+            replicas.setdefault(base, []).append(value)
+    bands = dict(values)
+    for base, all_of_them in replicas.items():
+        finite = [value for value in all_of_them if math.isfinite(value)]
+        if finite:
+            bands |= {f"{base}/lowest": min(finite), f"{base}/highest": max(finite)}
+    return bands
 
 
 def _restarted_ms(tags: Mapping[str, str]) -> int | None:

@@ -148,6 +148,10 @@ class Tracking:
         found = self._ask("find", "found", runs=list(run_ids), within_s=_FOUND_WITHIN_S)
         return {run_id: Page(*each) for run_id, each in (found or {}).items()}
 
+    def views(self, task: str) -> dict[str, str]:
+        """Pages of a task's experiment, less the server's own part, by name; none if it is away."""
+        return self._ask("views", "views", task=task, within_s=_FOUND_WITHIN_S) or {}
+
     def settle(self, within_s: float = SETTLED_WITHIN_S) -> Unsent | None:
         """Wait until MLflow has everything, or the time is over; returns what it lacks then."""
         self.settled = True
@@ -169,7 +173,8 @@ class Tracking:
             self._sender = None
 
     def _name_run(self, run_id: str, event: Event) -> None:
-        if event["event"] == "start":
+        # Tags and models may come to a run that has ended, and is not followed any more.
+        if event["event"] != "metrics":
             self.follow([run_id])
 
     def _demand(self, what: str, answer: str) -> None:

@@ -71,6 +71,8 @@ class Sender:
                 case "find":
                     self._settle(message["within_s"], lost_at_once=True)
                     self._say("found", self._find(message["runs"]))
+                case "views":
+                    self._say("views", self._views(message["task"]))
 
     def _next(self, inbox: "queue.Queue[Mapping[str, Any] | None]") -> Mapping[str, Any] | None:
         idle = self._sending is None
@@ -148,6 +150,14 @@ class Sender:
                 if own is not None and page is not None:
                     found[run_id] = own, page
         return found
+
+    def _views(self, task: str) -> dict[str, str]:
+        """Pages of a task's experiment, by name."""
+        if self._sending is None or self._lost is not None:
+            return {}
+        with suppress(Exception):
+            return self._sending.runs.views(task)
+        return {}
 
 
 def main(settings: str) -> None:

@@ -68,6 +68,7 @@ class Sending:
         self._places: dict[str, Places] = {}
         self._asked: dict[str, float] = {}
         self._followed: dict[str, _Record] = {}
+        self._gone: set[str] = set()
 
     def follow(self, run_id: str) -> None:
         """Bring in what is in the record of a run, and what comes to it until the run ends.
@@ -121,6 +122,7 @@ class Sending:
             try:
                 if root not in self._places:
                     self._places[root] = Places(self._sent / root, self._identity)
+                    self._look_for(root)
                     self._take_up_all(root)
             except StorageError:
                 # The sender of a search that was killed has it, until it has written what it knows.
@@ -128,6 +130,15 @@ class Sending:
                 continue
             self._follow(run_id, content, root=root)
             self._asked.pop(run_id, None)
+
+    def _look_for(self, root: str) -> None:
+        """A study that is not there any more is written anew, whatever the places say."""
+        try:
+            if self.runs.address(root) is None:
+                self._gone.add(root)
+        except Exception as fault:  # Whatever a database or network client raises.
+            self._places.pop(root).close()
+            raise StoreLostError(reason_of(fault)) from fault
 
     def _take_up_all(self, root: str) -> None:
         """Follow what earlier processes left of a study: its own run first, for trials name it."""
@@ -143,7 +154,7 @@ class Sending:
         if run_id in self._followed:
             return
         place = self._places[root].of(run_id)
-        if self._compare or not place.is_in(content):
+        if self._compare or root in self._gone or not place.is_in(content):
             place = Place()
         if place.offset < len(content) or not _is_ended(content):
             self._followed[run_id] = _Record(root, place)

@@ -1,16 +1,20 @@
 """The trials of a study as recorded runs; they follow the study's journal and never lead."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.keys import Value
+from dmu_search.config.settings import matters
+from dmu_search.names import TASKS, signed_loss
 from dmu_search.records import Param, Recorder, RunStart
 from dmu_search.study.files import Study
 from dmu_search.study.journal import Event
-from dmu_search.study.trials import Status, TrialState
+from dmu_search.study.trials import Status, StudyState, TrialState
+from dmu_search.tracking.names import FIXED, short_study, short_values
 
 _STATUS_OF_RUN: dict[Status, str] = {
     "finished": "FINISHED",
-    "stopped early": "FINISHED",
+    "stopped early": "KILLED",
     "diverged": "FAILED",
     "failed": "FAILED",
 }
@@ -27,15 +31,28 @@ class TrialRuns:
     Args:
         study: whose trials.
         recorder: where to.
+        origin: tags that say where the runs come from.
+        datasets: that the trials read, as in ``RunStart``.
     """
 
-    def __init__(self, study: Study, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        study: Study,
+        recorder: Recorder,
+        *,
+        origin: Mapping[str, str] | None = None,
+        datasets: Sequence[Mapping[str, str]] = (),
+    ) -> None:
         self._study = study
         self._recorder = recorder
+        self._origin = origin or {}
+        self._datasets = datasets
         self._open: set[int] = set()
+        self._progress = StudyProgress(study, recorder)
 
     def catch_up(self, trials: Mapping[int, TrialState]) -> None:
         """Close the runs of trials whose end a kill kept from the records."""
+        self._progress.catch_up()
         for trial in trials.values():
             run_id = trial_run_id(self._study.name, trial.number)
             if trial.over and not self._recorder.is_closed(run_id):
@@ -51,17 +68,20 @@ class TrialRuns:
             "model": settings.model,
             "depth": str(settings.depth),
             "trial_number": str(trial.number),
+            **self._origin,
         }
         if trial.source is not None:
             tags["warm_start"] = trial.source
         run_id = trial_run_id(self._study.name, trial.number)
         start = RunStart(
             run_id=run_id,
-            name=f"trial {trial.number:03d}",
+            name=f"{short_study(self._study.name, settings.task)} {trial.number:03d} "
+            f"{short_values(trial.values)}".rstrip(),
             kind="trial",
             parent_id=self._study.name,
-            params={name: _param(value) for name, value in trial.values.items()},
-            tags=tags,
+            params=self._params(trial),
+            tags={**tags, "outcome": "running"},
+            datasets=self._datasets,
         )
         self._recorder.start(start)
         self._open.add(trial.number)
@@ -81,6 +101,7 @@ class TrialRuns:
             if trial.number not in self._open:
                 self.begin(trial)
             self._close(trial)
+            self._progress.add(trial)
 
     def note(self, problem: str) -> None:
         """Note, on the run of the study, what is wrong and stops nothing."""
@@ -121,6 +142,62 @@ class TrialRuns:
         self._recorder.tag(run_id, {"outcome": trial.status, **error})
         self._recorder.end(run_id, _STATUS_OF_RUN[trial.status])
         self._open.discard(trial.number)
+
+    def _params(self, trial: TrialState) -> dict[str, Param]:
+        """What was searched, then what all trials share and has an effect in this one."""
+        whole = self._study.settings.run(trial.values).values()
+        fixed = {
+            f"{FIXED}{name}": str(as_yaml_value(value))
+            for name, value in whole.items()
+            if name not in trial.values and matters(name, whole)
+        }
+        return {name: _param(value) for name, value in trial.values.items()} | fixed
+
+
+class StudyProgress:
+    """Metrics of a study over its trials, in the order in which they ended.
+
+    Args:
+        study: whose run is open.
+        recorder: where to.
+    """
+
+    def __init__(self, study: Study, recorder: Recorder) -> None:
+        self._name = study.name
+        self._study = study
+        self._recorder = recorder
+        self._direction = TASKS[study.settings.task].direction
+        self._ended = 0
+        self._epochs = 0
+        self._best: float | None = None
+
+    def catch_up(self) -> None:
+        """Take in what an earlier process saw end."""
+        events = self._study.events()
+        trials = StudyState.of(events).trials
+        ended = dict.fromkeys(
+            event["trial"]
+            for event in reversed(events)
+            if event["event"] in ("result", "fail", "end") and trials[event["trial"]].over
+        )
+        for number in reversed(ended):
+            self.add(trials[number])
+
+    def add(self, trial: TrialState) -> None:
+        """One more trial has ended; what its study's record has already is not written again."""
+        self._ended += 1
+        self._epochs += trial.epoch
+        found = None if trial.status in ("diverged", "failed") else trial.objective
+        if found is not None and trial.status == "finished":
+            better = self._best is None or signed_loss(found, self._direction) < signed_loss(
+                self._best, self._direction
+            )
+            self._best = found if better else self._best
+        metrics: dict[str, float] = {"epochs_spent": self._epochs}
+        metrics |= {} if found is None else {"trial_objective": found}
+        metrics |= {} if self._best is None else {"best_so_far": self._best}
+        if self._ended > self._recorder.epochs(self._name):
+            self._recorder.log(self._name, metrics, step=self._ended)
 
 
 def _param(value: Value) -> Param:

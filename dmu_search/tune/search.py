@@ -4,7 +4,7 @@ import os
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
 
-from dmu_search.data.loading import make_task
+from dmu_search.data.loading import described_splits, make_task
 from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import DmuSearchError, StorageError
@@ -29,6 +29,7 @@ from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.settings import StudySettings
 from dmu_search.study.trials import StudyState, TrialState
 from dmu_search.tracking import Tracking
+from dmu_search.tracking.origin import origin_tags
 from dmu_search.tracking.trial_runs import TrialRuns, trial_run_id
 from dmu_search.tune.checkpoints import Checkpoints
 from dmu_search.tune.cluster_watch import ClusterWatch
@@ -157,6 +158,7 @@ def run_study(
     tracking: Tracking,
     watcher: Watcher,
     last_words: Callable[[DmuSearchError], None],
+    beside: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run the trials that the study still lacks; a fresh Tune run, fed by the journal.
 
@@ -170,6 +172,7 @@ def run_study(
         watcher: told of every change.
         last_words: says that Ray is lost, on another thread, where Ray keeps this one from saying
             it; the runs of the trials are closed by then, and the process ends next.
+        beside: called several times a second, for what goes on beside the search.
 
     Raises:
         StorageError: the journal is damaged, or the disk is full; what is in the journal is kept.
@@ -180,12 +183,22 @@ def run_study(
     own = SearchStudy.of(settings, events=study.events(), append=journal.append)
     journal.append({"event": "session", "pid": os.getpid(), "host": socket.gethostname()})
     halt = Halt()
-    runs = TrialRuns(study, tracking.recorder)
+    runs = TrialRuns(
+        study,
+        tracking.recorder,
+        origin=origin_tags(gpus=share.gpus),
+        datasets=described_splits(settings.task, settings.data, data=data),
+    )
     direction = TASKS[settings.task].direction
     mirror = JournalMirror(
         study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
     )
-    following = Following(own, runs, mirror=mirror, watcher=watcher, halt=halt, news=tracking.news)
+
+    def news() -> Sequence[str]:
+        beside()
+        return tracking.news()
+
+    following = Following(own, runs, mirror=mirror, watcher=watcher, halt=halt, news=news)
     checkpoints = Checkpoints(study.checkpoints, own, limit_mb=settings.search.checkpoint_mb)
 
     def close_lost(fault: DmuSearchError) -> None:

@@ -406,7 +406,7 @@ def ruin(output_dir):
 def points_in_mlflow(output_dir):
     """Run, metric and step of every point; what is best so far is said twice of the last epoch."""
     client = MlflowClient(f"sqlite:///{output_dir / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("dmu_search")
+    experiment = client.get_experiment_by_name("dmu_search-adding")
     return Counter(
         (run.data.tags["dmu_search.run_id"], name, point.step)
         for run in client.search_runs([experiment.experiment_id])

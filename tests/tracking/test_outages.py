@@ -25,13 +25,16 @@ STUDY = RunStart("s1", "s1", "study", tags={"study": "s1"})
 TRIAL = RunStart("s1.t1", "trial 000", "trial", parent_id="s1")
 
 
+def runs_of(client):
+    return client.search_runs([each.experiment_id for each in client.search_experiments()])
+
+
 def points(uri):
     """(run, metric, step) -> how often MLflow has it."""
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("dmu_search")
     return Counter(
         (run.data.tags["dmu_search.run_id"], name, point.step)
-        for run in client.search_runs([experiment.experiment_id])
+        for run in runs_of(client)
         for name in run.data.metrics
         for point in client.get_metric_history(run.info.run_id, name)
     )
@@ -51,8 +54,7 @@ def check_each_point_once(uri, output_dir):
 
 
 def check_all_closed(uri, output_dir):
-    client = MlflowClient(uri)
-    runs = client.search_runs([client.get_experiment_by_name("dmu_search").experiment_id])
+    runs = runs_of(MlflowClient(uri))
     assert len(runs) == len(record_files(output_dir / "records"))
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
 

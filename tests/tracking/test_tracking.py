@@ -31,8 +31,8 @@ def write_study(recorder, attachment=None):
 
 def runs_of(uri):
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("dmu_search")
-    runs = client.search_runs([experiment.experiment_id])
+    found = [e for e in client.search_experiments() if e.name.startswith("dmu_search")]
+    runs = client.search_runs([experiment.experiment_id for experiment in found]) if found else []
     return client, {run.data.tags["dmu_search.run_id"]: run for run in runs}
 
 
@@ -48,7 +48,7 @@ class Beside:
         self.recorder = Recorder(folder / "records", self._follow)
 
     def _follow(self, run_id, event):
-        if event["event"] == "start":
+        if event["event"] != "metrics":
             self.sending.follow(run_id)
 
     def send(self):
@@ -317,8 +317,6 @@ def test_a_new_store_at_the_same_address_gets_everything(beside, store_uri, empt
     own.send()
     before = points_of(store_uri)
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    client = MlflowClient(store_uri)
-    client.rename_experiment(client.get_experiment_by_name("dmu_search").experiment_id, "old")
     resumed = beside()
     resumed.recorder.start(STUDY)
     resumed.send()
@@ -402,3 +400,49 @@ def test_a_store_below_a_file_cannot_be_made(tmp_path):
         pytest.raises(StorageError, match="cannot be written"),
     ):
         tracking.check()
+
+
+def test_each_task_has_an_experiment_and_a_study_of_an_old_store_stays_where_it_is(
+    store_uri, beside
+):
+    client = MlflowClient(store_uri)
+    old = client.create_experiment("dmu_search")
+    tags = {"dmu_search.run_id": "s1", "dmu_search.kind": "study", "study": "s1"}
+    parent = client.create_run(old, tags=tags)
+    client.log_param(parent.info.run_id, "space", "x")
+    writer = beside()
+    for study in (STUDY, replace(STUDY, run_id="s2", name="s2")):
+        writer.recorder.start(replace(study, tags={"study": study.name, "task": "adding"}))
+        trial = replace(TRIAL, run_id=f"{study.run_id}.t1", parent_id=study.run_id)
+        writer.recorder.start(replace(trial, tags={"task": "adding"}))
+    writer.send()
+    _, runs = runs_of(store_uri)
+    assert runs["s1"].info.run_id == parent.info.run_id
+    own = client.get_experiment_by_name("dmu_search-adding").experiment_id
+    places = {name: run.info.experiment_id for name, run in runs.items()}
+    assert places == {"s1": old, "s1.t1": old, "s2": own, "s2.t1": own}
+
+
+def test_a_resumed_trial_of_an_earlier_version_gets_the_settings_that_it_lacks(store_uri, beside):
+    first = beside()
+    first.recorder.start(TRIAL)
+    first.send()
+    before = runs_of(store_uri)[1]["s1.t1"].info.run_id
+    params = {**TRIAL.params, "unsearched/training.seed": "0"}
+    second = beside()
+    second.recorder.start(replace(TRIAL, params=params))
+    second.send()
+    run = runs_of(store_uri)[1]["s1.t1"]
+    assert run.info.run_id == before
+    assert run.data.params == {"rate": "0.1", "unsearched/training.seed": "0"}
+
+
+def test_each_validation_metric_has_the_band_of_its_replicas(store_uri, beside):
+    writer = beside()
+    writer.recorder.start(TRIAL)
+    values = {"val_mse": 2.0, "val_mse/replica_0": 1.0, "val_mse/replica_1": 3.0}
+    writer.recorder.log("s1.t1", values, step=1)
+    writer.recorder.end("s1.t1", "FINISHED")
+    writer.send()
+    found = runs_of(store_uri)[1]["s1.t1"].data.metrics
+    assert found == {**values, "val_mse/lowest": 1.0, "val_mse/highest": 3.0}

@@ -23,7 +23,7 @@ from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, Watching
 def mlflow_runs(bench, study):
     """The client, the study's trials by number, and the runs that stand for it."""
     client = MlflowClient(f"sqlite:///{bench.folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("dmu_search")
+    experiment = client.get_experiment_by_name("dmu_search-adding")
     runs = client.search_runs([experiment.experiment_id])
     trials = {
         int(run.data.tags["trial_number"]): run

@@ -5,8 +5,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.main import main
-from dmu_search.cli.plain_text import visible
 from dmu_search.cli.screen import open_console, print_rows
+from dmu_search.report.words import visible
 
 HOSTILE = "a[link=http://evil]b[/link][/] \x1b]0;title\x07\x1b[2J\x9b31m :smile: [bright_red]c"
 SHOWN = "a[link=http://evil]b[/link][/] ␛]0;title␇␛[2J\ufffd31m :smile: [bright_red]c"
