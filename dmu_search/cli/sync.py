@@ -55,7 +55,9 @@ def sync(words: Sequence[str], *, dry_run: bool) -> int:
         count = len(records) + len(kept)
         console.print(f"would bring {count} runs from {folder} into MLflow", highlight=False)
         return DONE
-    bring_in(kept, settings, output_dir=output_dir)
-    count = len(kept) + (sync_records(folder, settings, output_dir=output_dir) if records else 0)
+    count = sync_records(folder, settings, output_dir=output_dir) if records else 0
+    if kept:
+        bring_in(kept, settings, output_dir=output_dir)
+        count += len(kept)
     console.print(f"{count} runs of {folder} are in MLflow", highlight=False)
     return DONE

@@ -20,7 +20,7 @@ def trainings():
     run = study.example()
 
     class Data:
-        name, sha256 = "adding", "0" * 64
+        name, sha256, sequences = "adding", "0" * 64, {}
 
     return [
         (plan_run(name, run, data=Data(), tags={}), run) for name in (GOES_ON, IS_DONE, NOT_BEGUN)
