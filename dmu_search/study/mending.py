@@ -17,7 +17,6 @@ from dmu_search.config.compose import flatten, read_plain, yaml_text
 from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.errors import ConfigError, StorageError
 from dmu_search.folders import not_writable, set_aside, write_whole
-from dmu_search.names import TASKS
 from dmu_search.records import event_of
 from dmu_search.study.files import STUDY_FILE, Study, study_of
 from dmu_search.study.journal import JOURNAL_FILE, Event, Journal
@@ -205,7 +204,6 @@ def check_checkpoints(study: Study, trials: Mapping[int, TrialState]) -> Found:
 def check_mirror(study: Study, trials: Mapping[int, TrialState]) -> Found:
     """Optuna's copy of the trials against the journal."""
     path = study.folder / MIRROR_FILE
-    direction = TASKS[study.settings.task].direction
     ended = sum(trial.over for trial in trials.values())
     there = mirrored_trials(path, study.name)
     if there == ended:
@@ -213,7 +211,7 @@ def check_mirror(study: Study, trials: Mapping[int, TrialState]) -> Found:
 
     def mend() -> None:
         set_aside(path)
-        mirror = JournalMirror(path, study.name, direction=direction, space=study.settings.space)
+        mirror = JournalMirror.of(study)
         mirror.update(trials)
         if mirror.problem is not None:
             raise not_writable(path, mirror.problem)

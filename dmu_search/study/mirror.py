@@ -10,8 +10,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from dmu_search.config.distributions import Distribution
+from dmu_search.engine.tasks import task_class
 from dmu_search.folders import set_aside
-from dmu_search.names import Direction
+from dmu_search.names import TASKS, Direction
+from dmu_search.study.files import Study
 from dmu_search.study.proposals import Space
 from dmu_search.study.trials import TrialState
 
@@ -40,6 +42,7 @@ class JournalMirror:
         study_name: under which Optuna shows the study.
         direction: whether the objective is to be small or large.
         space: what is searched.
+        metric: name of the objective there; None: it has none.
 
     Attributes:
         problem: why nothing more is written; None while all is well.
@@ -52,6 +55,7 @@ class JournalMirror:
         *,
         direction: Direction,
         space: Mapping[str, Distribution],
+        metric: str | None = None,
     ) -> None:
         self._space = Space(space)
         self._written = 0
@@ -68,6 +72,8 @@ class JournalMirror:
                 direction=direction,
                 load_if_exists=True,
             )
+            if metric is not None and self._study.metric_names is None:
+                self._study.set_metric_names([metric])
             written = self._study.get_trials(deepcopy=False)
             self._written = len(written)
             self._running = {
@@ -75,6 +81,18 @@ class JournalMirror:
             }
         except Exception as fault:  # Whatever Optuna makes of a damaged file or a full disk.
             self.problem = _sentence(path, fault)
+
+    @classmethod
+    def of(cls, study: Study) -> "JournalMirror":
+        """The mirror of a study, in its folder."""
+        settings = study.settings
+        return cls(
+            study.folder / MIRROR_FILE,
+            study.name,
+            direction=TASKS[settings.task].direction,
+            space=settings.space,
+            metric=f"val_{task_class(settings.task).objective}",
+        )
 
     def update(self, trials: Mapping[int, TrialState]) -> None:
         """Add trials that are new, and end those that are over, since the last call."""

@@ -21,10 +21,9 @@ from dmu_search.data.loading import described_splits, make_task
 from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import DmuSearchError, StorageError
-from dmu_search.names import TASKS
 from dmu_search.study.files import Study
 from dmu_search.study.journal import Journal
-from dmu_search.study.mirror import MIRROR_FILE, JournalMirror
+from dmu_search.study.mirror import JournalMirror
 from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.settings import StudySettings
 from dmu_search.study.trials import StudyState, TrialState
@@ -189,10 +188,7 @@ def run_study(
         origin=origin_tags(gpus=share.gpus),
         datasets=described_splits(settings.task, settings.data, data=data),
     )
-    direction = TASKS[settings.task].direction
-    mirror = JournalMirror(
-        study.folder / MIRROR_FILE, study.name, direction=direction, space=settings.space
-    )
+    mirror = JournalMirror.of(study)
 
     def news() -> Sequence[str]:
         beside()

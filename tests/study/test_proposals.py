@@ -70,7 +70,7 @@ def test_integer_bounds_and_steps_are_sampled():
 
 
 def mirror_of(path, study):
-    return JournalMirror(path, "study", direction=study.direction, space=SPACE)
+    return JournalMirror(path, "study", direction=study.direction, space=SPACE, metric="val_mse")
 
 
 def loaded(path):
@@ -92,6 +92,7 @@ def test_the_mirror_holds_every_ended_trial_once_under_its_own_number(tmp_path):
     states = {"finished": "COMPLETE", "stopped early": "PRUNED", "diverged": "FAIL"}
     assert [t.state.name for t in trials] == [states[t.status] for t in study.trials.values()]
     assert loaded(path).best_trial.number == study.best.number
+    assert loaded(path).metric_names == ["val_mse"]
 
 
 def test_a_trial_that_is_not_over_is_running_in_the_mirror(tmp_path):
