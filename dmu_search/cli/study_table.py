@@ -8,7 +8,7 @@ from rich.table import Table
 
 from dmu_search.cli.finalist_pages import print_confirmation
 from dmu_search.cli.invocation import command
-from dmu_search.cli.screen import number, print_rows, ranked, score, settings_text
+from dmu_search.cli.screen import print_rows, ranked, score, settings_text
 from dmu_search.config.roots import default_of
 from dmu_search.engine.tasks import task_class
 from dmu_search.folders import OutputFolder
@@ -17,6 +17,7 @@ from dmu_search.records import Recorder, RunStart, first_tags
 from dmu_search.report.words import in_markdown
 from dmu_search.retraining.standing import Standing
 from dmu_search.study.files import Study
+from dmu_search.tracking.names import short_values
 from dmu_search.tune.progress import TrialView
 
 _SHOWN = 10
@@ -183,9 +184,7 @@ def _row(standing: Standing) -> tuple[str, ...]:
             f"{score(estimate.low)} to {score(estimate.high)}",
             str(len(winner.results)),
         )
-    setting = "-"
-    if best is not None:
-        setting = " ".join(f"{n.rpartition('.')[2]}={number(v)}" for n, v in best.values.items())
+    setting = "-" if best is None else short_values(best.values)
     return (
         settings.model,
         str(settings.depth),
