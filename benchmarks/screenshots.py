@@ -94,7 +94,7 @@ def main() -> None:
         page.add_init_script("localStorage.setItem('mlflow.assistant.panelOpen', 'false')")
         shots = {
             "experiment": (views["all trials"], "text=objective"),
-            "charts": (views["charts"], "text=Objective of each trial"),
+            "charts": (views["charts"], "text=best_so_far"),
             "parent": (runs.page(name), "text=won"),
             "child": (runs.page(best), "text=unsearched"),
             "model": (models, "text=test_"),
