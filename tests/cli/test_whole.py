@@ -60,9 +60,9 @@ def test_tune_then_train(tmp_path, place, capsys):
     best = client.get_run(file.provenance["mlflow_run"])
     assert best.data.metrics["objective"] == file.provenance["objective"]
     parent = client.get_run(best.data.tags["mlflow.parentRunId"])
-    assert "won with val_nll_nats" in parent.data.tags["mlflow.note.content"]
+    assert "won: val_nll_nats" in parent.data.tags["mlflow.note.content"]
     artifacts = {each.path for each in client.list_artifacts(parent.info.run_id)}
-    assert artifacts == {"best.yaml", "best_weights.pt"}
+    assert {"best.yaml", "best_weights.pt", "study.html", "plots"} <= artifacts
 
     words = [f"config={exported}", "training.replicas=2", "training.max_epochs=2", *place]
     assert main(["train", *words]) == 0

@@ -90,13 +90,19 @@ def test_a_trial_that_lacks_memory_is_tried_again_with_more_room(bench, tmp_path
     assert len(watcher.said) == 1
 
 
+class NoCorpus:
+    """Data that nothing can be trained on."""
+
+    name, sha256, sequences = "none", "0" * 64, {}
+
+
 def test_a_setting_that_raises_fails_once(bench):
     study = bench.plan("search.trials=1")
     watcher = Watching()
-    outcome = bench.run(study, watcher=watcher, data="no corpus")
+    outcome = bench.run(study, watcher=watcher, data=NoCorpus())
     assert outcome.counts == {"failed": 1}
     assert not events(study, "retry")
-    assert "'str' object has no attribute 'task_data'" in watcher.told[-1].error
+    assert "'NoCorpus' object has no attribute 'task_data'" in watcher.told[-1].error
     assert not watcher.said
 
 

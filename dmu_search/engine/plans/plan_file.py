@@ -127,8 +127,9 @@ def read_plan(folder: Path) -> list[tuple[PlannedRun, str]]:
 
 def _read_run(entry: Mapping[str, Any]) -> PlannedRun:
     network = {**entry["network"], "widths": tuple(entry["network"]["widths"])}
+    start = entry["start"]
     return PlannedRun(
-        start=RunStart(**entry["start"]),
+        start=RunStart(**{**start, "datasets": tuple(start.get("datasets", ()))}),
         task=entry["task"],
         network=NetworkSettings(**network),
         training=TrainingSettings(**entry["training"]),
