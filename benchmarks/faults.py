@@ -32,6 +32,7 @@ from mlflow import MlflowClient
 from dmu_search.errors import StorageError
 from dmu_search.study.journal import read_journal
 from dmu_search.study.trials import StudyState, TrialState
+from dmu_search.tracking.trial_runs import STATUS_OF_RUN
 
 TRIALS = 6
 SMALL = (
@@ -263,7 +264,7 @@ def retried(folder: Path, before: int) -> list[int]:
 def full_disk(folder: Path, rng: random.Random, tally: Tally) -> None:
     """A study on a small disk that fills up; with space again it is resumed."""
     folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         print("full disks left out: no small disk can be mounted here (it needs root)", flush=True)
         return
@@ -409,7 +410,8 @@ def count(folder: Path, tally: Tally) -> dict[str, int]:
     twice = sum(times - 1 for times in numbers.values())
     missing = len(state.trials.keys() - numbers.keys())
     for run in runs:
-        own = state.trials[int(run.data.tags["trial_number"])].objectives
+        trial = state.trials[int(run.data.tags["trial_number"])]
+        own = trial.objectives
         for metric in run.data.metrics:
             history = client.get_metric_history(run.info.run_id, metric)
             # What is best so far is said of the last epoch as well as of the run.
@@ -418,7 +420,8 @@ def count(folder: Path, tally: Tally) -> dict[str, int]:
                 twice += sum(times - 1 for times in steps.values())
             if metric == "objective":
                 missing += len(own.keys() - steps.keys())
-        tally.check(run.info.status == "FINISHED", f"{name}: a run is {run.info.status}")
+        status = STATUS_OF_RUN[trial.status]
+        tally.check(run.info.status == status, f"{name}: a run is {run.info.status}")
     best = state.best("minimize")
     exported = (journal(folder).parent / "best.yaml").read_text(encoding="utf-8")
     tally.check(best is not None and f"{best.objective}" in exported, f"{name}: best.yaml is wrong")

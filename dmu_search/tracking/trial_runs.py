@@ -12,7 +12,7 @@ from dmu_search.study.journal import Event
 from dmu_search.study.trials import Status, StudyState, TrialState
 from dmu_search.tracking.names import FIXED, short_study, short_values
 
-_STATUS_OF_RUN: dict[Status, str] = {
+STATUS_OF_RUN: dict[Status, str] = {
     "finished": "FINISHED",
     "stopped early": "KILLED",
     "diverged": "FAILED",
@@ -140,7 +140,7 @@ class TrialRuns:
             self._recorder.summarise(run_id, trial.summary)
         error = {"error": trial.error} if trial.error else {}
         self._recorder.tag(run_id, {"outcome": trial.status, **error})
-        self._recorder.end(run_id, _STATUS_OF_RUN[trial.status])
+        self._recorder.end(run_id, STATUS_OF_RUN[trial.status])
         self._open.discard(trial.number)
 
     def _params(self, trial: TrialState) -> dict[str, Param]:
