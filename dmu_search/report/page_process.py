@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dmu_search.records import Recorder
 from dmu_search.report.study_page import NOTE_FILE, PAGE_FILE, PLOTS
 from dmu_search.study.files import Study
 
+_FIRST_AFTER_S = 30.0
 # A page of 5000 trials takes half a minute.
 _PATIENCE_S = 300.0
 
@@ -25,17 +27,14 @@ class PageProcess:
         self._study = study
         self._recorder = recorder
         self._seen = self._written()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "dmu_search.report.study_page", str(study.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            # A Ctrl-C is for the study, which then asks for the last page.
-            start_new_session=True,
-        )
+        self._began = time.monotonic()
+        # Begun when there is something to show, not while Ray starts.
+        self._process: subprocess.Popen[bytes] | None = None
 
     def follow(self) -> None:
         """Put what is new on the study's run."""
+        if self._process is None and time.monotonic() - self._began > _FIRST_AFTER_S:
+            self._process = self._begin()
         written = self._written()
         if written != self._seen:
             self._seen = written
@@ -47,24 +46,36 @@ class PageProcess:
         Returns:
             Why that failed, in a sentence; None if it did not.
         """
+        process = self._process = self._process or self._begin()
         try:
             # Closes the input, which is the sign to write once more.
-            _, said = self._process.communicate(timeout=_PATIENCE_S)
+            _, said = process.communicate(timeout=_PATIENCE_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+            process.kill()
+            process.communicate()
             return f"the study's page took longer than {_PATIENCE_S:g} s"
         self._put()
-        if self._process.returncode == 0:
+        if process.returncode == 0:
             return None
         words = said.decode(errors="replace").strip().splitlines()
         return f"the study's page was not written ({words[-1] if words else 'no reason given'})"
 
     def end(self) -> None:
         """End it without a last page, if it is still there."""
-        with suppress(OSError):
-            self._process.kill()
-            self._process.communicate()
+        if self._process is not None:
+            with suppress(OSError):
+                self._process.kill()
+                self._process.communicate()
+
+    def _begin(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "dmu_search.report.study_page", str(self._study.folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            # A Ctrl-C is for the study, which then asks for the last page.
+            start_new_session=True,
+        )
 
     def _put(self) -> None:
         folder = self._study.folder
