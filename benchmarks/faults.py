@@ -36,6 +36,7 @@ from dmu_search.tracking.trial_runs import STATUS_OF_RUN
 
 TRIALS = 6
 SMALL = (
+    "search.page=false",
     "task=adding",
     "data.length=12",
     "data.batches_per_epoch=60",
@@ -264,7 +265,7 @@ def retried(folder: Path, before: int) -> list[int]:
 def full_disk(folder: Path, rng: random.Random, tally: Tally) -> None:
     """A study on a small disk that fills up; with space again it is resumed."""
     folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         print("full disks left out: no small disk can be mounted here (it needs root)", flush=True)
         return

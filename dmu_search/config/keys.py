@@ -601,6 +601,12 @@ _TABLE = (
         minimum=0,
     ),
     Key(
+        "search.page",
+        "bool",
+        "write study.html, plots/ and the description in MLflow while the search runs",
+        SEARCHED,
+    ),
+    Key(
         "resources.gpus_per_trial",
         "share",
         "share of a GPU for one trial; auto: measured where there is a GPU",

@@ -34,6 +34,7 @@ class SearchSettings:
     checkpoint_every_s: float
     checkpoint_mb: float
     min_free_mb: float
+    page: bool
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class PageProcess:
     """Writes the page of one study, in a process of low priority, and puts it on the study's run.
 
     Args:
-        study: whose run is open.
+        study: whose run is open; with ``search.page=false`` it has no page.
         recorder: of that run.
     """
 
@@ -33,6 +33,8 @@ class PageProcess:
 
     def follow(self) -> None:
         """Put what is new on the study's run."""
+        if not self._study.settings.search.page:
+            return
         if self._process is None and time.monotonic() - self._began > _FIRST_AFTER_S:
             self._process = self._begin()
         written = self._written()
@@ -46,6 +48,8 @@ class PageProcess:
         Returns:
             Why that failed, in a sentence; None if it did not.
         """
+        if not self._study.settings.search.page:
+            return None
         process = self._process = self._process or self._begin()
         try:
             # Closes the input, which is the sign to write once more.

@@ -36,6 +36,7 @@ RESUME_KEYS = (
     "search.patience_trials",
     "search.target",
     "search.min_free_mb",
+    "search.page",
     "search.checkpoint_mb",
     "data.root",
     "data.mirror",

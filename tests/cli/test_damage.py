@@ -25,7 +25,13 @@ from dmu_search.tune.checkpoints import write_checkpoint
 from tests.studies import plan_studies
 
 WORDS = ["task=adding", "search.trials=4", "training.max_epochs=3", "search.scheduler=none"]
-WORDS += ["data.length=12", "data.batches_per_epoch=1", "tracking.uri=none", "network.widths=[4,4]"]
+WORDS += [
+    "search.page=false",
+    "data.length=12",
+    "data.batches_per_epoch=1",
+    "tracking.uri=none",
+    "network.widths=[4,4]",
+]
 
 
 def told_of(study):

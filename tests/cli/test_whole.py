@@ -130,6 +130,7 @@ class Terminal:
 def test_ctrl_c_keeps_what_finished_and_resume_completes_both_studies(tmp_path, place):
     words = ["search.trials=3", "training.max_epochs=400", "search.max_concurrent=1"]
     words += ["model=dmu,rhn", "search.scheduler=none", "search.checkpoint_every_s=1"]
+    words += ["search.page=false"]
     terminal = Terminal(["tune", *words, *SMALL, *place])
     terminal.read_until(r"1/3 trials done")
     terminal.press(b"\x03")

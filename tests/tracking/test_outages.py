@@ -93,7 +93,7 @@ def test_a_store_that_is_none_is_told_before_anything_is_made(tmp_path):
 # It goes on until it is interrupted.
 SMALL = ["task=adding", "data.length=12", "data.batches_per_epoch=20", "search.trials=2"]
 SMALL += ["training.max_epochs=100000", "search.checkpoint_every_s=1", "resources.cpus=2"]
-SMALL += ["resources.object_store_mb=100"]
+SMALL += ["resources.object_store_mb=100", "search.page=false"]
 
 
 @contextmanager
