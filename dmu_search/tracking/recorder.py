@@ -129,7 +129,7 @@ class Tracking:
         """Have MLflow follow these records, which another process writes, now or later."""
         for run_id in run_ids:
             if self._sender is not None:
-                self._sender.tell("follow", run=run_id)
+                self._sender.tell("follow", run=run_id, expected=True)
 
     def news(self) -> list[str]:
         """What the user has to know of MLflow since the last call, a sentence each; waits never."""
@@ -174,8 +174,8 @@ class Tracking:
 
     def _name_run(self, run_id: str, event: Event) -> None:
         # Tags and models may come to a run that has ended, and is not followed any more.
-        if event["event"] != "metrics":
-            self.follow([run_id])
+        if event["event"] not in ("metrics", "end") and self._sender is not None:
+            self._sender.tell("follow", run=run_id, expected=False)
 
     def _demand(self, what: str, answer: str) -> None:
         if self._sender is None:

@@ -64,7 +64,7 @@ class Sender:
                 case "open":
                     self._answer("opened", self._open)
                 case "follow" if self._sending is not None:
-                    self._sending.follow(message["run"])
+                    self._sending.follow(message["run"], expected=message["expected"])
                 case "settle":
                     self._settle(message["within_s"])
                     self._say("settled", {"unsent": len(self._unsent()), "lost": self._lost})

@@ -69,12 +69,19 @@ class Sending:
         self._asked: dict[str, float] = {}
         self._followed: dict[str, _Record] = {}
         self._gone: set[str] = set()
+        self._expected: set[str] = set()
 
-    def follow(self, run_id: str) -> None:
+    def follow(self, run_id: str, *, expected: bool = False) -> None:
         """Bring in what is in the record of a run, and what comes to it until the run ends.
 
         With the first run of a study come all others that it has records of.
+
+        Args:
+            run_id: of the run.
+            expected: whether more is to come, also where the run has ended: it is resumed.
         """
+        if expected:
+            self._expected.add(run_id)
         if run_id not in self._followed:
             self._asked.setdefault(run_id, 0.0)
 
@@ -156,7 +163,8 @@ class Sending:
         place = self._places[root].of(run_id)
         if self._compare or root in self._gone or not place.is_in(content):
             place = Place()
-        if place.offset < len(content) or not _is_ended(content):
+        behind = place.offset < len(content)
+        if behind or run_id in self._expected or not _is_ended(content):
             self._followed[run_id] = _Record(root, place)
         self._asked.pop(run_id, None)
 
@@ -181,7 +189,7 @@ class Sending:
         record.sure, record.refused = True, None
         record.place = record.place.after(lines)
         self._places[record.root].keep({run_id: record.place})
-        if _is_ended(lines):
+        if _is_ended(lines) and run_id not in self._expected:
             self._followed.pop(run_id)
             self.runs.forget(run_id)
 

@@ -48,7 +48,7 @@ class Beside:
         self.recorder = Recorder(folder / "records", self._follow)
 
     def _follow(self, run_id, event):
-        if event["event"] != "metrics":
+        if event["event"] not in ("metrics", "end"):
             self.sending.follow(run_id)
 
     def send(self):
@@ -446,3 +446,27 @@ def test_each_validation_metric_has_the_band_of_its_replicas(store_uri, beside):
     writer.send()
     found = runs_of(store_uri)[1]["s1.t1"].data.metrics
     assert found == {**values, "val_mse/lowest": 1.0, "val_mse/highest": 3.0}
+
+
+@pytest.mark.parametrize("sent_before", [True, False])
+def test_a_run_that_another_process_resumes_is_followed_to_its_new_end(
+    store_uri, beside, tmp_path, sent_before
+):
+    first = beside()
+    first.recorder.start(STUDY)
+    first.recorder.end("s1", "KILLED")
+    if sent_before:
+        first.send()
+    second = beside()
+    second.sending.follow("s1", expected=True)
+    second.sending.send()
+    # As a worker does: nobody tells the sender.
+    worker = Recorder(tmp_path / "records")
+    worker.start(STUDY)
+    second.sending.send()
+    worker.log("s1", {"val_mse": 1.0}, step=1)
+    worker.end("s1", "FINISHED")
+    second.send()
+    run = runs_of(store_uri)[1]["s1"]
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["val_mse"] == 1.0
