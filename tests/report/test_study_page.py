@@ -28,7 +28,7 @@ def study(tmp_path):
             report = Report(
                 epoch, value, metrics, epoch == 9, {"test_mse": value} if epoch == 9 else None
             )
-            if search.report(assignment.number, report) != "continue":
+            if not search.report(assignment.number, report):
                 break
     journal.close()
     return own
