@@ -236,7 +236,7 @@ def test_finalists_outlive_a_kill_and_the_file_says_what_they_gave(tmp_path, pla
     (study,) = (each for each in runs if each.data.tags["dmu_search.kind"] == "study")
     assert study.data.metrics["fresh_seeds_mean"] == told["mean"]
     assert study.data.tags["finalists"] == "confirmed"
-    assert "Confirmed: trial " in study.data.tags["mlflow.note.content"]
+    assert "confirmed over 2 fresh seeds" in study.data.tags["mlflow.note.content"]
     # What is trained next takes seeds of neither.
     code, shown, errors = run("train", f"config={own}", "--dry-run", *place)
     assert code == 0, errors
