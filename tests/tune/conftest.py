@@ -50,6 +50,12 @@ def empty_store(tmp_path_factory):
     return folder / "mlflow.db"
 
 
+class NoCorpus:
+    """Data that nothing can be trained on."""
+
+    name, sha256, sequences = "none", "0" * 64, {}
+
+
 class Watching:
     """Keeps what it is told, and does something at one moment."""
 

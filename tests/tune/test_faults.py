@@ -25,7 +25,7 @@ from dmu_search.tune.trial_faults import (
     memory_kills_as_deaths,
 )
 from tests.processes import CARRIERS, Screen, named
-from tests.tune.conftest import SMALL, Watching
+from tests.tune.conftest import SMALL, NoCorpus, Watching
 
 # Long enough for a process to be killed before its trial is over.
 LONG = [*(word for word in SMALL if "max_epochs" not in word), "training.max_epochs=30"]
@@ -88,12 +88,6 @@ def test_a_trial_that_lacks_memory_is_tried_again_with_more_room(bench, tmp_path
     assert "allocate memory" in retry["reason"]
     assert retry["room"] == 2
     assert len(watcher.said) == 1
-
-
-class NoCorpus:
-    """Data that nothing can be trained on."""
-
-    name, sha256, sequences = "none", "0" * 64, {}
 
 
 def test_a_setting_that_raises_fails_once(bench):

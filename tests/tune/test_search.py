@@ -17,7 +17,7 @@ from dmu_search.records import read_events
 from dmu_search.study.files import find_studies
 from dmu_search.study.trials import StudyState
 from dmu_search.tune.search import past_trials
-from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, Watching
+from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, NoCorpus, Watching
 
 
 def mlflow_runs(bench, study):
@@ -245,11 +245,11 @@ def test_a_diverging_trial_fails_alone(bench):
 def test_a_trial_that_raises_is_reported_and_closed(bench):
     study = bench.plan("search.trials=1")
     watcher = Watching()
-    outcome = bench.run(study, watcher=watcher, data="no corpus")
+    outcome = bench.run(study, watcher=watcher, data=NoCorpus())
     assert outcome.counts == {"failed": 1}
     assert outcome.best is None
     assert watcher.told[-1].status == "failed"
-    assert "'str' object has no attribute 'task_data'" in watcher.told[-1].error
+    assert "'NoCorpus' object has no attribute 'task_data'" in watcher.told[-1].error
     _, trials, _ = mlflow_runs(bench, study)
     assert trials[0].info.status == "FAILED"
     assert "no attribute" in trials[0].data.tags["error"]
