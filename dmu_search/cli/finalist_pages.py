@@ -3,7 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from dmu_search.cli.screen import print_rows, score
+from dmu_search.cli.screen import print_rows
+from dmu_search.report.words import score
 from dmu_search.retraining.finalists import Confirmation, Finalist, FinalRound
 from dmu_search.study.settings import StudySettings
 from dmu_search.study.trials import TrialState

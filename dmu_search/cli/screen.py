@@ -17,7 +17,7 @@ from rich.text import Text
 
 from dmu_search.errors import StorageError
 from dmu_search.names import Direction, signed_loss
-from dmu_search.report.words import visible
+from dmu_search.report.words import number, score, visible
 from dmu_search.tune.progress import TrialView
 
 _ROWS = 12
@@ -263,18 +263,6 @@ def print_left_out(console: Console, damaged: Sequence[StorageError]) -> None:
 def settings_text(values: Mapping[str, object]) -> str:
     """Searched settings in a line, without their groups: ``gamma=0.99 learning_rate=0.005``."""
     return " ".join(f"{name.rpartition('.')[2]}={number(value)}" for name, value in values.items())
-
-
-def number(value: object) -> str:
-    """A setting as a reader wants it: three significant digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def score(value: float | None) -> str:
-    """A loss or accuracy: four decimals, or three digits where they would say nothing."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from dmu_search.cli.invocation import command, folder_words, in_job
 from dmu_search.cli.published_values import published_result
-from dmu_search.cli.screen import number, print_rows, score, settings_text
+from dmu_search.cli.screen import print_rows, settings_text
 from dmu_search.cli.tracked import print_where_to_look
 from dmu_search.data import Data
 from dmu_search.data.loading import network_of
@@ -18,6 +18,7 @@ from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import task_class
 from dmu_search.paper.published import published
+from dmu_search.report.words import number, score
 from dmu_search.retraining.best import Kept
 from dmu_search.study.files import Study
 from dmu_search.study.settings import StudySettings

@@ -18,7 +18,6 @@ from dmu_search.cli.screen import (
     print_left_out,
     print_rows,
     print_warning,
-    score,
 )
 from dmu_search.cli.study_pages import engine_in_words, network_text
 from dmu_search.cli.tracked import print_where_to_look, tracked
@@ -38,6 +37,7 @@ from dmu_search.exit_codes import DONE
 from dmu_search.folders import OutputFolder, check_writable, make_folder, make_unique_folder
 from dmu_search.paper.published import published
 from dmu_search.paper.widths import resolve_widths
+from dmu_search.report.words import score
 from dmu_search.results.trainings import cut_off, read_runs
 from dmu_search.retraining.exported import RunFile, read_run_file
 from dmu_search.retraining.run import plan_run, retrain, retraining_backend

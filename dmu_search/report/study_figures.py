@@ -55,7 +55,7 @@ def figures(
     tried = {n: each for n, each in space.items() if any(n in t.values for t in known)}
     ordered = _ordered(tried, importances)
     found.append(_slices(known, ordered, metric=metric, winner=winner))
-    found.append(_parallel(known, ordered, metric=metric, rungs=rungs, winner=winner))
+    found.append(_parallel(known, ordered, metric=metric, winner=winner))
     plane = _contour(known, ordered, metric=metric)
     found += [plane] if plane else []
     found += [_rungs(known, metric=metric, rungs=rungs, winner=winner)] if rungs.epochs else []
@@ -83,6 +83,27 @@ def _words(trial: TrialState) -> str:
     return f"trial {trial.number}{source}: {trial.objective:.4g}<br>{short_values(trial.values)}"
 
 
+def _line(
+    trial: TrialState,
+    points: Mapping[int, float],
+    *,
+    winner: int | None,
+    words: Sequence[str] | None = None,
+) -> Series:
+    """A trial as a line; what is said of a point is the trial's setting, unless words are given."""
+    color, width, opacity = _look(trial, winner)
+    return Series(
+        f"trial {trial.number}",
+        list(points),
+        list(points.values()),
+        "line",
+        color,
+        width,
+        opacity,
+        words or [_words(trial)] * len(points),
+    )
+
+
 def _is_wide(values: Sequence[float]) -> bool:
     """Whether values ask for a logarithmic axis."""
     finite = [value for value in values if math.isfinite(value)]
@@ -100,15 +121,11 @@ def _learning(
 ) -> Figure:
     curves = []
     for trial in known:
-        color, width, opacity = _look(trial, winner)
         epochs = _thinned(sorted(trial.objectives), _POINTS // len(known))
-        values = [trial.objectives[epoch] for epoch in epochs]
-        words = [
-            f"{_words(trial)}<br>epoch {epoch}: {trial.objectives[epoch]:.4g}" for epoch in epochs
-        ]
-        curves.append(
-            Series(f"trial {trial.number}", epochs, values, "line", color, width, opacity, words)
-        )
+        values = {epoch: trial.objectives[epoch] for epoch in epochs}
+        own = _words(trial)
+        words = [f"{own}<br>epoch {epoch}: {value:.4g}" for epoch, value in values.items()]
+        curves.append(_line(trial, values, winner=winner, words=words))
     wide = _is_wide([value for curve in curves for value in curve.y])
     longest = max(trial.epoch for trial in known)
     panel = Panel("epoch", f"best {metric} so far", curves, longest >= 30, wide, levels=levels)
@@ -249,7 +266,6 @@ def _parallel(
     space: Mapping[str, Distribution],
     *,
     metric: str,
-    rungs: Rungs,
     winner: int | None,
 ) -> Figure:
     results = [trial.objective or 0.0 for trial in known]
@@ -257,7 +273,6 @@ def _parallel(
     log = _is_wide(results)
     lines = []
     for trial in known:
-        color, width, opacity = _look(trial, winner)
         # A line passes over the keys that do not apply to its trial.
         places = {
             place: _at(trial.values[name], distribution)
@@ -265,18 +280,7 @@ def _parallel(
             if name in trial.values
         }
         places[len(space)] = _unit(trial.objective or 0.0, (low, high), log=log)
-        lines.append(
-            Series(
-                f"trial {trial.number}",
-                list(places),
-                list(places.values()),
-                "line",
-                color,
-                width,
-                opacity,
-                [_words(trial)] * len(places),
-            )
-        )
+        lines.append(_line(trial, places, winner=winner))
     ticks = [
         (float(place), f"{short_key(name)} {_ends(distribution)}")
         for place, (name, distribution) in enumerate(space.items())
@@ -351,22 +355,10 @@ def _rungs(known: Sequence[TrialState], *, metric: str, rungs: Rungs, winner: in
     epochs = sorted({*rungs.epochs, longest})
     series = []
     for trial in known:
-        color, width, opacity = _look(trial, winner)
         values = {epoch: value_at(trial, epoch) for epoch in epochs}
         there = {e: v for e, v in values.items() if v is not None and math.isfinite(v)}
         if there:
-            series.append(
-                Series(
-                    f"trial {trial.number}",
-                    list(there),
-                    list(there.values()),
-                    "line",
-                    color,
-                    width,
-                    opacity,
-                    [_words(trial)] * len(there),
-                )
-            )
+            series.append(_line(trial, there, winner=winner))
     wide = _is_wide([value for each in series for value in each.y])
     counts = [(float(e), f"{e}: {sum(e in each.x for each in series)} trials") for e in epochs]
     panel = Panel("epoch of the rung", metric, series, True, wide, counts)

@@ -7,7 +7,7 @@ from dmu_search.names import TASKS, signed_loss
 from dmu_search.paper.data import is_published_data
 from dmu_search.paper.published import published
 from dmu_search.report.study_figures import Importances
-from dmu_search.report.words import in_markdown
+from dmu_search.report.words import in_markdown, number, score
 from dmu_search.retraining.finalists import Confirmation
 from dmu_search.study.settings import StudySettings
 from dmu_search.study.trials import TrialState
@@ -79,7 +79,7 @@ def note(
         top = ["**No trial has used its whole budget yet.**"]
     else:
         top = [
-            f"## Trial {best.number} won: {metric} {_score(best.objective)}",
+            f"## Trial {best.number} won: {metric} {score(best.objective)}",
             "",
             f"**{in_markdown(_setting(best, settings))}**"
             + (f" (the {in_markdown(best.source)} setting)" if best.source else ""),
@@ -99,7 +99,7 @@ def note(
 
 def _setting(trial: TrialState, settings: StudySettings) -> str:
     return ", ".join(
-        f"{name} = {_number(trial.values[name])}" for name in settings.space if name in trial.values
+        f"{name} = {number(trial.values[name])}" for name in settings.space if name in trial.values
     )
 
 
@@ -120,8 +120,8 @@ def _comparisons(
         share = f", {abs(ahead / trial.objective):.1%}" if trial.objective else ""
         word = "better" if ahead >= 0 else "worse"
         lines.append(
-            f"- {_score(abs(ahead))}{share} {word} in the search than {who}, "
-            f"{_score(trial.objective)}"
+            f"- {score(abs(ahead))}{share} {word} in the search than {who}, "
+            f"{score(trial.objective)}"
         )
     return lines
 
@@ -133,7 +133,7 @@ def _confirmed(confirmation: Confirmation | None, why: str, *, metric: str) -> s
     assert estimate is not None, "a winner has a mean"
     return (
         f"- confirmed over {len(confirmation.seeds)} fresh seeds: {metric} "
-        f"{_score(estimate.value)}, 95 % interval {_score(estimate.low)} to {_score(estimate.high)}"
+        f"{score(estimate.value)}, 95 % interval {score(estimate.low)} to {score(estimate.high)}"
     )
 
 
@@ -184,8 +184,8 @@ def row(rank: int, trial: TrialState, *, settings: StudySettings) -> list[str]:
     if trial.status != "finished":
         status = "running" if trial.status == "open" else trial.status
         outcome = f"{status} at {trial.epoch}"
-    values = [_number(trial.values.get(name, "")) for name in settings.space]
-    return [str(rank), str(trial.number), _score(trial.objective), outcome, *values]
+    values = [number(trial.values.get(name, "")) for name in settings.space]
+    return [str(rank), str(trial.number), score(trial.objective) or "-", outcome, *values]
 
 
 def _table(
@@ -218,13 +218,3 @@ def _line(cells: Sequence[str]) -> str:
     return (
         "| " + " | ".join(f"\u2003{cell}" if "---" not in cell else cell for cell in cells) + " |"
     )
-
-
-def _number(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _score(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"

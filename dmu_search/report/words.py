@@ -1,4 +1,4 @@
-"""Text of others on a terminal: it shows, and never acts."""
+"""Numbers in words, and text of others: it shows, and never acts."""
 
 import re
 
@@ -15,3 +15,15 @@ def visible(text: str) -> str:
 def in_markdown(text: str) -> str:
     """A text that may be anything, in one line in which Markdown reads no markup."""
     return re.sub(r"([\\`*_\[\]<>|&~!])", r"\\\1", " ".join(visible(text).split()))
+
+
+def number(value: object) -> str:
+    """A setting as a reader wants it: three significant digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def score(value: float | None) -> str:
+    """A loss or accuracy: four decimals, or three digits where they would say nothing."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"

@@ -6,12 +6,13 @@ import re
 import pytest
 from rich.console import Console
 
-from dmu_search.cli.screen import SearchScreen, open_console, ranked, score
+from dmu_search.cli.screen import SearchScreen, open_console, ranked
 from dmu_search.cli.study_pages import engine_in_words
 from dmu_search.cli.train import train
 from dmu_search.cli.tune import tune
 from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.names import MODELS, TASKS
+from dmu_search.report.words import score
 from dmu_search.tune.progress import TrialView
 from tests.tables import MUSIC, ON_FILES
 
