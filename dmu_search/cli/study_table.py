@@ -7,9 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dmu_search.cli.finalist_pages import print_confirmation
-from dmu_search.cli.invocation import command
+from dmu_search.cli.invocation import command, folder_words
 from dmu_search.cli.screen import print_rows, ranked, settings_text
-from dmu_search.config.roots import default_of
 from dmu_search.engine.tasks import task_class
 from dmu_search.folders import OutputFolder
 from dmu_search.names import TASKS, signed_loss
@@ -95,9 +94,7 @@ def print_standing(console: Console, standing: Standing) -> None:
     if standing.confirmation is not None:
         print_confirmation(console, standing.confirmation, metric=metric)
     if standing.state not in ("running", "ended"):
-        place = str(settings.output_dir)
-        own = [] if place == str(default_of("output_dir")) else [f"output_dir={place}"]
-        words = command("tune", f"resume={study.name}", *own)
+        words = command("tune", f"resume={study.name}", *folder_words(settings.output_dir))
         console.print(f"To resume it:\n  {words}", highlight=False, soft_wrap=True)
 
 

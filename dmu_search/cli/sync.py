@@ -46,11 +46,10 @@ def sync(words: Sequence[str], *, dry_run: bool) -> int:
         experiment=str(given.get("tracking.experiment", default_of("tracking.experiment"))),
     )
     console = open_console()
-    kept = {run.run_id: events_of(run) for run in read_compact(folder)} if compact else {}
     # Of a run that is there in both forms the record has more.
-    kept = {
-        name: events for name, events in kept.items() if folder / f"{name}.jsonl" not in records
-    }
+    own = {path.stem for path in records}
+    runs = read_compact(folder) if compact else ()
+    kept = {run.run_id: events_of(run) for run in runs if run.run_id not in own}
     if dry_run:
         count = len(records) + len(kept)
         console.print(f"would bring {count} runs from {folder} into MLflow", highlight=False)

@@ -36,6 +36,7 @@ from dmu_search.names import TASKS, signed_loss
 from dmu_search.records import Recorder, RunStart, first_tags, read_events
 from dmu_search.report.page_process import PageProcess
 from dmu_search.retraining.best import Kept, keep_best
+from dmu_search.retraining.finalists import FOLDER as FINALISTS
 from dmu_search.retraining.finalists import FinalRound
 from dmu_search.retraining.provenance import provenance
 from dmu_search.study.earlier import with_earlier
@@ -349,7 +350,7 @@ def _settle(
             summary={},
             weights=weights,
             run_id=name,
-            folder=study.folder / "finalists" / name / MODEL_FOLDER,
+            folder=study.folder / FINALISTS / name / MODEL_FOLDER,
         )
     return _keep(command, study, data=data, outcome=outcome, final=final, backend=backend)
 

@@ -45,7 +45,7 @@ def delete_records(study: Study) -> int:
 
 
 def delete_runs(study: Study) -> int:
-    """Delete a study's runs in MLflow, which `mlflow gc` makes final; returns how many.
+    """Delete a study's runs and models in MLflow; returns how many runs. `mlflow gc` makes it final.
 
     Raises:
         TrackingError: the store cannot be reached.
@@ -59,6 +59,8 @@ def delete_runs(study: Study) -> int:
     try:
         # All at first: a page that is read while its runs go would skip some.
         found = list(_run_ids(client, study.name))
+        for model_id in list(_model_ids(client, study.name)):
+            client.delete_logged_model(model_id)
         for run_id in found:
             client.delete_run(run_id)
     except Exception as fault:  # Whatever a database or network client raises.
@@ -71,7 +73,7 @@ def delete_runs(study: Study) -> int:
 
 
 def _run_ids(client: "MlflowClient", study: str) -> Iterator[str]:
-    experiments = [each.experiment_id for each in client.search_experiments()]
+    experiments = _experiments(client)
     token: str | None = None
     while True:
         page = client.search_runs(
@@ -81,3 +83,18 @@ def _run_ids(client: "MlflowClient", study: str) -> Iterator[str]:
         token = page.token
         if not token:
             return
+
+
+def _model_ids(client: "MlflowClient", study: str) -> Iterator[str]:
+    experiments = _experiments(client)
+    token: str | None = None
+    while True:
+        page = client.search_logged_models(experiments, f"tags.study = '{study}'", page_token=token)
+        yield from (model.model_id for model in page)
+        token = page.token
+        if not token:
+            return
+
+
+def _experiments(client: "MlflowClient") -> list[str]:
+    return [each.experiment_id for each in client.search_experiments()]

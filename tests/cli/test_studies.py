@@ -130,6 +130,10 @@ def test_deleting_takes_runs_records_and_folder_and_no_other_studys(begin, tmp_p
             tracking.recorder.end(run_id, "FINISHED")
     assert tracking.settle() is None
     tracking.close()
+    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    for study in (gone, kept):
+        client.create_logged_model(experiments[0], name="net", tags={"study": study.name})
     assert run(capsys, tmp_path, "delete", "a", "--dry-run")[0] == 0
     assert gone.folder.exists()
     code, out, _ = run(capsys, tmp_path, "delete", "a", "yes=true")
@@ -138,10 +142,10 @@ def test_deleting_takes_runs_records_and_folder_and_no_other_studys(begin, tmp_p
     assert not gone.folder.exists()
     records = OutputFolder(tmp_path).records
     assert {path.name for path in records.iterdir()} == {"a.b.jsonl", "a.b.0000.jsonl"}
-    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiments = [each.experiment_id for each in client.search_experiments()]
     left = {found.data.tags["study"] for found in client.search_runs(experiments)}
     assert left == {"a.b"}
+    models = client.search_logged_models(experiments)
+    assert [model.tags["study"] for model in models] == ["a.b"]
 
 
 def test_a_study_at_work_is_not_deleted(begin, tmp_path, capsys):
