@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmu_search.cli.invocation import command
-from dmu_search.cli.screen import duration, print_warning
+from dmu_search.cli.screen import print_warning
 from dmu_search.data import MissingFileError
 from dmu_search.data.loading import LoadedData
 from dmu_search.folders import OutputFolder
+from dmu_search.report.words import duration
 from dmu_search.retraining.costs import Estimate
 from dmu_search.retraining.needs import Need
 from dmu_search.retraining.on_workers import Going, Progress

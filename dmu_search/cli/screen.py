@@ -17,7 +17,7 @@ from rich.text import Text
 
 from dmu_search.errors import StorageError
 from dmu_search.names import Direction, signed_loss
-from dmu_search.report.words import number, score, visible
+from dmu_search.report.words import duration, number, score, visible
 from dmu_search.tune.progress import TrialView
 
 _ROWS = 12
@@ -263,11 +263,3 @@ def print_left_out(console: Console, damaged: Sequence[StorageError]) -> None:
 def settings_text(values: Mapping[str, object]) -> str:
     """Searched settings in a line, without their groups: ``gamma=0.99 learning_rate=0.005``."""
     return " ".join(f"{name.rpartition('.')[2]}={number(value)}" for name, value in values.items())
-
-
-def duration(seconds: float) -> str:
-    """Seconds as ``40 s``, ``12 min`` or ``3 h 05 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from dmu_search.cli.published_values import published_result
 from dmu_search.cli.screen import (
-    duration,
     open_console,
     print_left_out,
     print_rows,
@@ -37,7 +36,7 @@ from dmu_search.exit_codes import DONE
 from dmu_search.folders import OutputFolder, check_writable, make_folder, make_unique_folder
 from dmu_search.paper.published import published
 from dmu_search.paper.widths import resolve_widths
-from dmu_search.report.words import score
+from dmu_search.report.words import duration, score
 from dmu_search.results.trainings import cut_off, read_runs
 from dmu_search.retraining.exported import RunFile, read_run_file
 from dmu_search.retraining.run import plan_run, retrain, retraining_backend

@@ -7,7 +7,7 @@ from dmu_search.names import TASKS, signed_loss
 from dmu_search.paper.data import is_published_data
 from dmu_search.paper.published import published
 from dmu_search.report.study_figures import Importances
-from dmu_search.report.words import in_markdown, number, score
+from dmu_search.report.words import duration, in_markdown, number, score
 from dmu_search.retraining.finalists import Confirmation
 from dmu_search.study.settings import StudySettings
 from dmu_search.study.trials import TrialState
@@ -161,15 +161,9 @@ def _cost(trials: Mapping[int, TrialState], settings: StudySettings) -> str:
         counts[trial.status] = counts.get(trial.status, 0) + 1
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     return (
-        f"- cost: {epochs} epochs ({whole:.3g} whole trainings), {_duration(seconds)} of training; "
+        f"- cost: {epochs} epochs ({whole:.3g} whole trainings), {duration(seconds)} of training; "
         f"{len(trials)} trials: {said}"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def header(settings: StudySettings) -> list[str]:

@@ -27,3 +27,11 @@ def score(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``40 s``, ``12 min`` or ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -45,7 +45,7 @@ def delete_records(study: Study) -> int:
 
 
 def delete_runs(study: Study) -> int:
-    """Delete a study's runs and models in MLflow; returns how many runs. `mlflow gc` makes it final.
+    """Delete a study's runs and models in MLflow; returns how many runs there were.
 
     Raises:
         TrackingError: the store cannot be reached.
