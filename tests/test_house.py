@@ -50,7 +50,7 @@ LAYERS = (
     "study",
     "tracking",
     "results",
-    "tune",
+    "on_ray",
     "retraining",
     "report",
     "cli",
@@ -68,7 +68,7 @@ PLACES = {
     "plotly": ("report/interactive.py",),
     "pooch": ("data/files.py",),
     "pretty_midi": ("data/midi.py",),
-    "ray": ("tune/",),
+    "ray": ("on_ray/",),
     "rich": ("cli/",),
     "sacrebleu": ("data/bleu.py",),
     "scipy": (

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from dmu_search.errors import StorageError
 from dmu_search.names import Direction, signed_loss
+from dmu_search.on_ray.progress import TrialView
 from dmu_search.report.words import duration, number, score, visible
-from dmu_search.tune.progress import TrialView
 
 _ROWS = 12
 # Seconds between two plain lines about the same running trial.

@@ -33,6 +33,13 @@ from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, Storage
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable, claimed, make_folder
 from dmu_search.names import TASKS, signed_loss
+from dmu_search.on_ray.interrupt import Stop, stop_on_signals
+from dmu_search.on_ray.nodes import check_all_see, check_shared_folder, wait_for_gpus
+from dmu_search.on_ray.ray_log import RAY_LOG, RayLog, ray_log
+from dmu_search.on_ray.resources import TrialShare
+from dmu_search.on_ray.search import BestTrial, Outcome, past_trials, plan_share, run_study
+from dmu_search.on_ray.session import ray_session
+from dmu_search.on_ray.witness import Witness, witnessed
 from dmu_search.records import Recorder, RunStart, first_tags, read_events
 from dmu_search.report.page_process import PageProcess
 from dmu_search.retraining.best import Kept, keep_best
@@ -48,13 +55,6 @@ from dmu_search.tracking.mending import check_trial_records
 from dmu_search.tracking.models import write_model
 from dmu_search.tracking.names import short_study
 from dmu_search.tracking.origin import origin_tags
-from dmu_search.tune.interrupt import Stop, stop_on_signals
-from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
-from dmu_search.tune.ray_log import RAY_LOG, RayLog, ray_log
-from dmu_search.tune.resources import TrialShare
-from dmu_search.tune.search import BestTrial, Outcome, past_trials, plan_share, run_study
-from dmu_search.tune.session import ray_session
-from dmu_search.tune.witness import Witness, witnessed
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dmu_search.cli.train import train
 from dmu_search.cli.tune import tune
 from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.names import MODELS, TASKS
+from dmu_search.on_ray.progress import TrialView
 from dmu_search.report.words import score
-from dmu_search.tune.progress import TrialView
 from tests.tables import MUSIC, ON_FILES
 
 

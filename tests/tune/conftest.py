@@ -6,13 +6,13 @@ import pytest
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.data.loading import load_data
 from dmu_search.folders import OutputFolder
+from dmu_search.on_ray.resources import TrialShare
+from dmu_search.on_ray.search import run_study
+from dmu_search.on_ray.session import ray_session
 from dmu_search.records import RunStart
 from dmu_search.study.files import create_studies
 from dmu_search.tracking import open_tracking, sync_records
 from dmu_search.tracking.mlflow_runs import MlflowRuns
-from dmu_search.tune.resources import TrialShare
-from dmu_search.tune.search import run_study
-from dmu_search.tune.session import ray_session
 from tests.studies import plan_studies
 
 RESOURCES = ResourceSettings(

@@ -17,13 +17,13 @@ from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError, RayTaskError
 
 from dmu_search.data.loading import load_data
-from dmu_search.records import read_events
-from dmu_search.tune.trial_faults import (
+from dmu_search.on_ray.trial_faults import (
     MemoryKillError,
     actor_manager,
     fault_of,
     memory_kills_as_deaths,
 )
+from dmu_search.records import read_events
 from tests.processes import CARRIERS, Screen, named
 from tests.tune.conftest import SMALL, NoCorpus, Watching
 
@@ -139,7 +139,7 @@ class Tracked:
 
 
 CHANGED = (
-    "Ray Tune has changed how it takes the errors of actors; see dmu_search/tune/trial_faults.py: "
+    "Ray Tune has changed how it takes the errors of actors; see dmu_search/on_ray/trial_faults.py: "
     "adapt memory_kills_as_deaths, or drop it if a memory kill now fails one trial alone"
 )
 

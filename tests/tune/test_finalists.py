@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from dmu_search.data.loading import load_data
+from dmu_search.on_ray.resources import TrialShare
 from dmu_search.records import RunStart, read_events
 from dmu_search.results.trainings import read_run, read_runs
 from dmu_search.retraining.finalists import FinalRound, estimates_of
@@ -15,7 +16,6 @@ from dmu_search.study.journal import Journal, read_journal
 from dmu_search.study.search_study import Report, SearchStudy
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import open_tracking
-from dmu_search.tune.resources import TrialShare
 from tests.tune.conftest import SHORT, SMALL_ADDING
 
 WORDS = ("search.scheduler=none", "search.sampler=random", "search.finalist_seeds=2")

@@ -13,10 +13,10 @@ from dmu_search.data.loading import load_data, make_task
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import StorageError
 from dmu_search.folders import claimed
+from dmu_search.on_ray.search import past_trials
 from dmu_search.records import read_events
 from dmu_search.study.files import find_studies
 from dmu_search.study.trials import StudyState
-from dmu_search.tune.search import past_trials
 from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, NoCorpus, Watching
 
 

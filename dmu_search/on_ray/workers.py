@@ -6,8 +6,8 @@ from typing import Any
 
 import ray
 
-from dmu_search.tune.devices import assigned_device
-from dmu_search.tune.lifeline import Lifeline
+from dmu_search.on_ray.devices import assigned_device
+from dmu_search.on_ray.lifeline import Lifeline
 
 _TICK_S = 2.0
 _END_S = 10.0

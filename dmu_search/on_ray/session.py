@@ -15,8 +15,8 @@ from ray.exceptions import AuthenticationError
 
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.errors import ClusterError, ConfigError, DmuSearchError
-from dmu_search.tune.lifeline import Lifeline
-from dmu_search.tune.ray_log import RayLog
+from dmu_search.on_ray.lifeline import Lifeline
+from dmu_search.on_ray.ray_log import RayLog
 
 _TOKEN = (
     "resources.address={address}: the cluster does not accept this machine's Ray token, or there "

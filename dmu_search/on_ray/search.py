@@ -21,6 +21,17 @@ from dmu_search.data.loading import described_splits, make_task
 from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import DmuSearchError, StorageError
+from dmu_search.on_ray.checkpoints import Checkpoints
+from dmu_search.on_ray.cluster_watch import ClusterWatch
+from dmu_search.on_ray.following import Following
+from dmu_search.on_ray.interrupt import Halt
+from dmu_search.on_ray.nodes import NodeNews, check_fits, largest_node
+from dmu_search.on_ray.progress import TrialView, Watcher
+from dmu_search.on_ray.resources import TrialShare, share_for_memory, trial_share
+from dmu_search.on_ray.searcher import StudyScheduler, StudySearcher
+from dmu_search.on_ray.session import Cluster
+from dmu_search.on_ray.trainable import TrainingTrial
+from dmu_search.on_ray.trial_faults import memory_kills_as_deaths
 from dmu_search.study.files import Study
 from dmu_search.study.journal import Journal
 from dmu_search.study.mirror import JournalMirror
@@ -30,17 +41,6 @@ from dmu_search.study.trials import StudyState, TrialState
 from dmu_search.tracking import Tracking
 from dmu_search.tracking.origin import origin_tags
 from dmu_search.tracking.trial_runs import TrialRuns, trial_run_id
-from dmu_search.tune.checkpoints import Checkpoints
-from dmu_search.tune.cluster_watch import ClusterWatch
-from dmu_search.tune.following import Following
-from dmu_search.tune.interrupt import Halt
-from dmu_search.tune.nodes import NodeNews, check_fits, largest_node
-from dmu_search.tune.progress import TrialView, Watcher
-from dmu_search.tune.resources import TrialShare, share_for_memory, trial_share
-from dmu_search.tune.searcher import StudyScheduler, StudySearcher
-from dmu_search.tune.session import Cluster
-from dmu_search.tune.trainable import TrainingTrial
-from dmu_search.tune.trial_faults import memory_kills_as_deaths
 
 # More carriers than any study asks for, and longer than any study lasts.
 _MANY = 10**9

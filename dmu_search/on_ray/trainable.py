@@ -11,13 +11,13 @@ from dmu_search.data.loading import final_metrics, make_task
 from dmu_search.engine.training.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training.snapshots import resumed
 from dmu_search.engine.training.trainer import EpochResult, Trainer
+from dmu_search.on_ray.checkpoints import write_checkpoint
+from dmu_search.on_ray.devices import assigned_device
+from dmu_search.on_ray.objective import objective_over_replicas
+from dmu_search.on_ray.searcher import OBJECTIVE
 from dmu_search.study.search_study import Report
 from dmu_search.study.settings import StudySettings
 from dmu_search.study.trials import Checkpoint
-from dmu_search.tune.checkpoints import write_checkpoint
-from dmu_search.tune.devices import assigned_device
-from dmu_search.tune.objective import objective_over_replicas
-from dmu_search.tune.searcher import OBJECTIVE
 
 
 class TrainingTrial(tune.Trainable):
