@@ -139,7 +139,7 @@ class Tracked:
 
 
 CHANGED = (
-    "Ray Tune has changed how it takes the errors of actors; see dmu_search/on_ray/trial_faults.py: "
+    "Ray Tune has changed how it takes the errors of actors; see on_ray/trial_faults.py: "
     "adapt memory_kills_as_deaths, or drop it if a memory kill now fails one trial alone"
 )
 
