@@ -104,8 +104,8 @@ class Recurrent(nn.Module):
         elif self.batch_first:
             x = x.transpose(0, 1)
         times, batch = x.shape[:2]
-        rows = _full_rows(times, batch, x.device)
-        flat, state = self._recur(x.reshape(times * batch, -1), hx, rows)
+        rows = _full_rows(times, batch, device=x.device)
+        flat, state = self._recur(x.reshape(times * batch, -1), hx, rows=rows)
         output = flat.reshape(times, batch, -1)
         if alone:
             return output[:, 0], _map(state, lambda each: each[:, 0])
@@ -121,12 +121,12 @@ class Recurrent(nn.Module):
         running = packed.batch_sizes.numpy()
         lengths = (running[:, None] > np.arange(running[0])).sum(axis=0)
         rows = PackedRows(lengths[None], packed.data.device)
-        flat, state = self._recur(packed.data, hx, rows)
+        flat, state = self._recur(packed.data, hx, rows=rows)
         if from_sorted is not None:
             state = _map(state, lambda each: each.index_select(1, from_sorted))
         return PackedSequence(flat, packed.batch_sizes, to_sorted, from_sorted), state
 
-    def _recur(self, flat: Tensor, hx: States | None, rows: PackedRows) -> tuple[Tensor, States]:
+    def _recur(self, flat: Tensor, hx: States | None, *, rows: PackedRows) -> tuple[Tensor, States]:
         """Run the cells over rows, ``(row, feature)``; states are ``(cell, batch, hidden)``."""
         before = self._states(flat, hx, batch=rows.batch)
         x, ends = flat[None], []
@@ -285,5 +285,5 @@ def _map(states: Some, change: Callable[[Tensor], Tensor]) -> Some:
 
 # The index tensors of a shape are made once while it is in use.
 @lru_cache(maxsize=16)
-def _full_rows(times: int, batch: int, device: torch.device) -> PackedRows:
+def _full_rows(times: int, batch: int, *, device: torch.device) -> PackedRows:
     return PackedRows(np.full((1, batch), times, dtype=np.int64), device)

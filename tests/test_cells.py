@@ -1,4 +1,4 @@
-"""The recurrent networks as modules: called as torch.nn.GRU, and equal to torch where it has one."""
+"""The recurrent networks as modules: called as torch.nn.GRU, and equal to torch where it can be."""
 
 import copy
 
