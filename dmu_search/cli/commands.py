@@ -11,6 +11,12 @@ def _tune(words: Sequence[str], dry_run: bool) -> int:
     return tune(words, dry_run=dry_run)
 
 
+def _space(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.space import space
+
+    return space(words, dry_run=dry_run)
+
+
 def _train(words: Sequence[str], dry_run: bool) -> int:
     from dmu_search.cli.train import train
 
@@ -73,6 +79,11 @@ COMMANDS = {
         "tune task=polymusic [KEY=VALUE ..]",
         "search for the best setting of each (task, model, depth); tune resume=latest resumes it",
         _tune,
+    ),
+    "space": Command(
+        "space task=polymusic [KEY=VALUE ..] > my_space.yaml",
+        "print what a study would search, as a file to change and to tune with config=FILE",
+        _space,
     ),
     "train": Command(
         "train config=FILE [KEY=VALUE ..]",

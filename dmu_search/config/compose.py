@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -110,6 +110,11 @@ def read_yaml(path: Path) -> DictConfig:
         raise
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply; write keys and values only") from None
+    except yaml.MarkedYAMLError as fault:
+        line = "" if fault.problem_mark is None else f":{fault.problem_mark.line + 1}"
+        raise ConfigError(
+            f"{path}{line}: not readable as YAML: {fault.problem or _one_line(fault)}"
+        ) from None
     except Exception as fault:  # OmegaConf passes on whatever its YAML parser raises.
         raise ConfigError(f"{path}: not readable as YAML: {_one_line(fault)}") from None
     if not isinstance(tree, DictConfig):
@@ -130,6 +135,21 @@ def read_plain(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: {fault.full_key}: cannot be resolved ({reason}); write the value itself"
         ) from None
+
+
+def lines_of(path: Path) -> dict[str, int]:
+    """The line, from 1, on which each dotted key of a readable YAML file stands."""
+    root = yaml.compose(_text_of(path), Loader=yaml.SafeLoader)
+    return {} if root is None else dict(_lines_below(root, ""))
+
+
+def _lines_below(node: yaml.Node, prefix: str) -> Iterator[tuple[str, int]]:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        name = f"{prefix}{key.value}"
+        yield name, key.start_mark.line + 1
+        yield from _lines_below(value, f"{name}.")
 
 
 def plain_tree(*trees: DictConfig) -> dict[str, Any]:

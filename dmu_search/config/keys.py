@@ -25,8 +25,9 @@ OBJECTIVES = ("mean_over_replicas", "median_over_replicas", "worst_replica")
 PUBLISHED = ("paper", "released")
 SOURCES = (*PUBLISHED, "best")
 
-CONFIGURED = frozenset({"tune", "train", "reproduce"})
-SEARCHED = frozenset({"tune"})
+TUNE = frozenset({"tune"})
+SEARCHED = TUNE | {"space"}
+CONFIGURED = SEARCHED | {"train", "reproduce"}
 ON_RAY = SEARCHED | {"reproduce"}
 SELECTED = frozenset({"reproduce", "report"})
 DATA = CONFIGURED | {"data", "doctor"}
@@ -323,16 +324,28 @@ _TABLE = (
         "write the plan to a file, to be carried out on a machine that has only torch",
         frozenset({"reproduce"}),
     ),
-    Key("config", "path", "the exported or hand-written file to train", frozenset({"train"})),
+    Key(
+        "config",
+        "path",
+        "train: the exported or hand-written file; tune: a file of your own settings and "
+        "distributions, over those of search_spaces/",
+        SEARCHED | {"train"},
+    ),
+    Key(
+        "config_dir",
+        "path",
+        "a folder of your own files laid out as search_spaces/, over those; also --config-dir DIR",
+        SEARCHED,
+    ),
     Key(
         "resume",
         "name",
         "latest, or the name of a study, to resume it; auto: begin the studies of name=NAME, or "
         "resume them",
-        SEARCHED,
+        TUNE,
         optional=True,
     ),
-    Key("name", "name", "of the study; several studies get their title added", SEARCHED),
+    Key("name", "name", "of the study; several studies get their title added", TUNE),
     Key(
         "study",
         "name",
