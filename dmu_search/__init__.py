@@ -7,9 +7,29 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dmu_search import cells as cells
+    from dmu_search.api.models import load as load
+    from dmu_search.api.space import choice as choice
+    from dmu_search.api.space import grid as grid
+    from dmu_search.api.space import interval as interval
+    from dmu_search.api.space import log as log
+    from dmu_search.api.studies import Study as Study
+    from dmu_search.api.studies import open_study as open_study
+    from dmu_search.api.tuning import tune as tune
+    from dmu_search.results.frames import runs_frame as runs_frame
 
 # Where each public name lies; imported at its first use, for torch and Ray take seconds.
-_PLACES = {"cells": "cells"}
+_PLACES = {
+    "Study": "api.studies",
+    "cells": "cells",
+    "choice": "api.space",
+    "grid": "api.space",
+    "interval": "api.space",
+    "load": "api.models",
+    "log": "api.space",
+    "open_study": "api.studies",
+    "runs_frame": "results.frames",
+    "tune": "api.tuning",
+}
 
 __all__ = ["__version__", *_PLACES]
 

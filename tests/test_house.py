@@ -56,6 +56,7 @@ LAYERS = (
     "retraining",
     "report",
     "cli",
+    "api",
     "__main__",
 )
 
@@ -67,6 +68,7 @@ PLACES = {
     "mlflow": ("tracking/",),
     "omegaconf": ("config/",),
     "optuna": ("study/",),
+    "pandas": ("results/frames.py", "api/studies.py"),
     "plotly": ("report/interactive.py",),
     "pooch": ("data/files.py",),
     "pretty_midi": ("data/midi.py",),

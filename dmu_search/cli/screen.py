@@ -215,13 +215,14 @@ def ranked(trials: Iterable[TrialView], direction: Direction) -> list[TrialView]
     return sorted(trials, key=key)
 
 
-def open_console() -> Console:
+def open_console(*, quiet: bool = False) -> Console:
     """The console of a command: as wide as the terminal, and wide where there is none.
 
     It keeps to the stream that is stdout now, whatever that is while Ray is used.
     """
-    console = _PlainConsole(file=sys.stdout)
-    return console if console.is_terminal else _PlainConsole(file=sys.stdout, width=140)
+    console = _PlainConsole(file=sys.stdout, quiet=quiet)
+    wide = not console.is_terminal
+    return _PlainConsole(file=sys.stdout, width=140, quiet=quiet) if wide else console
 
 
 class _PlainConsole(Console):

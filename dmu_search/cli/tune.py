@@ -52,7 +52,7 @@ from dmu_search.study.settings import StudySettings, studies_of
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import Tracking
 from dmu_search.tracking.mending import check_trial_records
-from dmu_search.tracking.models import write_model
+from dmu_search.tracking.models import MODEL_FOLDER, write_model
 from dmu_search.tracking.names import short_study
 from dmu_search.tracking.origin import origin_tags
 
@@ -69,8 +69,22 @@ class _Command:
     witness: Witness
 
 
-MODEL_FOLDER = "model"
 _ENDED = "error: the search was killed, or Ray, which it needs, was"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of a search.
+
+    Attributes:
+        code: exit code of a command.
+        studies: that were run; none in a dry run.
+        fault: of the disk or of Ray in the middle of a study, said on the console already.
+    """
+
+    code: int
+    studies: Sequence[Study] = ()
+    fault: DmuSearchError | None = None
 
 
 def tune(words: Sequence[str], *, dry_run: bool) -> int:
@@ -80,6 +94,23 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
         DmuSearchError: bad input, found before anything is written.
     """
     given = parse_overrides("tune", words)
+    return search(given, console=open_console(), dry_run=dry_run).code
+
+
+def search(
+    given: Mapping[str, Setting | Alternatives], *, console: Console, dry_run: bool = False
+) -> Ended:
+    """Plan and run the studies that settings ask for, one after the other.
+
+    Args:
+        given: settings, by key.
+        console: where to show them.
+        dry_run: whether they are only shown.
+
+    Raises:
+        DmuSearchError: bad input, found before anything is written.
+    """
+    given = dict(given)
     resume, name = given.pop("resume", None), given.pop("name", None)
     _check_names(resume, name)
     if resume in (None, "auto"):
@@ -94,13 +125,12 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     data = load_all((each.task, each.data) for each in settings)
     if begun is not None:
         _check_unchanged(begun, data)
-    console = open_console()
     for warning in {one.warning for one in data.values() if one.warning}:
         print_warning(console, warning)
     if dry_run:
         for each in settings:
             study_pages.print_plan(console, each, data=data[each.task, each.data])
-        return DONE
+        return Ended(DONE)
     check_shared_folder(settings[0].resources, settings[0].output_dir)
     first = settings[0]
     with (
@@ -172,7 +202,7 @@ def _search(
     name: str | None,
     tracking: Tracking,
     locks: ExitStack,
-) -> int:
+) -> Ended:
     """Run the studies, one after the other; ``locks`` holds those of the studies begun before."""
     first = settings[0]
     failed = False
@@ -219,16 +249,16 @@ def _search(
             except (StorageError, ClusterError) as fault:
                 # In the middle of a study: all that is in its journal is kept.
                 _say_fault(command, fault)
-                return SOME_FAILED
+                return Ended(SOME_FAILED, studies, fault)
             except KeyboardInterrupt:
                 study_pages.print_resume(console, studies, stopped="interrupted")
-                return INTERRUPTED
+                return Ended(INTERRUPTED, studies)
     if stop.reason is None:
         compare(console, studies, recorder=tracking.recorder)
     study_pages.print_end(console, studies, best=best, tracking=tracking, stopped=stop.reason)
     if stop.reason == "interrupted":
-        return INTERRUPTED
-    return SOME_FAILED if failed else DONE
+        return Ended(INTERRUPTED, studies)
+    return Ended(SOME_FAILED if failed else DONE, studies)
 
 
 def _say_fault(command: _Command, fault: DmuSearchError) -> None:

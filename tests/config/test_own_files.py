@@ -72,7 +72,7 @@ def test_a_folder_lies_over_what_is_shipped_and_below_a_file(own):
         ("a: b: c", ":1: not readable as YAML: mapping values are not allowed here"),
         ("task: adding\nnetwork:\n  z_bias: 1\nmodel: gru", ":3: network.z_bias: only dmu has it"),
         (
-            "task: adding\nnetwork: {widths: [3, 4]}",
+            "task: adding\nnetwork: {widths: [3]}",
             ":2: network.widths: needs one width per layer",
         ),
         ("resume: latest", ":1: resume: there is no such key"),
