@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.markup import escape
 from dmu_search.cli import finalist_pages, study_pages
 from dmu_search.cli.published_values import published_in_words
 from dmu_search.cli.reproduce_pages import ProgressLines
-from dmu_search.cli.screen import SearchScreen, open_console, print_warning
+from dmu_search.cli.screen import Loudness, SearchScreen, open_console, print_warning
 from dmu_search.cli.study_table import compare
 from dmu_search.cli.tracked import print_unsent, tracked
 from dmu_search.config.compose import as_yaml_value
@@ -67,6 +68,12 @@ class _Command:
     studies: Sequence[Study]
     log: RayLog
     witness: Witness
+    loudness: Loudness
+
+    @property
+    def progress(self) -> Console:
+        """The console for what is only of interest while the search runs."""
+        return open_console(quiet=True) if self.loudness == "quiet" else self.console
 
 
 _ENDED = "error: the search was killed, or Ray, which it needs, was"
@@ -112,6 +119,7 @@ def search(
     """
     given = dict(given)
     resume, name = given.pop("resume", None), given.pop("name", None)
+    loudness = cast(Loudness, given.pop("screen", "normal"))
     _check_names(resume, name)
     if resume in (None, "auto"):
         settings: Sequence[StudySettings] = [with_earlier(one) for one in studies_of(given)]
@@ -151,6 +159,7 @@ def search(
             name=own_name,
             tracking=tracking,
             locks=locks,
+            loudness=loudness,
         )
 
 
@@ -202,6 +211,7 @@ def _search(
     name: str | None,
     tracking: Tracking,
     locks: ExitStack,
+    loudness: Loudness,
 ) -> Ended:
     """Run the studies, one after the other; ``locks`` holds those of the studies begun before."""
     first = settings[0]
@@ -229,13 +239,13 @@ def _search(
         best: list[Path] = []
         log.keep(studies[0].folder / RAY_LOG)
         with stop_on_signals(first.search.time_budget_s) as stop:
-            command = _Command(console, tracking, stop, studies, log, witness)
+            command = _Command(console, tracking, stop, studies, log, witness, loudness)
             try:
                 for study, share in zip(studies, shares, strict=True):
                     if stop.reason is None:
                         own = data[study.settings.task, study.settings.data]
                         study_pages.print_header(
-                            console,
+                            command.progress,
                             study,
                             data=own,
                             cluster=cluster,
@@ -297,9 +307,11 @@ def _run_one(
         command.console,
         trials=settings.search.trials,
         max_epochs=settings.max_epochs,
+        scheduler=settings.search.scheduler,
         metric=study_pages.objective_name(settings),
         direction=TASKS[settings.task].direction,
         published=published_in_words(settings, data),
+        loudness=command.loudness,
     )
 
     def last_words(fault: DmuSearchError) -> None:
@@ -389,7 +401,7 @@ def _train_finalists(
     command: _Command, study: Study, *, data: Data, share: TrialShare, final: FinalRound
 ) -> None:
     """Train the finalists that are due, saying which they are and how far they have got."""
-    console, finalists = command.console, final.selection.finalists
+    console, finalists = command.progress, final.selection.finalists
     assert finalists is not None, "finalists are due"
     finalist_pages.print_finalists(console, study.settings, final=final)
     lines = ProgressLines(console, len(finalists.missing))

@@ -347,6 +347,14 @@ _TABLE = (
     ),
     Key("name", "name", "of the study; several studies get their title added", TUNE),
     Key(
+        "screen",
+        "text",
+        "normal; quiet: warnings and results only; verbose: a line for every epoch; also --quiet "
+        "and --verbose",
+        TUNE,
+        choices=("normal", "quiet", "verbose"),
+    ),
+    Key(
         "study",
         "name",
         "a study to look at instead of the machine: what is damaged is mended",
