@@ -15,10 +15,17 @@ if TYPE_CHECKING:
     from dmu_search.api.studies import Study as Study
     from dmu_search.api.studies import open_study as open_study
     from dmu_search.api.tuning import tune as tune
+    from dmu_search.engine.tasks.sequences import Classification as Classification
+    from dmu_search.engine.tasks.sequences import Regression as Regression
+    from dmu_search.engine.tasks.sequences import SequenceTask as SequenceTask
+    from dmu_search.engine.tasks.sequences import sequences as sequences
     from dmu_search.results.frames import runs_frame as runs_frame
 
 # Where each public name lies; imported at its first use, for torch and Ray take seconds.
 _PLACES = {
+    "Classification": "engine.tasks.sequences",
+    "Regression": "engine.tasks.sequences",
+    "SequenceTask": "engine.tasks.sequences",
     "Study": "api.studies",
     "cells": "cells",
     "choice": "api.space",
@@ -28,6 +35,7 @@ _PLACES = {
     "log": "api.space",
     "open_study": "api.studies",
     "runs_frame": "results.frames",
+    "sequences": "engine.tasks.sequences",
     "tune": "api.tuning",
 }
 

@@ -33,7 +33,7 @@ from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, StorageError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable, claimed, make_folder
-from dmu_search.names import TASKS, signed_loss
+from dmu_search.names import TASKS, is_own, signed_loss
 from dmu_search.on_ray.interrupt import Stop, stop_on_signals
 from dmu_search.on_ray.nodes import check_all_see, check_shared_folder, wait_for_gpus
 from dmu_search.on_ray.ray_log import RAY_LOG, RayLog, ray_log
@@ -595,6 +595,8 @@ def _keep_model(
         "trial_number": str(trial),
         "replica": str(chosen),
     }
+    if is_own(settings.model):
+        return  # MLflow's process does not have the user's cell.
     command.tracking.recorder.attach_model(run_id, folder, name=settings.title, tags=tags)
 
 

@@ -16,6 +16,7 @@ from dmu_search.config.grammar import Setting, parse_setting
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import configuration_root
 from dmu_search.errors import ConfigError
+from dmu_search.names import is_own
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def compose_study(task: str, model: str, *, given: Mapping[str, Setting]) -> Com
     root = configuration_root()
     _check_files(root, task, model=model)
     with initialize_config_dir(str(root), version_base="1.3"):
-        tree = compose("config", [f"task={task}", f"model={model}"])
+        # A user's own has no file.
+        chosen = [f"~{g}" if is_own(name) else f"{g}={name}" for g, name in _groups(task, model)]
+        tree = compose("config", chosen)
     plain = flatten(OmegaConf.to_container(tree, resolve=True))
     files = _origins(root, task, model=model, names=plain)
     settings = _check(plain, files)
@@ -51,8 +54,17 @@ def compose_study(task: str, model: str, *, given: Mapping[str, Setting]) -> Com
     return Composed(settings, origins)
 
 
+def _groups(task: str, model: str) -> tuple[tuple[str, str], ...]:
+    return (("task", task), ("model", model))
+
+
+def _files(root: Path, task: str, *, model: str) -> list[Path]:
+    """The shipped files of a task and a model; a user's own have none."""
+    return [root / g / f"{name}.yaml" for g, name in _groups(task, model) if not is_own(name)]
+
+
 def _check_files(root: Path, task: str, *, model: str) -> None:
-    files = [root / "task" / f"{task}.yaml", root / "model" / f"{model}.yaml"]
+    files = _files(root, task, model=model)
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise ConfigError(
@@ -195,7 +207,7 @@ def with_shared(path: Path) -> dict[Path, DictConfig]:
 
 def _origins(root: Path, task: str, *, model: str, names: Iterable[str]) -> dict[str, str]:
     """The file that decides each key: the model's, over the task's, over the common one."""
-    files = [root / "task" / f"{task}.yaml", root / "model" / f"{model}.yaml"]
+    files = _files(root, task, model=model)
     loaded = {path: tree for file in files for path, tree in with_shared(file).items()}
     trees = {path.relative_to(root): tree for path, tree in reversed(loaded.items())}
     missing = object()
