@@ -1,11 +1,15 @@
 """The commands, by name."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
 # Each command is imported when it is called: help needs neither torch nor Ray.
 def _tune(words: Sequence[str], dry_run: bool) -> int:
+    if sys.stdout.isatty() and "screen=quiet" not in words:
+        # What the next line imports takes seconds.
+        print("loading PyTorch and Ray ..", flush=True)
     from dmu_search.cli.tune import tune
 
     return tune(words, dry_run=dry_run)

@@ -13,6 +13,7 @@ from dmu_search.exit_codes import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED
 
 _FOLDER = "--config-dir"
 _FLAGS = ("--help", "--dry-run", "--version")
+_SCREENS = {"--quiet": "screen=quiet", "-q": "screen=quiet", "--verbose": "screen=verbose"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,7 +42,7 @@ def entry_point() -> None:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    argv = _with_folder(argv)
+    argv = [_SCREENS.get(word, word) for word in _with_folder(argv)]
     flags = {"--help" if word == "-h" else word for word in argv if word.startswith("-")}
     words = [word for word in argv if not word.startswith("-")]
     if strange := [word for word in argv if not _is_text(word)]:
@@ -49,7 +50,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if unknown := sorted(flags - set(_FLAGS)):
         raise ConfigError(
             *(
-                f"{flag}: there is no such option{did_you_mean(flag, _FLAGS)}; "
+                f"{flag}: there is no such option{did_you_mean(flag, (*_FLAGS, *_SCREENS))}; "
                 f"options are {', '.join(_FLAGS)}, settings are written KEY=VALUE"
                 for flag in unknown
             )

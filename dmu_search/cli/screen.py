@@ -208,7 +208,8 @@ class SearchScreen:
             (f"best {self._metric}", "right"),
             ("settings", "left"),
         ):
-            table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+            # Of columns that are too wide together, rich narrows those that may wrap.
+            table.add_column(heading, justify=justify, no_wrap=heading != "settings")  # type: ignore[arg-type]
         best = self._best()
         for view in shown:
             differing = {name: value for name, value in view.values.items() if name in own}
@@ -219,7 +220,11 @@ class SearchScreen:
                 "best so far" if is_best and view.status == "finished" else view.status,
                 f"{view.epoch}/{self._max_epochs}",
                 score(view.objective),
-                source + settings_text(differing or view.values),
+                Text(
+                    visible(source + settings_text(differing or view.values)),
+                    no_wrap=True,
+                    overflow="ellipsis",
+                ),
                 style="bold green" if is_best else _STYLES[view.status],
             )
         return table
@@ -227,9 +232,7 @@ class SearchScreen:
     def _values(self) -> dict[str, set[object]]:
         """The values that each searched key has among all trials; absent counts as one."""
         names = {name for view in self._views.values() for name in view.values}
-        return {
-            name: {view.values.get(name) for view in self._views.values()} for name in names
-        }
+        return {name: {view.values.get(name) for view in self._views.values()} for name in names}
 
     def _shown(self) -> list[TrialView]:
         """The running trials, then the best of the others."""

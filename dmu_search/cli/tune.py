@@ -75,6 +75,17 @@ class _Command:
         """The console for what is only of interest while the search runs."""
         return open_console(quiet=True) if self.loudness == "quiet" else self.console
 
+    def print_end(self, best: Sequence[Path], stopped: str | None) -> None:
+        """Say where to look and what to type next.
+
+        Args:
+            best: a file with the best setting of each study that has one.
+            stopped: why the studies stopped before their end; None if they did not.
+        """
+        study_pages.print_end(
+            self.console, self.studies, best=best, tracking=self.tracking, stopped=stopped
+        )
+
 
 _ENDED = "error: the search was killed, or Ray, which it needs, was"
 
@@ -216,6 +227,9 @@ def _search(
     """Run the studies, one after the other; ``locks`` holds those of the studies begun before."""
     first = settings[0]
     failed = False
+    if loudness != "quiet":
+        joins = first.resources.address is not None
+        console.print("joining the Ray cluster .." if joins else "starting Ray ..")
     with (
         witnessed(f"{_ENDED}; the same command tries again\n") as witness,
         ray_log() as log,
@@ -256,17 +270,19 @@ def _search(
                         kept, ok = _run_one(command, study, data=own, share=share)
                         best += [kept.file] if kept is not None else []
                         failed |= not ok
+                # Until the last page is on the screen, one Ctrl-C more does not keep it back.
+                reason = stop.reason
+                if reason is None:
+                    compare(console, studies, recorder=tracking.recorder)
+                command.print_end(best, reason)
             except (StorageError, ClusterError) as fault:
                 # In the middle of a study: all that is in its journal is kept.
                 _say_fault(command, fault)
                 return Ended(SOME_FAILED, studies, fault)
             except KeyboardInterrupt:
-                study_pages.print_resume(console, studies, stopped="interrupted")
+                command.print_end(best, "interrupted")
                 return Ended(INTERRUPTED, studies)
-    if stop.reason is None:
-        compare(console, studies, recorder=tracking.recorder)
-    study_pages.print_end(console, studies, best=best, tracking=tracking, stopped=stop.reason)
-    if stop.reason == "interrupted":
+    if reason == "interrupted":
         return Ended(INTERRUPTED, studies)
     return Ended(SOME_FAILED if failed else DONE, studies)
 

@@ -19,7 +19,7 @@ from dmu_search.errors import ConfigError
 
 IDENTITY = ("task", "model", "depth")
 # Of a command, not of a space.
-_OF_COMMANDS = ("config", "config_dir", "name", "resume")
+_OF_COMMANDS = ("config", "config_dir", "name", "resume", "screen")
 
 
 @dataclass(frozen=True)
