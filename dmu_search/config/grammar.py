@@ -85,7 +85,7 @@ def _parse_word(command: str, word: str) -> tuple[str, Setting | Alternatives]:
     key = known[name]
     try:
         # Taken as they are: "=", "~" and blanks are not the grammar's, and 007 is a name.
-        if key.kind in ("path", "file", "name"):
+        if key.kind in ("path", "file", "name", "line"):
             return name, key.check(None if text == "null" else text)
         if key.kind == "corpus":
             return name, key.check(text)

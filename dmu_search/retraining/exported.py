@@ -62,7 +62,19 @@ class RunFile:
     @property
     def data(self) -> DataSettings:
         """Which data the settings are for; the task's default where the file names none."""
-        return build(DataSettings, "data", values={**default_data(self.task), **self.values})
+        return self.data_with({})
+
+    def data_with(self, given: Mapping[str, Value]) -> DataSettings:
+        """``data``, with ``given`` values of the command line over it."""
+        values = {**default_data(self.task), **self.values, **given}
+        return build(DataSettings, "data", values=values)
+
+    @property
+    def data_sha256(self) -> str | None:
+        """Hash of the data that the setting was found on; None where the file tells of none."""
+        found_on = self.provenance.get("data")
+        sha256 = found_on.get("sha256") if isinstance(found_on, Mapping) else None
+        return None if sha256 is None else str(sha256)
 
     @property
     def result(self) -> Result | None:
