@@ -238,9 +238,10 @@ def _translation(wish: _Wish) -> None:
     speak = _speaker(wish, int(data.pairs.train.target.lengths.max()) - 1)
     for number, sentence in enumerate(_sentences(wish.given), start=1):
         tokens = tokens_of(sentence)
-        if unknown := [token for token in dict.fromkeys(tokens) if token not in numbers]:
-            _warn(f"line {number}: the network knows no {_quoted(unknown)}; it reads the rest")
         source = [numbers[token] for token in tokens if token in numbers]
+        if unknown := [token for token in dict.fromkeys(tokens) if token not in numbers]:
+            rest = "it reads the rest" if source else "the line stays empty"
+            _warn(f"line {number}: the network knows no {_quoted(unknown)}; {rest}")
         print(data.text(speak(source)) if source else "", flush=True)
 
 
