@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from dmu_search.config.distributions import Choice, Distribution, Interval
-from dmu_search.config.keys import Key, Value, did_you_mean, keys_of, shown
+from dmu_search.config.keys import Key, Value, key_meant, keys_of, shown
 from dmu_search.errors import ConfigError
 
 Setting = Value | Distribution
@@ -79,8 +79,8 @@ def _parse_word(command: str, word: str) -> tuple[str, Setting | Alternatives]:
     known = keys_of(command)
     if name not in known:
         raise ValueError(
-            f"{name}: {command} has no such key{did_you_mean(name, known)}; "
-            f"`python -m dmu_search {command} --help` lists them"
+            f"{name}: {command} has no such key{key_meant(name, known)}; "
+            f"`python -m dmu_search {command} --help-all` lists them"
         )
     key = known[name]
     try:

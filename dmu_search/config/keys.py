@@ -850,6 +850,68 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
+# Names that other libraries and papers have: the key, or why there is none.
+SYNONYMS: Mapping[str, str] = {
+    "lr": "training.learning_rate",
+    "eta": "training.learning_rate",
+    "step_size": "training.learning_rate",
+    "wd": "training.weight_decay",
+    "l2": "training.weight_decay",
+    "bs": "training.batch_size",
+    "batch": "training.batch_size",
+    "epochs": "training.max_epochs",
+    "num_epochs": "training.max_epochs",
+    "n_epochs": "training.max_epochs",
+    "lr_decay": "training.gamma",
+    "clip": "training.gradient_clip_norm",
+    "grad_clip": "training.gradient_clip_norm",
+    "max_grad_norm": "training.gradient_clip_norm",
+    "n_seeds": "training.replicas",
+    "random_state": "training.seed",
+    "layers": "depth",
+    "num_layers": "depth",
+    "n_layers": "depth",
+    "hidden": "network.widths",
+    "hidden_size": "network.widths",
+    "units": "network.widths",
+    "init": "network.initialisation",
+    "n_trials": "search.trials",
+    "num_samples": "search.trials",
+    "timeout": "search.time_budget_s",
+    "workers": "search.max_concurrent",
+    "n_jobs": "search.max_concurrent",
+    "pruner": "search.scheduler",
+    "metric": "search.objective",
+    "gpus": "resources.gpus",
+    "cpus": "resources.cpus",
+    "dataset": "task",
+    "cell": "model",
+    "out": "output_dir",
+    "output": "output_dir",
+    "optimizer": "every network is trained by Adam",
+    "optimiser": "every network is trained by Adam",
+    "dropout": "no network here has dropout",
+}
+
+
+def key_meant(name: str, known: Iterable[str]) -> str:
+    """As ``did_you_mean``, for keys: also by their last part alone, and by what others call them.
+
+    Args:
+        name: what was written.
+        known: keys to choose from.
+    """
+    keys = list(known)
+    last = name.rpartition(".")[2].lower().replace("-", "_")
+    same = [key for key in keys if key.rpartition(".")[2] == last]
+    meant = same[0] if len(same) == 1 else SYNONYMS.get(last, "")
+    if meant in KEYS:
+        return f" (did you mean {meant}?)" if meant in keys else did_you_mean(name, keys)
+    if meant:
+        return f" ({meant})"
+    return f" (did you mean {' or '.join(same)}?)" if same else did_you_mean(name, keys)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean X?)``, or nothing when no known word is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

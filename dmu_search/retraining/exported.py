@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dmu_search.config.compose import as_yaml_value, flatten, nest, read_plain, yaml_text
-from dmu_search.config.keys import KEYS, Key, Value, did_you_mean, keys_of
+from dmu_search.config.keys import KEYS, Key, Value, key_meant, keys_of
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import RunSettings, build
 from dmu_search.data.settings import DataSettings
@@ -155,7 +155,7 @@ def _check(flat: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
     faults = []
     for name, value in flat.items():
         if name not in known:
-            faults.append(f"{name}: there is no such key{did_you_mean(name, known)}")
+            faults.append(f"{name}: there is no such key{key_meant(name, known)}")
             continue
         try:
             values[name] = known[name].check(value)

@@ -18,14 +18,24 @@ def test_without_words_the_overview_is_shown(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["tune", "train", "reproduce", "report", "data", "sync", "doctor"]
+    "command", ["tune", "train", "generate", "reproduce", "report", "data", "sync", "doctor"]
 )
 def test_the_help_of_a_command_lists_its_keys(command, capsys):
-    assert main([command, "--help"]) == 0
+    assert main([command, "--help-all"]) == 0
     shown = capsys.readouterr().out
     assert f"usage: python -m dmu_search {command}" in shown
     for name in keys_of(command):
         assert f"\n  {name}" in shown
+
+
+def test_the_help_of_tune_fits_a_screen(capsys):
+    assert main(["tune", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 110
+    named = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert len(named) > 10
+    assert set(named) <= set(keys_of("tune"))
 
 
 def test_the_version(capsys):
