@@ -59,6 +59,12 @@ def _doctor(words: Sequence[str], dry_run: bool) -> int:
     return doctor(words, dry_run=dry_run)
 
 
+def _completion(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.completion import completion
+
+    return completion(words)
+
+
 @dataclass(frozen=True)
 class Command:
     """A command of the command line.
@@ -119,5 +125,10 @@ COMMANDS = {
         "doctor [study=NAME] [KEY=VALUE ..]",
         "show devices, data, versions and tracking, and what to do; or check and mend a study",
         _doctor,
+    ),
+    "completion": Command(
+        "completion bash|zsh|fish",
+        "print a script by which the shell completes commands, keys and their values",
+        _completion,
     ),
 }

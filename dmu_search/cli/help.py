@@ -31,13 +31,13 @@ def _overview() -> str:
         [
             "Hyperparameter search for recurrent networks: Optuna inside Ray Tune, with MLflow.",
             "",
-            f"usage: {_PROGRAM} COMMAND [KEY=VALUE ..] [--dry-run] [--help] [--help-all] [--version]",
+            f"usage: {_PROGRAM} COMMAND [KEY=VALUE ..] [--dry-run] [--help] [--version]",
             "",
             *lines,
             "",
             "Start with",
             f"  {_PROGRAM} tune task=polymusic search.trials=8 training.max_epochs=6",
-            f"and see the keys of a command with {_PROGRAM} COMMAND --help.",
+            f"and see the keys of a command with {_PROGRAM} COMMAND --help or --help-all.",
         ]
     )
 

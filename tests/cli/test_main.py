@@ -85,6 +85,20 @@ def test_doctor_calls_an_altered_file_bad(tmp_path, capsys):
     assert "bad  data         Nottingham.mat" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "label"), [([], 0, "note"), (["task=natlang"], 1, "error")]
+)
+def test_without_network_data_names_what_is_missing(
+    words, code, label, tmp_path, capsys, monkeypatch
+):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("DMU_SEARCH_DATA_MIRROR", raising=False)
+    assert main(["data", f"data.root={tmp_path}", *words]) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{label}: {tmp_path}/ptb/ptb.train.txt: missing") for line in lines)
+
+
 def test_an_output_folder_below_a_file_is_bad_input(tmp_path, capsys):
     (tmp_path / "file").touch()
     words = ["tune", "data.corpus=demo", f"data.root={tmp_path}", f"output_dir={tmp_path}/file/x"]
