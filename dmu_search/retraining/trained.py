@@ -76,6 +76,7 @@ def _of_a_training(file: RunFile, output_dir: Path) -> Path | None:
     """The model of a recorded training of the setting, on the data that it was found on."""
     setting = file.run({}, fixed_defaults(file.task, file.model)).setting
     places = OutputFolder(output_dir)
+    # A damaged record is no reason to refuse the others.
     runs = [
         run
         for run in read_runs(places.records, on_damage=lambda damaged: None)
