@@ -46,6 +46,7 @@ LAYERS = (
     "engine.__main__",
     "cells",
     "data",
+    "generation",
     "testing",
     "config",
     "paper",
@@ -64,7 +65,7 @@ LAYERS = (
 PLACES = {
     "hydra": ("config/",),
     "jinja2": ("report/page.py",),
-    "matplotlib": ("report/charts.py", "report/pictures.py"),
+    "matplotlib": ("report/charts.py", "report/piano_roll.py", "report/pictures.py"),
     "mlflow": ("tracking/",),
     "omegaconf": ("config/",),
     "optuna": ("study/",),

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.errors import MarkupError
@@ -283,14 +283,17 @@ def ranked(trials: Iterable[TrialView], direction: Direction) -> list[TrialView]
     return sorted(trials, key=key)
 
 
-def open_console(*, quiet: bool = False) -> Console:
+def open_console(stream: TextIO | None = None, *, quiet: bool = False) -> Console:
     """The console of a command: as wide as the terminal, and wide where there is none.
 
-    It keeps to the stream that is stdout now, whatever that is while Ray is used.
+    Args:
+        stream: where it prints; None: the stream that is stdout now, whatever that is while Ray
+            is used.
+        quiet: whether it prints nothing.
     """
-    console = _PlainConsole(file=sys.stdout, quiet=quiet)
+    console = _PlainConsole(file=stream or sys.stdout, quiet=quiet)
     wide = not console.is_terminal
-    return _PlainConsole(file=sys.stdout, width=140, quiet=quiet) if wide else console
+    return _PlainConsole(file=console.file, width=140, quiet=quiet) if wide else console
 
 
 class _PlainConsole(Console):

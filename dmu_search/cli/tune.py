@@ -476,6 +476,7 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
             "concurrent_trials": str(share.concurrent),
             "gpus_per_trial": f"{share.gpus:g}",
             "objective": f"val_{task_class(settings.task).objective}",
+            "direction": TASKS[settings.task].direction,
             "searched": json.dumps(list(settings.space)),
             "everywhere": json.dumps(
                 [name for name in settings.space if KEYS[name].only_if is None]

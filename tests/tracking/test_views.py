@@ -34,7 +34,7 @@ def write_study(recorder):
 
 def test_views_fit_into_tags_of_mlflow():
     many = [f"training.key_{number}" for number in range(60)]
-    tags = view_tags("val_mse", "adding", columns=many, axes=many)
+    tags = view_tags("val_mse", "minimize", columns=many, axes=many)
     assert all(len(value) < 20_000 for value in tags.values())
     assert all("metrics.`objective`" in json.loads(value)["orderByKey"] for value in tags.values())
 
