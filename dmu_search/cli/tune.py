@@ -243,7 +243,7 @@ def _search(
         # All input is good by now: only here does anything begin to be written.
         make_folder(first.output_dir)
         check_all_see(first.output_dir)
-        tracking.begin()
+        tracking.begin(each.task for each in settings)
         studies = begun
         if studies is None:
             studies = create_studies(settings, name)
