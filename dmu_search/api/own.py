@@ -39,7 +39,7 @@ def task_name(task: object) -> str:
             f"without {', '.join(lacking) or 'its attribute data'}"
         )
     name = kind.__name__.lower()
-    _check_free("task", name, TASKS)
+    _check_free("task", name, table=TASKS)
     # What a file's module would define: the task's class, and what loads its data.
     load = partial(_data, OwnData(name, cast(TaskData, data)))
     _add(tasks={name: TaskEntry(kind, data=load, direction=cast(Any, kind).direction)})
@@ -57,20 +57,21 @@ def model_name(model: object) -> str:
     if not (isinstance(model, type) and issubclass(model, Cell)):
         raise ConfigError(f"model: must be a name or a subclass of ds.cells.Cell, got {model!r}")
     name = model.__name__.lower()
-    _check_free("model", name, MODELS)
+    _check_free("model", name, table=MODELS)
     _add(models={name: partial(_build, model)})
     return name
 
 
-def _data(own: OwnData, task: str, settings: object) -> OwnData:
+def _data(own: OwnData, *_: object) -> OwnData:
     return own
 
 
-def _build(kind: Any, input_size: int, settings: Any) -> Any:
+def _build(kind: Any, *called_with: Any) -> Any:
+    input_size, settings = called_with
     return stack(kind, input_size, settings=settings)
 
 
-def _check_free(what: str, name: str, table: dict[str, Any]) -> None:
+def _check_free(what: str, name: str, *, table: dict[str, Any]) -> None:
     if name in table and not is_own(name):
         raise ConfigError(f"{what}: {name} is the name of a shipped one; rename your class")
 
