@@ -23,8 +23,8 @@ SMALL = ["data.corpus=demo", "data.limit=4", "network.widths=[8]", "resources.cp
 
 
 @pytest.fixture
-def place(tmp_path):
-    return [f"output_dir={tmp_path / 'runs'}", f"data.root={tmp_path / 'cache'}"]
+def place(tmp_path, demo_store):
+    return [f"output_dir={tmp_path / 'runs'}", f"data.root={demo_store.root}"]
 
 
 def run(*words):

@@ -36,12 +36,6 @@ def cluster():
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """A data cache that holds the demo corpus."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
     MlflowRuns(
@@ -113,6 +107,6 @@ class Bench:
 
 
 @pytest.fixture
-def bench(cluster, cache, empty_store, tmp_path):
+def bench(cluster, demo_store, empty_store, tmp_path):
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return Bench(tmp_path, cache)
+    return Bench(tmp_path, demo_store.root)
