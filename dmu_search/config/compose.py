@@ -38,7 +38,7 @@ def compose_study(task: str, model: str, *, given: Mapping[str, Setting]) -> Com
     Raises:
         ConfigError: a YAML file is missing; or all settings that break a rule, each with its file.
     """
-    from_files, files = _composed(configuration_root(), task, model)
+    from_files, files = _composed(configuration_root(), task, model=model)
     settings = {**from_files, **given}
     origins = {name: "command line" if name in given else files[name] for name in settings}
     return Composed(settings, origins)
@@ -46,7 +46,9 @@ def compose_study(task: str, model: str, *, given: Mapping[str, Setting]) -> Com
 
 # Hydra takes a tenth of a second, and a list of studies asks for the same again and again.
 @cache
-def _composed(root: Path, task: str, model: str) -> tuple[Mapping[str, Setting], Mapping[str, str]]:
+def _composed(
+    root: Path, task: str, *, model: str
+) -> tuple[Mapping[str, Setting], Mapping[str, str]]:
     """What the files alone say, as a process first read them, and the file of each key."""
     _check_files(root, task, model=model)
     with initialize_config_dir(str(root), version_base="1.3"):
