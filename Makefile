@@ -18,10 +18,11 @@ PORT ?= 5000
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help tune report test lint mlflow clean
+.PHONY: help tune music report test lint mlflow clean
 
 help:
 	@echo 'make tune     a small search on polyphonic music  [TRIALS=6 EPOCHS=4 CORPUS=auto ARGS=..]'
+	@echo 'make music    trains the best setting found and lets it play  [EPOCHS=60 RUNS=runs ARGS="temperature=0.8" ..]'
 	@echo 'make report   docs/results/ from the runs recorded there, without training  [ARGS="table=3" ..]'
 	@echo 'make test     the quick tests                     [ARGS="-m slow", ARGS=tests/engine ..]'
 	@echo 'make lint     ruff and mypy'
@@ -32,6 +33,13 @@ help:
 
 tune: $(VENV)/.installed
 	$(IN_ENV) -m dmu_search tune task=polymusic data.corpus=$(CORPUS) search.trials=$(TRIALS) training.max_epochs=$(EPOCHS) $(ARGS)
+
+music: EPOCHS := 60
+music: BEST   := search_spaces/best/polymusic/dmu-d1.yaml
+music: $(VENV)/.installed
+	$(IN_ENV) -m dmu_search train config=$(BEST) training.replicas=1 training.max_epochs=$(EPOCHS) \
+		tracking.uri=none output_dir=$(RUNS)
+	$(IN_ENV) -m dmu_search generate config=$(BEST) output_dir=$(RUNS) $(ARGS)
 
 report: $(VENV)/.installed
 	$(IN_ENV) -m dmu_search report records=docs/results report_dir=docs/results \

@@ -57,6 +57,11 @@ class OutputFolder:
         return self.root / "plans"
 
     @property
+    def generated(self) -> Path:
+        """What trained networks wrote."""
+        return self.root / "generated"
+
+    @property
     def report(self) -> Path:
         """Tables and figures."""
         return self.root / "report"

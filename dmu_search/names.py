@@ -21,12 +21,14 @@ class TaskEntry:
         data: module of ``dmu_search.data`` whose ``load`` gives its data.
         direction: whether a small or a large objective is good.
         files: what it reads of that module's ``FILES``.
+        writes: module of ``dmu_search.generation`` by which a trained network writes; None: none.
     """
 
     engine: str
     data: str
     direction: Direction
     files: tuple[str, ...] = ()
+    writes: str | None = None
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -34,17 +36,40 @@ TASKS: dict[str, TaskEntry] = {
     "tempord": TaskEntry("tempord", data="generated", direction="minimize"),
     "noiseseq": TaskEntry("noiseseq", data="generated", direction="minimize"),
     "polymusic": TaskEntry(
-        "polymusic", data="corpus", direction="minimize", files=("nottingham", "nottingham-midi")
+        "polymusic",
+        data="corpus",
+        direction="minimize",
+        files=("nottingham", "nottingham-midi"),
+        writes="music",
     ),
     "natlang": TaskEntry(
         "natlang",
         data="treebank",
         direction="minimize",
         files=("ptb-train", "ptb-valid", "ptb-test"),
+        writes="text",
     ),
-    "spa2eng": TaskEntry("translation", data="pairs", direction="maximize", files=("spa-eng",)),
-    "por2eng": TaskEntry("translation", data="pairs", direction="maximize", files=("por-eng",)),
-    "ger2eng": TaskEntry("translation", data="pairs", direction="maximize", files=("deu-eng",)),
+    "spa2eng": TaskEntry(
+        "translation",
+        data="pairs",
+        direction="maximize",
+        files=("spa-eng",),
+        writes="translation",
+    ),
+    "por2eng": TaskEntry(
+        "translation",
+        data="pairs",
+        direction="maximize",
+        files=("por-eng",),
+        writes="translation",
+    ),
+    "ger2eng": TaskEntry(
+        "translation",
+        data="pairs",
+        direction="maximize",
+        files=("deu-eng",),
+        writes="translation",
+    ),
 }
 
 # Module of `dmu_search.engine.networks.cells` whose `build` makes the layers of each model.

@@ -44,6 +44,7 @@ LAYERS = (
     "engine.plans",
     "engine.__main__",
     "data",
+    "generation",
     "testing",
     "config",
     "paper",
@@ -61,7 +62,7 @@ LAYERS = (
 PLACES = {
     "hydra": ("config/",),
     "jinja2": ("report/page.py",),
-    "matplotlib": ("report/charts.py", "report/pictures.py"),
+    "matplotlib": ("report/charts.py", "report/piano_roll.py", "report/pictures.py"),
     "mlflow": ("tracking/",),
     "omegaconf": ("config/",),
     "optuna": ("study/",),

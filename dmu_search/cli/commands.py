@@ -17,6 +17,12 @@ def _train(words: Sequence[str], dry_run: bool) -> int:
     return train(words, dry_run=dry_run)
 
 
+def _generate(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.generate import generate
+
+    return generate(words, dry_run=dry_run)
+
+
 def _reproduce(words: Sequence[str], dry_run: bool) -> int:
     from dmu_search.cli.reproduce import reproduce
 
@@ -53,6 +59,12 @@ def _doctor(words: Sequence[str], dry_run: bool) -> int:
     return doctor(words, dry_run=dry_run)
 
 
+def _completion(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.completion import completion
+
+    return completion(words)
+
+
 @dataclass(frozen=True)
 class Command:
     """A command of the command line.
@@ -78,6 +90,11 @@ COMMANDS = {
         "train config=FILE [KEY=VALUE ..]",
         "train one exported or hand-written configuration over several seeds",
         _train,
+    ),
+    "generate": Command(
+        "generate config=FILE [KEY=VALUE ..]",
+        "let a trained network write: go on with a tune or a text, or translate sentences",
+        _generate,
     ),
     "reproduce": Command(
         "reproduce [table=3] [figure=2,3,4] [source=paper,released,best] [KEY=VALUE ..]",
@@ -108,5 +125,10 @@ COMMANDS = {
         "doctor [study=NAME] [KEY=VALUE ..]",
         "show devices, data, versions and tracking, and what to do; or check and mend a study",
         _doctor,
+    ),
+    "completion": Command(
+        "completion bash|zsh|fish",
+        "print a script by which the shell completes commands, keys and their values",
+        _completion,
     ),
 }

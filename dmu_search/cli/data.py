@@ -12,7 +12,7 @@ from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import Value
 from dmu_search.config.settings import build
 from dmu_search.data.corpus import Corpus
-from dmu_search.data.files import DataFile, DataStore, file_status, locate
+from dmu_search.data.files import DataFile, DataStore, MissingFileError, file_status, locate
 from dmu_search.data.loading import files_of, load_data
 from dmu_search.data.settings import DataSettings
 from dmu_search.engine.tasks.polymusic import SPLITS
@@ -26,6 +26,7 @@ from dmu_search.study.settings import alternatives
 def data(words: Sequence[str], *, dry_run: bool) -> int:
     """Fetch what is missing, verify everything; returns 1 where a file cannot be had.
 
+    What nobody asked for by name may be missing: it is named, with the way around it.
     With ``data.corpus`` it reads that corpus instead, and shows what is in it.
 
     Raises:
@@ -52,13 +53,16 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
         print_corpus(console, corpus)
         return DONE
     store = DataStore.from_settings(build(DataSettings, "data", values=own))
-    faults = []
+    faults: list[str] = []
+    missing: list[str] = []
     if not dry_run:
         for file in files:
             try:
                 # A file that nobody serves is for those who have it.
                 if file.served or file_status(file, store).state != "missing":
                     locate(file, store)
+            except MissingFileError as error:
+                (faults if "task" in given else missing).append(str(error))
             except DataError as error:
                 faults.append(str(error))
     console.print(status_table(files, store))
@@ -66,6 +70,8 @@ def data(words: Sequence[str], *, dry_run: bool) -> int:
         console.print(
             f"{', '.join(names)}: {escape(citation)}", style="dim", highlight=False, soft_wrap=True
         )
+    for absent in missing:
+        console.print(f"[yellow]note:[/] {absent}", highlight=False, soft_wrap=True)
     for fault in faults:
         console.print(f"[red]error:[/] {fault}", highlight=False, soft_wrap=True)
     return SOME_FAILED if faults else DONE

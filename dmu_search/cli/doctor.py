@@ -12,7 +12,6 @@ from rich.markup import escape
 import dmu_search
 from dmu_search.cli.invocation import command
 from dmu_search.cli.screen import open_console
-from dmu_search.cli.study_doctor import mend_study
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import default_of
@@ -71,6 +70,9 @@ def doctor(words: Sequence[str], *, dry_run: bool) -> int:
     text = {name: str(value) for name, value in given.items() if value is not None}
     output_dir = Path(text.get("output_dir", str(default_of("output_dir"))))
     if "study" in text:
+        # It imports scipy, which takes as long as all checks of a machine.
+        from dmu_search.cli.study_doctor import mend_study
+
         return mend_study(open_console(), output_dir, name=text["study"], dry_run=dry_run)
     tracking = TrackingSettings(text.get("tracking.uri"), str(default_of("tracking.experiment")))
     own = cast(Mapping[str, Value], given)

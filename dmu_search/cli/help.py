@@ -6,13 +6,22 @@ import textwrap
 from dmu_search.cli.commands import COMMANDS
 from dmu_search.config.keys import Key, keys_of
 from dmu_search.config.roots import default_of
+from dmu_search.names import MODELS, TASKS
 
 _PROGRAM = "python -m dmu_search"
 
 
-def print_help(command: str | None) -> None:
-    """Print the page of ``command``, or the overview."""
-    print(_overview() if command is None else _page(command))
+def print_help(command: str | None, *, whole: bool = False) -> None:
+    """Print the page of ``command``, or the overview.
+
+    Args:
+        command: None for the overview.
+        whole: whether all keys are listed, also where a few are enough to begin with.
+    """
+    if command is None:
+        print(_overview())
+    else:
+        print(_first_page(command) if command in _FIRST and not whole else _page(command))
 
 
 def _overview() -> str:
@@ -28,7 +37,59 @@ def _overview() -> str:
             "",
             "Start with",
             f"  {_PROGRAM} tune task=polymusic search.trials=8 training.max_epochs=6",
-            f"and see the keys of a command with {_PROGRAM} COMMAND --help.",
+            f"and see the keys of a command with {_PROGRAM} COMMAND --help or --help-all.",
+        ]
+    )
+
+
+# What a new user needs of a command with many keys, a line each.
+_FIRST: dict[str, dict[str, dict[str, str]]] = {
+    "tune": {
+        "What is searched; comma lists make several studies, as in model=dmu,rhn depth=1,2": {
+            "task": " ".join(TASKS),
+            "model": " ".join(MODELS),
+            "depth": "layers of the network",
+            "data.corpus": "of polymusic: nottingham, demo or your folder of MIDI files",
+            "data.limit": "first so many sequences only, for a quick look",
+        },
+        "How long": {
+            "search.trials": "settings that are tried",
+            "training.max_epochs": "epochs of those that go on to the end",
+            "search.time_budget_s": "seconds after which the search ends",
+            "training.replicas": "seeds that judge each setting",
+        },
+        "Which settings: KEY=VALUE fixes one, 'KEY=DISTRIBUTION', in quotes, searches it": {
+            "training.learning_rate": "0.005, or tag(log,interval(1e-4,1e-1))",
+            "training.batch_size": "32, or choice(16,32,64)",
+            "training.weight_decay": "0, or interval(0,1e-3)",
+        },
+        "Where": {
+            "output_dir": "folder of all results",
+            "name": "of the study",
+            "resume": "latest, or the name of a study to go on with",
+            "resources.cpus": "CPU cores to use",
+            "resources.gpus_per_trial": "share of a GPU for each trial",
+            "tracking.uri": "MLflow's server; none keeps records only",
+            "search.seed": "of the proposals",
+        },
+    }
+}
+
+
+def _first_page(command: str) -> str:
+    """The keys to begin with, by what they are for."""
+    lines = [f"usage: {_PROGRAM} {COMMANDS[command].usage}"]
+    for heading, keys in _FIRST[command].items():
+        lines += ["", heading]
+        for name, text in keys.items():
+            default = default_of(name)
+            lines.append(f"  {name:<25} {text}" + ("" if default is None else f" [{default}]"))
+    count = len(keys_of(command))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"--dry-run shows what {command} would do; --help-all lists all {count} keys.",
         ]
     )
 
@@ -40,8 +101,8 @@ def _page(command: str) -> str:
         lines += ["", *_GRAMMAR]
     group = None
     for key in keys:
-        if key.name.partition(".")[0] != group:
-            group = key.name.partition(".")[0]
+        if key.name.rpartition(".")[0] != group:
+            group = key.name.rpartition(".")[0]
             lines.append("")
         lines += _entry(key, default_of(key.name))
     if any(key.searchable for key in keys) and command == "tune":

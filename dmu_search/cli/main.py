@@ -11,7 +11,7 @@ from dmu_search.config.keys import did_you_mean
 from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, TrialError
 from dmu_search.exit_codes import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED
 
-_FLAGS = ("--help", "--dry-run", "--version")
+_FLAGS = ("--help", "--help-all", "--dry-run", "--version")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -60,8 +60,8 @@ def _dispatch(argv: Sequence[str]) -> int:
             f"{words[0]}: there is no such command{did_you_mean(words[0], COMMANDS)}; "
             f"commands are {', '.join(COMMANDS)}"
         )
-    if not words or "--help" in flags:
-        print_help(words[0] if words else None)
+    if not words or flags & {"--help", "--help-all"}:
+        print_help(words[0] if words else None, whole="--help-all" in flags)
         return DONE
     return COMMANDS[words[0]].run(words[1:], "--dry-run" in flags)
 

@@ -261,7 +261,7 @@ def _train(work: _Work, asked: _Asked, *, tracking: Tracking) -> int:
         jobs = [each.job for each in work.estimated(share.concurrent)]
         if not jobs:
             return DONE
-        tracking.begin()
+        tracking.begin(job.run.task for job in jobs)
         trainings = [
             (planned(job, work.data[job.run.task, job.run.data], folders=retrained), job.run)
             for job in jobs

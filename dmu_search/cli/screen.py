@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.errors import MarkupError
@@ -215,13 +215,15 @@ def ranked(trials: Iterable[TrialView], direction: Direction) -> list[TrialView]
     return sorted(trials, key=key)
 
 
-def open_console() -> Console:
+def open_console(stream: TextIO | None = None) -> Console:
     """The console of a command: as wide as the terminal, and wide where there is none.
 
-    It keeps to the stream that is stdout now, whatever that is while Ray is used.
+    Args:
+        stream: where it prints; None: the stream that is stdout now, whatever that is while Ray
+            is used.
     """
-    console = _PlainConsole(file=sys.stdout)
-    return console if console.is_terminal else _PlainConsole(file=sys.stdout, width=140)
+    console = _PlainConsole(file=stream or sys.stdout)
+    return console if console.is_terminal else _PlainConsole(file=console.file, width=140)
 
 
 class _PlainConsole(Console):

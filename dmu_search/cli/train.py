@@ -11,6 +11,7 @@ from typing import cast
 from rich.console import Console
 from rich.table import Table
 
+from dmu_search.cli.invocation import command
 from dmu_search.cli.published_values import published_result
 from dmu_search.cli.screen import (
     open_console,
@@ -34,12 +35,13 @@ from dmu_search.engine.training.trainer import EpochResult
 from dmu_search.errors import ConfigError, StorageError
 from dmu_search.exit_codes import DONE
 from dmu_search.folders import OutputFolder, check_writable, make_folder, make_unique_folder
+from dmu_search.names import TASKS
 from dmu_search.paper.published import published
 from dmu_search.paper.widths import resolve_widths
 from dmu_search.report.words import duration, score
 from dmu_search.results.trainings import cut_off, read_runs
 from dmu_search.retraining.exported import RunFile, read_run_file
-from dmu_search.retraining.run import plan_run, retrain, retraining_backend
+from dmu_search.retraining.run import CONFIG_FILE, plan_run, retrain, retraining_backend
 from dmu_search.tracking import Tracking
 
 # Replicas whose values fit in a line of progress.
@@ -80,7 +82,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     print_rows(console, {"engine": engine_in_words(retraining_backend(run))})
     settings = build(TrackingSettings, "tracking", values=defaults)
     with tracked(console, settings, output_dir=output_dir) as tracking:
-        tracking.begin()
+        tracking.begin([run.task])
         folder = _folder(console, output_dir, run=run, data=data)
         trained = retrain(
             plan_run(folder.name, run, data=data, tags={"config": str(file)}),
@@ -93,6 +95,9 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
         )
         console.print(_results(run, data, trained=trained))
         console.print(f"weights    {folder}", highlight=False, soft_wrap=True)
+        if TASKS[run.task].writes is not None:
+            hear = command("generate", f"config={folder / CONFIG_FILE}")
+            console.print(f"To let it write:\n  {hear}", highlight=False, soft_wrap=True)
         print_where_to_look(console, tracking, run_ids=[folder.name], settings=settings)
     return DONE
 
@@ -128,9 +133,8 @@ def _fixed(given: Mapping[str, object]) -> dict[str, Value]:
 
 def _changed(file: RunFile, given: Mapping[str, Value], *, data: Data) -> str | None:
     """That the file's data is no longer what its setting was found on, in a sentence."""
-    found_on = (file.provenance or {}).get("data")
     other_data = any(name.startswith("data.") and name not in PLACES for name in given)
-    if other_data or not isinstance(found_on, Mapping) or found_on.get("sha256") == data.sha256:
+    if other_data or file.data_sha256 in (None, data.sha256):
         return None
     return f"{data.name}: the data has changed since this setting was found; results differ by it"
 

@@ -45,7 +45,7 @@ from dmu_search.study.settings import StudySettings, studies_of
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import Tracking
 from dmu_search.tracking.mending import check_trial_records
-from dmu_search.tracking.models import write_model
+from dmu_search.tracking.models import MODEL_FOLDER, write_model
 from dmu_search.tracking.names import short_study
 from dmu_search.tracking.origin import origin_tags
 from dmu_search.tune.interrupt import Stop, stop_on_signals
@@ -69,7 +69,6 @@ class _Command:
     witness: Witness
 
 
-MODEL_FOLDER = "model"
 _ENDED = "error: the search was killed, or Ray, which it needs, was"
 
 
@@ -189,7 +188,7 @@ def _search(
         # All input is good by now: only here does anything begin to be written.
         make_folder(first.output_dir)
         check_all_see(first.output_dir)
-        tracking.begin()
+        tracking.begin(each.task for each in settings)
         studies = begun
         if studies is None:
             studies = create_studies(settings, name)

@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from dmu_search.config.distributions import Choice, Distribution, Interval
-from dmu_search.config.keys import Key, Value, did_you_mean, keys_of, shown
+from dmu_search.config.keys import Key, Value, key_meant, keys_of, shown
 from dmu_search.errors import ConfigError
 
 Setting = Value | Distribution
@@ -79,13 +79,13 @@ def _parse_word(command: str, word: str) -> tuple[str, Setting | Alternatives]:
     known = keys_of(command)
     if name not in known:
         raise ValueError(
-            f"{name}: {command} has no such key{did_you_mean(name, known)}; "
-            f"`python -m dmu_search {command} --help` lists them"
+            f"{name}: {command} has no such key{key_meant(name, known)}; "
+            f"`python -m dmu_search {command} --help-all` lists them"
         )
     key = known[name]
     try:
         # Taken as they are: "=", "~" and blanks are not the grammar's, and 007 is a name.
-        if key.kind in ("path", "file", "name"):
+        if key.kind in ("path", "file", "name", "line"):
             return name, key.check(None if text == "null" else text)
         if key.kind == "corpus":
             return name, key.check(text)

@@ -30,7 +30,8 @@ SEARCHED = frozenset({"tune"})
 ON_RAY = SEARCHED | {"reproduce"}
 SELECTED = frozenset({"reproduce", "report"})
 DATA = CONFIGURED | {"data", "doctor"}
-EVERYWHERE = DATA | {"sync", "report", "studies"}
+WRITES = frozenset({"generate"})
+EVERYWHERE = DATA | WRITES | {"sync", "report", "studies"}
 
 # Whole numbers travel through 32-bit integers of other systems.
 _LARGEST = 2**31 - 1
@@ -43,7 +44,8 @@ class Key:
     Attributes:
         name: dotted name, as on the command line.
         kind: ``int``, ``float``, ``bool``, ``text``, ``name`` (of a folder), ``path``, ``file`` (a
-            path made absolute), ``share``, ``amount``, ``widths`` or ``corpus``.
+            path made absolute), ``line`` (any words), ``share``, ``amount``, ``widths`` or
+            ``corpus``.
         help: what it is, with its unit.
         commands: the commands that take it.
         searchable: whether it may be a distribution.
@@ -214,6 +216,17 @@ def _check_file(value: object) -> str:
     return str(Path(check_path(value)).absolute())
 
 
+_LINE_RULE = "a line of text"
+
+
+def _check_line(value: object) -> str:
+    """Words as they are typed, of any language."""
+    text = _to_text(value)
+    if text is None or not text.strip():
+        raise ValueError(f"must be {_LINE_RULE}, got {shown(value)}")
+    return text
+
+
 _NAME_RULE = "at most 100 letters, digits and . _ -, beginning with no dot or dash"
 
 
@@ -231,6 +244,7 @@ _CHECKS: Mapping[str, tuple[str, Callable[[object], Value]]] = {
     "path": (_PATH_RULE, check_path),
     "file": (_PATH_RULE, _check_file),
     "name": (_NAME_RULE, _check_name),
+    "line": (_LINE_RULE, _check_line),
 }
 
 
@@ -292,6 +306,9 @@ _LOADED = _tasks(lambda entry: entry.data != "generated")
 _ON_FILES = _tasks(lambda entry: bool(entry.files))
 _MUSIC = _tasks(lambda entry: entry.data == "corpus")
 _PAIRS = _tasks(lambda entry: entry.data == "pairs")
+_WORDS = _tasks(lambda entry: entry.writes in ("text", "translation"))
+# Over three hours of sixteenth notes, as the longest tune that is read.
+_LONGEST_WRITTEN = 100_000
 _MINIMISED = _tasks(lambda entry: entry.direction == "minimize")
 
 _TABLE = (
@@ -323,7 +340,77 @@ _TABLE = (
         "write the plan to a file, to be carried out on a machine that has only torch",
         frozenset({"reproduce"}),
     ),
-    Key("config", "path", "the exported or hand-written file to train", frozenset({"train"})),
+    Key(
+        "config",
+        "path",
+        "the exported or hand-written file to train, or that of a trained network",
+        WRITES | {"train"},
+    ),
+    Key(
+        "tune",
+        "path",
+        "a MIDI file to go on from; else a tune of the test split, drawn with the seed",
+        WRITES,
+        tasks=_MUSIC,
+    ),
+    Key(
+        "prompt_steps",
+        "int",
+        "first steps of the tune that are given; else the whole file, or 64 steps of a test tune",
+        WRITES,
+        minimum=1,
+        maximum=_LONGEST_WRITTEN,
+        tasks=_MUSIC,
+    ),
+    Key(
+        "text",
+        "line",
+        "words to go on from; a sentence to translate, else one is read per line of standard input",
+        WRITES,
+        tasks=_WORDS,
+    ),
+    Key(
+        "length",
+        "int",
+        "steps to add, else 128; words to add, else 50; most words of a translation, else as many "
+        "as the longest in training has",
+        WRITES,
+        minimum=1,
+        maximum=_LONGEST_WRITTEN,
+    ),
+    Key(
+        "temperature",
+        "float",
+        "divides the logits: 0 writes what is most probable, 1 draws as the network expects (for a "
+        "translation 0, else 1)",
+        WRITES,
+        minimum=0,
+        maximum=100,
+    ),
+    Key(
+        "beam",
+        "int",
+        "translations followed side by side, else 1; the best mean log-probability per word wins",
+        WRITES,
+        minimum=1,
+        maximum=1000,
+        tasks=_PAIRS,
+    ),
+    Key(
+        "seed",
+        "int",
+        "of all that is drawn, else 0",
+        WRITES,
+        minimum=0,
+        maximum=2**31 - 1,
+    ),
+    Key(
+        "generated_dir",
+        "path",
+        "folder of MIDI files and pictures, else generated/ in output_dir",
+        WRITES,
+        tasks=_MUSIC,
+    ),
     Key(
         "resume",
         "name",
@@ -670,7 +757,7 @@ _TABLE = (
         "data.root",
         "path",
         "cache of data files; null: the user's cache",
-        DATA,
+        DATA | WRITES,
         optional=True,
         tasks=_ON_FILES,
     ),
@@ -678,7 +765,7 @@ _TABLE = (
         "data.mirror",
         "path",
         "folder that already has the files; null: $DMU_SEARCH_DATA_MIRROR",
-        DATA,
+        DATA | WRITES,
         optional=True,
         tasks=_ON_FILES,
     ),
@@ -761,6 +848,68 @@ def shown(value: object) -> str:
     """A value as a message quotes it, shortened."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+# Names that other libraries and papers have: the key, or why there is none.
+SYNONYMS: Mapping[str, str] = {
+    "lr": "training.learning_rate",
+    "eta": "training.learning_rate",
+    "step_size": "training.learning_rate",
+    "wd": "training.weight_decay",
+    "l2": "training.weight_decay",
+    "bs": "training.batch_size",
+    "batch": "training.batch_size",
+    "epochs": "training.max_epochs",
+    "num_epochs": "training.max_epochs",
+    "n_epochs": "training.max_epochs",
+    "lr_decay": "training.gamma",
+    "clip": "training.gradient_clip_norm",
+    "grad_clip": "training.gradient_clip_norm",
+    "max_grad_norm": "training.gradient_clip_norm",
+    "n_seeds": "training.replicas",
+    "random_state": "training.seed",
+    "layers": "depth",
+    "num_layers": "depth",
+    "n_layers": "depth",
+    "hidden": "network.widths",
+    "hidden_size": "network.widths",
+    "units": "network.widths",
+    "init": "network.initialisation",
+    "n_trials": "search.trials",
+    "num_samples": "search.trials",
+    "timeout": "search.time_budget_s",
+    "workers": "search.max_concurrent",
+    "n_jobs": "search.max_concurrent",
+    "pruner": "search.scheduler",
+    "metric": "search.objective",
+    "gpus": "resources.gpus",
+    "cpus": "resources.cpus",
+    "dataset": "task",
+    "cell": "model",
+    "out": "output_dir",
+    "output": "output_dir",
+    "optimizer": "every network is trained by Adam",
+    "optimiser": "every network is trained by Adam",
+    "dropout": "no network here has dropout",
+}
+
+
+def key_meant(name: str, known: Iterable[str]) -> str:
+    """As ``did_you_mean``, for keys: also by their last part alone, and by what others call them.
+
+    Args:
+        name: what was written.
+        known: keys to choose from.
+    """
+    keys = list(known)
+    last = name.rpartition(".")[2].lower().replace("-", "_")
+    same = [key for key in keys if key.rpartition(".")[2] == last]
+    meant = same[0] if len(same) == 1 else SYNONYMS.get(last, "")
+    if meant in KEYS:
+        return f" (did you mean {meant}?)" if meant in keys else did_you_mean(name, keys)
+    if meant:
+        return f" ({meant})"
+    return f" (did you mean {' or '.join(same)}?)" if same else did_you_mean(name, keys)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -20,7 +20,8 @@ from dmu_search.errors import DataError
 LONGEST_STEPS = 100_000
 _HIGHEST_NOTE = LOWEST_NOTE + NOTES - 1
 _RESOLUTION = 480
-_TICKS_PER_EIGHTH = _RESOLUTION // 2
+# Of a whole note at 120 quarter notes a minute, the tempo of the files written here.
+WHOLE_NOTE_S = 2.0
 _VELOCITY = 90
 
 
@@ -122,25 +123,44 @@ def read_tune(content: bytes, reading: Reading = EIGHTHS) -> MidiTune:
 
 
 def write_midi(path: Path, voices: Sequence[Sequence[Note]]) -> None:
-    """Write a tune whose step is an eighth note, one track per voice.
-
-    The same voices always give the same bytes. Silence after the last note is not kept.
+    """Write a tune whose step is an eighth note; see ``midi_content``.
 
     Args:
         path: the file to write; its folder must exist.
         voices: notes of each voice.
     """
+    path.write_bytes(midi_content(voices))
+
+
+def midi_content(
+    voices: Sequence[Sequence[Note]],
+    *,
+    names: Sequence[str] = (),
+    note_value: Fraction = EIGHTHS.note_value,
+) -> bytes:
+    """A tune as a MIDI file of one track per voice, at 120 quarter notes a minute.
+
+    The same voices always give the same bytes. Silence after the last note is not kept.
+
+    Args:
+        voices: notes of each voice.
+        names: of the tracks, one each; or none.
+        note_value: length of a step as a fraction of a whole note, a multiple of 1/1920.
+    """
     import pretty_midi  # type: ignore[import-untyped]
 
     midi = pretty_midi.PrettyMIDI(resolution=_RESOLUTION)
-    for notes in voices:
-        track = pretty_midi.Instrument(program=0)
+    ticks = int(4 * _RESOLUTION * note_value)
+    for number, notes in enumerate(voices):
+        track = pretty_midi.Instrument(program=0, name=names[number] if names else "")
         for note in notes:
-            start = midi.tick_to_time(note.start * _TICKS_PER_EIGHTH)
-            end = midi.tick_to_time((note.start + note.length) * _TICKS_PER_EIGHTH)
+            start = midi.tick_to_time(note.start * ticks)
+            end = midi.tick_to_time((note.start + note.length) * ticks)
             track.notes.append(pretty_midi.Note(_VELOCITY, note.pitch, start, end))
         midi.instruments.append(track)
-    midi.write(str(path))
+    content = io.BytesIO()
+    midi.write(content)
+    return content.getvalue()
 
 
 def _to_roll(

@@ -19,7 +19,7 @@ class Series:
         color: of all of them.
         width: of a line, or size of a point.
         opacity: from 0 to 1.
-        words: of each point, shown where a page is pointed at.
+        words: of each point, or one text for all, shown where a page is pointed at.
         in_legend: whether the legend has it.
     """
 
@@ -30,7 +30,7 @@ class Series:
     color: str = BLUE
     width: float = 1.5
     opacity: float = 1.0
-    words: Sequence[str] = ()
+    words: str | Sequence[str] = ()
     in_legend: bool = False
 
 

@@ -10,7 +10,8 @@ from matplotlib.ticker import NullFormatter
 
 from dmu_search.report.panels import GREY, Figure, Panel, Series
 
-_STYLE: Any = {
+# Of every picture.
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -26,7 +27,7 @@ def picture(figure: Figure) -> bytes:
     columns = min(_IN_A_ROW, len(figure.panels))
     rows = -(-len(figure.panels) // columns)
     width, height = (8.5, 4.6) if columns == 1 else (3.2 * columns, 3.0 * rows)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(width, height), layout="constrained")
         axes = canvas.subplots(rows, columns, squeeze=False).flatten()
         for panel, own in zip(figure.panels, axes, strict=False):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,9 @@ Levels = Sequence[tuple[float, str]]
 Importances = Mapping[str, Mapping[str, float]]
 # Points that all curves of a figure may have together, so that a page stays quick.
 _POINTS = 60_000
+# And all dots of a figure, each of which a browser draws by itself.
+_DOTS = 8_000
+_Item = TypeVar("_Item")
 _GRID = 40
 
 
@@ -83,14 +87,7 @@ def _words(trial: TrialState) -> str:
     return f"trial {trial.number}{source}: {trial.objective:.4g}<br>{short_values(trial.values)}"
 
 
-def _line(
-    trial: TrialState,
-    points: Mapping[int, float],
-    *,
-    winner: int | None,
-    words: Sequence[str] | None = None,
-) -> Series:
-    """A trial as a line; what is said of a point is the trial's setting, unless words are given."""
+def _line(trial: TrialState, points: Mapping[int, float], *, winner: int | None) -> Series:
     color, width, opacity = _look(trial, winner)
     return Series(
         f"trial {trial.number}",
@@ -100,7 +97,7 @@ def _line(
         color,
         width,
         opacity,
-        words or [_words(trial)] * len(points),
+        _words(trial),
     )
 
 
@@ -110,10 +107,10 @@ def _is_wide(values: Sequence[float]) -> bool:
     return bool(finite) and min(finite) > 0 and max(finite) > 3 * min(finite)
 
 
-def _thinned(epochs: Sequence[int], most: int) -> list[int]:
-    """At most so many of the epochs, evenly, the last among them."""
-    every = max(1, math.ceil(len(epochs) / max(2, most)))
-    return [*epochs[:-1:every], epochs[-1]]
+def _thinned(items: Sequence[_Item], most: int) -> list[_Item]:
+    """At most so many of the items, evenly, the last among them."""
+    every = max(1, math.ceil(len(items) / max(2, most)))
+    return [*items[:-1:every], items[-1]]
 
 
 def _learning(
@@ -123,9 +120,7 @@ def _learning(
     for trial in known:
         epochs = _thinned(sorted(trial.objectives), _POINTS // len(known))
         values = {epoch: trial.objectives[epoch] for epoch in epochs}
-        own = _words(trial)
-        words = [f"{own}<br>epoch {epoch}: {value:.4g}" for epoch, value in values.items()]
-        curves.append(_line(trial, values, winner=winner, words=words))
+        curves.append(_line(trial, values, winner=winner))
     wide = _is_wide([value for curve in curves for value in curve.y])
     longest = max(trial.epoch for trial in known)
     panel = Panel("epoch", f"best {metric} so far", curves, longest >= 30, wide, levels=levels)
@@ -219,9 +214,10 @@ def _slices(
     winner: int | None,
 ) -> Figure:
     wide = _is_wide([trial.objective or 0.0 for trial in known])
+    shown = _thinned(known, _DOTS // max(1, len(space)))
     panels = []
     for name, distribution in space.items():
-        have = [trial for trial in known if name in trial.values]
+        have = [trial for trial in shown if name in trial.values]
         series = []
         for look in dict.fromkeys(_look(trial, winner) for trial in have):
             alike = [trial for trial in have if _look(trial, winner) == look]
@@ -239,7 +235,8 @@ def _slices(
             )
         ticks = _ticks(distribution)
         panels.append(Panel(name, metric, series, _is_log(distribution), wide, ticks))
-    return Figure("slice", "Objective by each searched key", panels)
+    part = "" if len(shown) == len(known) else f", {len(shown)} of {len(known)} trials"
+    return Figure("slice", f"Objective by each searched key{part}", panels)
 
 
 def _unit(value: float, ends: tuple[float, float], *, log: bool) -> float:

@@ -19,7 +19,7 @@ from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.folders import OutputFolder, write_whole
 from dmu_search.names import TASKS
 from dmu_search.records import first_tags
-from dmu_search.report.interactive import page_of
+from dmu_search.report.interactive import library, page_of
 from dmu_search.report.pictures import picture
 from dmu_search.report.study_figures import figures
 from dmu_search.report.study_note import header, levels, note, ranked, row, winner_of
@@ -29,11 +29,15 @@ from dmu_search.study.importance import importances
 from dmu_search.study.stopping import Rungs
 
 NOTE_FILE, PAGE_FILE, PLOTS = "note.md", "study.html", "plots"
+# Pages with one plot each, which share plotly's code. MLflow shows a page by itself, so these stay
+# in the folder.
+SINGLE, _LIBRARY_FILE = "interactive", "plotly.js"
 _EVERY_S = 30.0
+_ROWS = 500
 
 
 def write_study_page(study: Study, *, final: bool) -> None:
-    """Write ``note.md``, ``study.html`` and ``plots/*.png``; at the end ``plots/*.html`` too.
+    """Write ``note.md``, ``study.html``, ``plots/*.png``; at the end ``interactive/*.html`` too.
 
     Raises:
         StorageError: the journal is damaged, or the folder cannot be written.
@@ -71,8 +75,10 @@ def write_study_page(study: Study, *, final: bool) -> None:
     for figure in drawn:
         write_whole(study.folder / PLOTS / f"{figure.name}.png", picture(figure))
         if final:
-            alone = page_of(figure.title, "", figures=[figure]).encode()
-            write_whole(study.folder / PLOTS / f"{figure.name}.html", alone)
+            alone = page_of(figure.title, "", figures=[figure], library_file=_LIBRARY_FILE)
+            write_whole(study.folder / SINGLE / f"{figure.name}.html", alone.encode())
+    if final and drawn:
+        write_whole(study.folder / SINGLE / _LIBRARY_FILE, library().encode())
     top = text.partition("\n| ")[0]
     body = f"<h1>{html.escape(study.name)}</h1>{_summary(top)}{_table(study, chosen)}"
     write_whole(study.folder / PAGE_FILE, page_of(study.name, body, figures=drawn).encode())
@@ -95,12 +101,19 @@ def _summary(text: str) -> str:
 def _table(study: Study, chosen: FinalRound) -> str:
     settings = study.settings
     heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in header(settings))
-    rows = "".join(
+    rows = [
         "<tr>"
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in row(rank, trial, settings=settings))
         for rank, trial in enumerate(ranked(chosen.trials, settings), start=1)
+    ]
+    first, others = (
+        f'<div class="wide"><table><tr>{heads}</tr>{"".join(part)}</table></div>'
+        for part in (rows[:_ROWS], rows[_ROWS:])
     )
-    return f'<h2>All trials</h2><div class="wide"><table><tr>{heads}</tr>{rows}</table></div>'
+    if rows[_ROWS:]:
+        # A browser lays out what is folded up once it is looked at.
+        first += f"<details><summary>{len(rows) - _ROWS} more</summary>{others}</details>"
+    return f"<h2>All trials</h2>{first}"
 
 
 def main(folder: Path, closed: threading.Event) -> int:

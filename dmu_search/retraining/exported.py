@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dmu_search.config.compose import as_yaml_value, flatten, nest, read_plain, yaml_text
-from dmu_search.config.keys import KEYS, Key, Value, did_you_mean, keys_of
+from dmu_search.config.keys import KEYS, Key, Value, key_meant, keys_of
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import RunSettings, build
 from dmu_search.data.settings import DataSettings
@@ -62,7 +62,19 @@ class RunFile:
     @property
     def data(self) -> DataSettings:
         """Which data the settings are for; the task's default where the file names none."""
-        return build(DataSettings, "data", values={**default_data(self.task), **self.values})
+        return self.data_with({})
+
+    def data_with(self, given: Mapping[str, Value]) -> DataSettings:
+        """``data``, with ``given`` values of the command line over it."""
+        values = {**default_data(self.task), **self.values, **given}
+        return build(DataSettings, "data", values=values)
+
+    @property
+    def data_sha256(self) -> str | None:
+        """Hash of the data that the setting was found on; None where the file tells of none."""
+        found_on = self.provenance.get("data")
+        sha256 = found_on.get("sha256") if isinstance(found_on, Mapping) else None
+        return None if sha256 is None else str(sha256)
 
     @property
     def result(self) -> Result | None:
@@ -143,7 +155,7 @@ def _check(flat: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
     faults = []
     for name, value in flat.items():
         if name not in known:
-            faults.append(f"{name}: there is no such key{did_you_mean(name, known)}")
+            faults.append(f"{name}: there is no such key{key_meant(name, known)}")
             continue
         try:
             values[name] = known[name].check(value)

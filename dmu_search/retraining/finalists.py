@@ -25,6 +25,8 @@ from dmu_search.study.journal import Event, Journal
 from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.trials import Finalists, StudyState, TrialState
 from dmu_search.tracking import Tracking
+from dmu_search.tracking.names import short_study, short_values
+from dmu_search.tracking.origin import origin_tags
 from dmu_search.tune.resources import TrialShare
 
 FOLDER = "finalists"
@@ -327,12 +329,17 @@ class FinalRound:
         stopped: Callable[[], bool],
     ) -> Iterator[Progress]:
         trainings = []
+        origin = origin_tags(gpus=share.gpus)
+        study = short_study(self._study.name, self._study.settings.task)
         for number in self._chosen.missing:
             run = self._run(number)
-            tags = {"study": self._study.name, "finalist": str(number)}
+            tags = {"study": self._study.name, "finalist": str(number), **origin}
             name = self._name(number)
             planned = plan_run(name, run, data=data, tags=tags, study=self._study.name)
-            trainings.append((planned, run))
+            values = short_values(self._state.trials[number].values)
+            # As its trial is called.
+            start = replace(planned.start, name=f"{study} {number:03d} finalist {values}".rstrip())
+            trainings.append((replace(planned, start=start), run))
         if not trainings:
             return
         yield from train_on_workers(

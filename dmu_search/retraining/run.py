@@ -1,5 +1,6 @@
 """Training one configuration over several seeds, recorded, without a search."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,14 +11,17 @@ from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
 from dmu_search.data.loading import described_splits, final_metrics, make_task
 from dmu_search.engine.kernels.backend import BackendChoice
+from dmu_search.engine.networks.module import describe
 from dmu_search.engine.plans.runs import PlannedRun, Trained, carry_out
 from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.metrics import summary_metrics
 from dmu_search.engine.training.passes import training_backend
 from dmu_search.engine.training.trainer import EpochResult, Trainer
+from dmu_search.names import TASKS, signed_loss
 from dmu_search.records import Recorder, RunStart
 from dmu_search.retraining.exported import write_run_file
 from dmu_search.retraining.provenance import provenance
+from dmu_search.tracking.models import MODEL_FOLDER, write_model
 from dmu_search.tracking.names import short_study
 
 CONFIG_FILE = "config.yaml"
@@ -83,11 +87,13 @@ def retrain(
 ) -> Trained:
     """Carry out ``planned``, the training of ``run``; its configuration is kept with the weights.
 
+    The replica with the best validation result is kept as a model of its own, for ``generate``.
+
     Args:
         planned: by ``plan_run``.
         run: what is trained.
         data: of the task.
-        folder: gets ``config.yaml`` and the weights of the best epochs.
+        folder: gets ``config.yaml``, the weights of the best epochs, and ``model/``.
         recorder: keeps what comes out.
         on_epoch: told of every epoch.
         on_problem: told why a training that was cut off begins again.
@@ -105,6 +111,12 @@ def retrain(
         )
         write_run_file(folder / CONFIG_FILE, run, provenance=source)
         recorder.attach(planned.name, folder / CONFIG_FILE)
+        chosen = _best_replica(trained, run.task)
+        write_model(
+            folder / MODEL_FOLDER,
+            describe(trainer.network, run.network),
+            weights={name: each[chosen] for name, each in trainer.best_state.items()},
+        )
 
     return carry_out(
         planned,
@@ -116,3 +128,11 @@ def retrain(
         evaluate=lambda trainer: final_metrics(trainer, data),
         finish=keep_config,
     )
+
+
+def _best_replica(trained: Trained, task: str) -> int:
+    """The replica with the best validation result; the first where there is none."""
+    values = trained.metrics[f"val_{task_class(task).objective}"]
+    losses = {i: signed_loss(each, TASKS[task].direction) for i, each in enumerate(values)}
+    finite = {replica: loss for replica, loss in losses.items() if math.isfinite(loss)}
+    return min(finite, key=lambda replica: finite[replica], default=0)

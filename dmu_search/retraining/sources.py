@@ -68,7 +68,7 @@ def sourced(
         ConfigError: a file of the best settings is damaged.
     """
     own_given = {k: v for k, v in (given or {}).items() if KEYS[k].exists_for(task, model)}
-    defaults = _defaults(task, model)
+    defaults = fixed_defaults(task, model)
     record = published(task)
     shared: dict[str, Value] = {
         "training.max_epochs": record.epochs,
@@ -92,7 +92,8 @@ def sourced(
 
 
 @cache
-def _defaults(task: str, model: str) -> Mapping[str, Value]:
+def fixed_defaults(task: str, model: str) -> Mapping[str, Value]:
+    """What the shipped space fixes for a task and a model, by dotted key."""
     composed = compose_study(task, model, given={}).settings
     return {k: value for k, value in composed.items() if not isinstance(value, Interval | Choice)}
 

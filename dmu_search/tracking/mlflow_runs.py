@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from dmu_search.errors import TrackingError
@@ -77,7 +77,6 @@ class MlflowRuns:
         self._prefix = experiment
         self._artifact_root = artifact_root
         self._experiments: dict[str, str] = {}
-        self._check_not_deleted()
         self._runs: dict[str, str] = {}
         # Of the runs that were there before.
         self._known: dict[str, KnownPoints] = {}
@@ -241,6 +240,14 @@ class MlflowRuns:
             return None
         return f"/#/experiments/{self._experiment_of(mlflow_id)}/runs/{mlflow_id}?{_VIEW}"
 
+    def check_experiment(self, task: str) -> None:
+        """Find out whether runs of a task can be written; creates nothing.
+
+        Raises:
+            TrackingError: the task's experiment is deleted.
+        """
+        self._existing(experiment_name(self._prefix, task))
+
     def views(self, task: str) -> dict[str, str]:
         """Addresses, as in ``page``, of an experiment's table and charts, by name; or none."""
         name = experiment_name(self._prefix, task)
@@ -276,29 +283,29 @@ class MlflowRuns:
         """Ids of all experiments of the prefix; another process may have made one since."""
         return [each.experiment_id for each in self._named(self._prefix)]
 
-    def _named(self, prefix: str, **more: Any) -> "list[Experiment]":
-        found = self._client.search_experiments(filter_string=f"name LIKE '{prefix}%'", **more)
+    def _named(self, prefix: str) -> "list[Experiment]":
+        found = self._client.search_experiments(filter_string=f"name LIKE '{prefix}%'")
         names = {prefix, *(experiment_name(prefix, task) for task in TASKS)}
         return [each for each in found if each.name in names]
-
-    def _check_not_deleted(self) -> None:
-        from mlflow.entities import ViewType
-
-        for each in self._named(self._prefix, view_type=ViewType.DELETED_ONLY):
-            raise TrackingError(
-                f"the MLflow experiment {each.name!r} is deleted; restore it in MLflow "
-                "or choose another with tracking.experiment=NAME"
-            )
 
     def _experiment(self, task: str | None) -> str:
         """The experiment of a task, made where it is missing."""
         name = self._prefix if task is None else experiment_name(self._prefix, task)
         if name not in self._experiments:
-            found = self._client.get_experiment_by_name(name)
+            found = self._existing(name)
             self._experiments[name] = (
                 self._new_experiment(name) if found is None else str(found.experiment_id)
             )
         return self._experiments[name]
+
+    def _existing(self, name: str) -> "Experiment | None":
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise TrackingError(
+                f"the MLflow experiment {name!r} is deleted; restore it in MLflow "
+                "or choose another with tracking.experiment=NAME"
+            )
+        return found
 
     def _new_experiment(self, name: str) -> str:
         served = urlparse(self.uri).scheme in SERVERS

@@ -22,6 +22,8 @@ from dmu_search.folders import written_whole
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+# Of a study or a training, in its own folder.
+MODEL_FOLDER = "model"
 NETWORK_FILE, WEIGHTS_FILE = "network.json", "weights.pt"
 _DIGEST_TAG = "dmu_search.weights_sha256"
 

@@ -115,14 +115,17 @@ class Tracking:
         """
         self._demand("check", "checked")
 
-    def begin(self) -> None:
+    def begin(self, tasks: Iterable[str] = ()) -> None:
         """Make what the store lacks, and send from now on.
 
+        Args:
+            tasks: whose runs are to come.
+
         Raises:
-            TrackingError: the store cannot be used.
+            TrackingError: the store cannot be used, or the experiment of a task is deleted.
             StorageError: its folder cannot be written.
         """
-        self._demand("open", "opened")
+        self._demand("open", "opened", tasks=list(dict.fromkeys(tasks)))
         self._begun = True
 
     def follow(self, run_ids: Iterable[str]) -> None:
@@ -177,10 +180,10 @@ class Tracking:
         if event["event"] not in ("metrics", "end") and self._sender is not None:
             self._sender.tell("follow", run=run_id, expected=False)
 
-    def _demand(self, what: str, answer: str) -> None:
+    def _demand(self, what: str, answer: str, **words: object) -> None:
         if self._sender is None:
             return
-        said = self._ask(what, answer, within_s=_OPENED_WITHIN_S)
+        said = self._ask(what, answer, within_s=_OPENED_WITHIN_S, **words)
         if said is None:
             raise TrackingError(
                 f"tracking.uri={self.uri}: the process that writes to it ended without an answer; "

@@ -12,8 +12,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,7 +63,7 @@ class Sender:
                 case "check":
                     self._answer("checked", self._store.check)
                 case "open":
-                    self._answer("opened", self._open)
+                    self._answer("opened", partial(self._open, message["tasks"]))
                 case "follow" if self._sending is not None:
                     self._sending.follow(message["run"], expected=message["expected"])
                 case "settle":
@@ -89,9 +90,11 @@ class Sender:
         else:
             self._say(name, {"fault": None})
 
-    def _open(self) -> None:
+    def _open(self, tasks: Iterable[str]) -> None:
         if self._sending is None:
             self._sending = Sending(self._store)
+        for task in tasks:
+            self._sending.runs.check_experiment(task)
 
     def _send_if_due(self) -> None:
         if time.monotonic() >= self._due:

@@ -18,14 +18,24 @@ def test_without_words_the_overview_is_shown(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["tune", "train", "reproduce", "report", "data", "sync", "doctor"]
+    "command", ["tune", "train", "generate", "reproduce", "report", "data", "sync", "doctor"]
 )
 def test_the_help_of_a_command_lists_its_keys(command, capsys):
-    assert main([command, "--help"]) == 0
+    assert main([command, "--help-all"]) == 0
     shown = capsys.readouterr().out
     assert f"usage: python -m dmu_search {command}" in shown
     for name in keys_of(command):
         assert f"\n  {name}" in shown
+
+
+def test_the_help_of_tune_fits_a_screen(capsys):
+    assert main(["tune", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 110
+    named = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert len(named) > 10
+    assert set(named) <= set(keys_of("tune"))
 
 
 def test_the_version(capsys):
@@ -73,6 +83,20 @@ def test_doctor_calls_an_altered_file_bad(tmp_path, capsys):
     (tmp_path / "Nottingham.mat").write_bytes(b"altered")
     assert main(["doctor", f"data.root={tmp_path}", f"output_dir={tmp_path / 'runs'}"]) == 1
     assert "bad  data         Nottingham.mat" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "label"), [([], 0, "note"), (["task=natlang"], 1, "error")]
+)
+def test_without_network_data_names_what_is_missing(
+    words, code, label, tmp_path, capsys, monkeypatch
+):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("DMU_SEARCH_DATA_MIRROR", raising=False)
+    assert main(["data", f"data.root={tmp_path}", *words]) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{label}: {tmp_path}/ptb/ptb.train.txt: missing") for line in lines)
 
 
 def test_an_output_folder_below_a_file_is_bad_input(tmp_path, capsys):

@@ -2,7 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from dmu_search.config.keys import CLIPPINGS, CORPORA, KEYS, NOISES, did_you_mean, keys_of
+from dmu_search.config.keys import (
+    CLIPPINGS,
+    CORPORA,
+    KEYS,
+    NOISES,
+    SYNONYMS,
+    did_you_mean,
+    key_meant,
+    keys_of,
+)
 from dmu_search.data import corpus
 from dmu_search.engine.tasks import generated, task_class
 from dmu_search.engine.training import optimiser
@@ -91,3 +100,29 @@ def test_a_key_without_tasks_and_models_exists_for_all():
 
 def test_train_takes_no_search_keys():
     assert not any(name.startswith("search.") for name in keys_of("train"))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("training.lr", "did you mean training.learning_rate?"),
+        ("LR", "did you mean training.learning_rate?"),
+        ("batch-size", "did you mean training.batch_size?"),
+        ("learning_rate", "did you mean training.learning_rate?"),
+        ("hidden", "did you mean network.widths?"),
+        ("seed", "did you mean training.seed or search.seed?"),
+        ("training.optimizer", "every network is trained by Adam"),
+        ("search.trails", "did you mean search.trials?"),
+    ],
+)
+def test_a_key_is_found_by_what_others_call_it(name, meant):
+    assert key_meant(name, keys_of("tune")) == f" ({meant})"
+
+
+def test_synonyms_stand_for_keys_and_are_none():
+    assert not set(SYNONYMS) & set(KEYS)
+    assert all(meant in KEYS or " " in meant for meant in SYNONYMS.values())
+
+
+def test_no_command_is_offered_a_key_that_it_lacks():
+    assert "learning_rate" not in key_meant("lr", keys_of("report"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmu_search.report.study_page import NOTE_FILE, PAGE_FILE, PLOTS, write_study_page
+from dmu_search.report.study_page import NOTE_FILE, PAGE_FILE, PLOTS, SINGLE, write_study_page
 from dmu_search.study.files import create_studies
 from dmu_search.study.journal import Journal
 from dmu_search.study.search_study import Report, SearchStudy
@@ -10,6 +10,12 @@ from tests.browser import browser_page
 from tests.studies import plan_studies
 
 TRIALS = 30
+# Curves that look alike are one path with gaps; those of one point are dots.
+CURVES = """
+[...document.querySelectorAll("#learning_curves .scatterlayer path.js-line")]
+  .reduce((count, path) => count + path.getAttribute("d").split("M").length - 1, 0)
+  + document.querySelectorAll("#learning_curves .scatterlayer path.point").length
+"""
 
 
 @pytest.fixture
@@ -37,15 +43,16 @@ def study(tmp_path):
 @pytest.mark.slow
 def test_as_many_curves_are_drawn_as_there_are_trials(study):
     write_study_page(study, final=True)
-    assert {path.suffix for path in (study.folder / PLOTS).iterdir()} == {".png", ".html"}
+    pictures = {path.stem for path in (study.folder / PLOTS).glob("*.png")}
+    assert pictures == {path.stem for path in (study.folder / SINGLE).glob("*.html")}
     assert "won: val_mse" in (study.folder / NOTE_FILE).read_text(encoding="utf-8")
-    alone = study.folder / PLOTS / "learning_curves.html"
-    for path in (study.folder / PAGE_FILE, alone):
+    alone = study.folder / SINGLE / "learning_curves.html"
+    beside = alone.with_name("plotly.js")
+    for path, needs in ((study.folder / PAGE_FILE, []), (alone, [beside])):
         with browser_page(offline=True) as page:
             asked = []
             page.on("request", lambda request, asked=asked: asked.append(request.url))
             page.goto(path.as_uri())
             page.wait_for_selector("#learning_curves .scatterlayer .trace")
-            count = "document.querySelectorAll('#learning_curves .scatterlayer .trace').length"
-            assert page.evaluate(count) == TRIALS
-            assert asked == [path.as_uri()]
+            assert page.evaluate(CURVES) == TRIALS
+            assert asked == [each.as_uri() for each in (path, *needs)]

@@ -384,6 +384,18 @@ def test_stores_that_cannot_be_used(uri, message, tmp_path):
         check_tracking(settings(uri), tmp_path)
 
 
+def test_a_deleted_experiment_blocks_only_its_own_task(store_uri, tmp_path):
+    client = MlflowClient(store_uri)
+    client.delete_experiment(client.create_experiment("dmu_search-tempord"))
+    with open_tracking(settings(store_uri), tmp_path) as tracking:
+        tracking.begin(["adding"])
+        with pytest.raises(TrackingError, match="'dmu_search-tempord' is deleted; restore it"):
+            tracking.begin(["tempord"])
+        tracking.recorder.start(replace(STUDY, tags={"task": "adding"}))
+        assert tracking.settle() is None
+    assert client.get_experiment_by_name("dmu_search-adding") is not None
+
+
 def test_checking_creates_nothing(tmp_path):
     assert "made by the first study" in check_tracking(settings(None), tmp_path)
     assert "records only" in check_tracking(settings("none"), tmp_path)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dmu_search.engine.kernels.rows import full_rows
-from dmu_search.engine.networks.network import Architecture, Network, build_network
+from dmu_search.engine.networks.network import Architecture, Network, Weights, build_network
 from dmu_search.engine.networks.translator import Translator, Vocabulary, build_translator
 from dmu_search.engine.settings import NetworkSettings
 
@@ -34,6 +34,11 @@ class TrainedNetwork(nn.Module):
             own = nn.Parameter(weights[name].detach().clone())
             self.register_parameter(_as_attribute(name), own)
 
+    @property
+    def weights(self) -> Weights:
+        """The parameters by the architecture's names, each with a replica axis of one."""
+        return {name: getattr(self, _as_attribute(name))[None] for name in self._names}
+
     def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
         """An output for each step of sequences of one length.
 
@@ -44,7 +49,7 @@ class TrainedNetwork(nn.Module):
         Returns:
             Linear outputs, ``(batch, time, output)``: logits where there is something to choose.
         """
-        weights = {name: getattr(self, _as_attribute(name))[None] for name in self._names}
+        weights = self.weights
         rows = full_rows(1, x.shape[0], times=x.shape[1], device=x.device)
         if isinstance(self.architecture, Network):
             found, _ = self.architecture.forward(weights, _packed(x), rows=rows)

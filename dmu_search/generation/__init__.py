@@ -1,0 +1,1 @@
+"""What trained networks write: music, text and translations, step by step with a carried state."""
