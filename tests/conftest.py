@@ -15,7 +15,8 @@ from xdist.scheduler import LoadFileScheduling
 # So that an assertion of a contract shows its values.
 pytest.register_assert_rewrite("dmu_search.testing")
 
-from dmu_search.data import pairs, treebank
+from dmu_search.data import DataStore, pairs, treebank
+from dmu_search.data.demo import ensure_demo
 from dmu_search.retraining import sources
 
 
@@ -41,6 +42,14 @@ def _nothing_shipped(tmp_path_factory, monkeypatch):
     """Tests know of no best settings but their own; those shipped may change any day."""
     nowhere = tmp_path_factory.getbasetemp() / "nothing-shipped"
     monkeypatch.setattr(sources, "configuration_root", lambda: nowhere)
+
+
+@pytest.fixture(scope="session")
+def demo_store(tmp_path_factory):
+    """A cache folder in which the demo corpus is already written."""
+    store = DataStore(root=tmp_path_factory.mktemp("demo"))
+    ensure_demo(store)
+    return store
 
 
 SMALL_TEXT = {

@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,7 +39,18 @@ def compose_study(task: str, model: str, *, given: Mapping[str, Setting]) -> Com
     Raises:
         ConfigError: a YAML file is missing; or all settings that break a rule, each with its file.
     """
-    root = configuration_root()
+    from_files, files = _composed(configuration_root(), task, model=model)
+    settings = {**from_files, **given}
+    origins = {name: "command line" if name in given else files[name] for name in settings}
+    return Composed(settings, origins)
+
+
+# Hydra takes a tenth of a second, and a list of studies asks for the same again and again.
+@cache
+def _composed(
+    root: Path, task: str, *, model: str
+) -> tuple[Mapping[str, Setting], Mapping[str, str]]:
+    """What the files alone say, as a process first read them, and the file of each key."""
     _check_files(root, task, model=model)
     with initialize_config_dir(str(root), version_base="1.3"):
         # A user's own has no file.
@@ -48,10 +60,7 @@ def compose_study(task: str, model: str, *, given: Mapping[str, Setting]) -> Com
     files = _origins(root, task, model=model, names=plain)
     settings = _check(plain, files)
     # The root file has the keys of all tasks and models.
-    settings = {k: v for k, v in settings.items() if KEYS[k].exists_for(task, model)}
-    settings.update(given)
-    origins = {name: "command line" if name in given else files[name] for name in settings}
-    return Composed(settings, origins)
+    return {k: v for k, v in settings.items() if KEYS[k].exists_for(task, model)}, files
 
 
 def _groups(task: str, model: str) -> tuple[tuple[str, str], ...]:
