@@ -24,7 +24,9 @@ class ByFileOrRay(LoadFileScheduling):
     """Whole files for a test process; those that share a Ray are for the same one."""
 
     def _split_scope(self, nodeid):
-        return "tests/tune" if nodeid.startswith("tests/tune/") else super()._split_scope(nodeid)
+        return (
+            "tests/on_ray" if nodeid.startswith("tests/on_ray/") else super()._split_scope(nodeid)
+        )
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -33,7 +35,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_collection_modifyitems(items):
     """Longest files first, so that no test process ends long after the other."""
-    first = ("tests/tune/", "tests/cli/test_whole.py", "tests/tracking")
+    first = ("tests/on_ray/", "tests/cli/test_whole.py", "tests/tracking")
     items.sort(key=lambda item: not item.nodeid.startswith(first))
 
 

@@ -16,7 +16,7 @@ from dmu_search.study.journal import Journal, read_journal
 from dmu_search.study.search_study import Report, SearchStudy
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import open_tracking
-from tests.tune.conftest import SHORT, SMALL_ADDING
+from tests.on_ray.conftest import SHORT, SMALL_ADDING
 
 WORDS = ("search.scheduler=none", "search.sampler=random", "search.finalist_seeds=2")
 TRIALS = 24

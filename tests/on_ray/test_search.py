@@ -18,7 +18,7 @@ from dmu_search.on_ray.search import past_trials
 from dmu_search.records import read_events
 from dmu_search.study.files import find_studies
 from dmu_search.study.trials import StudyState
-from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, Watching, mlflow_runs
+from tests.on_ray.conftest import SHORT, SMALL, SMALL_ADDING, Watching, mlflow_runs
 
 
 def stop_when(condition):

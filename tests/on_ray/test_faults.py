@@ -24,8 +24,8 @@ from dmu_search.on_ray.trial_faults import (
     memory_kills_as_deaths,
 )
 from dmu_search.records import read_events
+from tests.on_ray.conftest import SMALL, NoCorpus, Watching, mlflow_runs
 from tests.processes import CARRIERS, Screen, named
-from tests.tune.conftest import SMALL, NoCorpus, Watching, mlflow_runs
 
 # Long enough for a process to be killed before its trial is over.
 LONG = [*(word for word in SMALL if "max_epochs" not in word), "training.max_epochs=30"]
