@@ -109,7 +109,7 @@ class Bench:
 
     def sync(self, study):
         records = OutputFolder(self.folder).records
-        sync_records(records, study.settings.tracking, output_dir=self.folder)
+        assert not sync_records(records, study.settings.tracking, output_dir=self.folder)
 
 
 @pytest.fixture
