@@ -15,7 +15,8 @@ from xdist.scheduler import LoadFileScheduling
 # So that an assertion of a contract shows its values.
 pytest.register_assert_rewrite("dmu_search.testing")
 
-from dmu_search.data import pairs, treebank
+from dmu_search.data import DataStore, pairs, treebank
+from dmu_search.data.demo import ensure_demo
 from dmu_search.retraining import sources
 
 
@@ -23,7 +24,9 @@ class ByFileOrRay(LoadFileScheduling):
     """Whole files for a test process; those that share a Ray are for the same one."""
 
     def _split_scope(self, nodeid):
-        return "tests/tune" if nodeid.startswith("tests/tune/") else super()._split_scope(nodeid)
+        return (
+            "tests/on_ray" if nodeid.startswith("tests/on_ray/") else super()._split_scope(nodeid)
+        )
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -32,7 +35,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_collection_modifyitems(items):
     """Longest files first, so that no test process ends long after the other."""
-    first = ("tests/tune/", "tests/cli/test_whole.py", "tests/tracking")
+    first = ("tests/on_ray/", "tests/cli/test_whole.py", "tests/tracking")
     items.sort(key=lambda item: not item.nodeid.startswith(first))
 
 
@@ -41,6 +44,14 @@ def _nothing_shipped(tmp_path_factory, monkeypatch):
     """Tests know of no best settings but their own; those shipped may change any day."""
     nowhere = tmp_path_factory.getbasetemp() / "nothing-shipped"
     monkeypatch.setattr(sources, "configuration_root", lambda: nowhere)
+
+
+@pytest.fixture(scope="session")
+def demo_store(tmp_path_factory):
+    """A cache folder in which the demo corpus is already written."""
+    store = DataStore(root=tmp_path_factory.mktemp("demo"))
+    ensure_demo(store)
+    return store
 
 
 SMALL_TEXT = {

@@ -49,23 +49,26 @@ class ProductSearch:
 
     Args:
         study: at its start.
+
+    Attributes:
+        study: the same.
     """
 
     def __init__(self, study: SearchStudy) -> None:
-        self._study = study
+        self.study = study
 
     def next(self) -> Job | None:
         """Its next assignment."""
-        assignment = self._study.next()
+        assignment = self.study.next()
         return None if assignment is None else Job(assignment.number, assignment.values)
 
     def report(self, number: int, loss: float, *, epoch: int, finished: bool) -> bool:
         """As a carrier of `tune` reports."""
         report = Report(epoch=epoch, objective=loss, metrics={}, finished=finished)
-        return self._study.report(number, report)
+        return self.study.report(number, report)
 
 
-def product(setup: Setup, sampler: str, *, scheduler: str) -> Search:
+def product(setup: Setup, sampler: str, *, scheduler: str) -> ProductSearch:
     """A study of the product, all else as in its configuration.
 
     Args:

@@ -16,7 +16,7 @@ from dmu_search.config.distributions import Choice, Distribution, Interval
 from dmu_search.config.grammar import parse_setting
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.errors import ConfigError
-from dmu_search.tune.objective import objective_over_replicas
+from dmu_search.on_ray.objective import objective_over_replicas
 from simulation.problems import Training
 
 TABLES = Path(__file__).parents[1] / "tables"

@@ -1,14 +1,24 @@
 """The commands, by name."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
 # Each command is imported when it is called: help needs neither torch nor Ray.
 def _tune(words: Sequence[str], dry_run: bool) -> int:
+    if sys.stdout.isatty() and "screen=quiet" not in words:
+        # What the next line imports takes seconds.
+        print("loading PyTorch and Ray ..", flush=True)
     from dmu_search.cli.tune import tune
 
     return tune(words, dry_run=dry_run)
+
+
+def _space(words: Sequence[str], dry_run: bool) -> int:
+    from dmu_search.cli.space import space
+
+    return space(words, dry_run=dry_run)
 
 
 def _train(words: Sequence[str], dry_run: bool) -> int:
@@ -85,6 +95,11 @@ COMMANDS = {
         "tune task=polymusic [KEY=VALUE ..]",
         "search for the best setting of each (task, model, depth); tune resume=latest resumes it",
         _tune,
+    ),
+    "space": Command(
+        "space task=polymusic [KEY=VALUE ..] > my_space.yaml",
+        "print what a study would search, as a file to change and to tune with config=FILE",
+        _space,
     ),
     "train": Command(
         "train config=FILE [KEY=VALUE ..]",

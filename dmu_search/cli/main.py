@@ -11,7 +11,9 @@ from dmu_search.config.keys import did_you_mean
 from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, TrialError
 from dmu_search.exit_codes import BAD_INPUT, DONE, INTERRUPTED, SOME_FAILED
 
+_FOLDER = "--config-dir"
 _FLAGS = ("--help", "--help-all", "--dry-run", "--version")
+_SCREENS = {"--quiet": "screen=quiet", "-q": "screen=quiet", "--verbose": "screen=verbose"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,6 +42,7 @@ def entry_point() -> None:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    argv = [_SCREENS.get(word, word) for word in _with_folder(argv)]
     flags = {"--help" if word == "-h" else word for word in argv if word.startswith("-")}
     words = [word for word in argv if not word.startswith("-")]
     if strange := [word for word in argv if not _is_text(word)]:
@@ -47,7 +50,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if unknown := sorted(flags - set(_FLAGS)):
         raise ConfigError(
             *(
-                f"{flag}: there is no such option{did_you_mean(flag, _FLAGS)}; "
+                f"{flag}: there is no such option{did_you_mean(flag, (*_FLAGS, *_SCREENS))}; "
                 f"options are {', '.join(_FLAGS)}, settings are written KEY=VALUE"
                 for flag in unknown
             )
@@ -64,6 +67,19 @@ def _dispatch(argv: Sequence[str]) -> int:
         print_help(words[0] if words else None, whole="--help-all" in flags)
         return DONE
     return COMMANDS[words[0]].run(words[1:], "--dry-run" in flags)
+
+
+def _with_folder(argv: Sequence[str]) -> Sequence[str]:
+    """``--config-dir DIR``, as Hydra's programs have it, as the key that it stands for."""
+    if _FOLDER not in argv:
+        return [
+            f"config_dir={word.partition('=')[2]}" if word.startswith(f"{_FOLDER}=") else word
+            for word in argv
+        ]
+    at = list(argv).index(_FOLDER)
+    if at + 1 == len(argv):
+        raise ConfigError(f"{_FOLDER}: needs a folder, as in {_FOLDER} my_spaces")
+    return [*argv[:at], f"config_dir={argv[at + 1]}", *argv[at + 2 :]]
 
 
 def _is_text(word: str) -> bool:

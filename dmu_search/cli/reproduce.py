@@ -25,6 +25,12 @@ from dmu_search.errors import ClusterError, ConfigError, StorageError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_there, check_writable, claimed
 from dmu_search.names import MODELS, TASKS
+from dmu_search.on_ray.interrupt import stop_on_signals
+from dmu_search.on_ray.nodes import check_all_see, check_shared_folder, wait_for_gpus
+from dmu_search.on_ray.ray_log import RAY_LOG, ray_log
+from dmu_search.on_ray.resources import TrialShare, trial_share
+from dmu_search.on_ray.session import ray_session
+from dmu_search.on_ray.witness import witnessed
 from dmu_search.paper.published import published
 from dmu_search.results.compact import read_results
 from dmu_search.results.trainings import RecordedRun, read_runs
@@ -35,12 +41,6 @@ from dmu_search.retraining.plan_folder import write_plan_folder
 from dmu_search.retraining.sources import Sourced, tasks_of
 from dmu_search.study.settings import alternatives
 from dmu_search.tracking import Tracking
-from dmu_search.tune.interrupt import stop_on_signals
-from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
-from dmu_search.tune.ray_log import RAY_LOG, ray_log
-from dmu_search.tune.resources import TrialShare, trial_share
-from dmu_search.tune.session import ray_session
-from dmu_search.tune.witness import witnessed
 
 _RUN_GROUPS = ("network.", "training.", "data.")
 # Runs whose pages are named at the end; MLflow's list has the others.

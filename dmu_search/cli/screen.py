@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.errors import MarkupError
@@ -17,17 +17,29 @@ from rich.text import Text
 
 from dmu_search.errors import StorageError
 from dmu_search.names import Direction, signed_loss
+from dmu_search.on_ray.progress import TrialView
 from dmu_search.report.words import duration, number, score, visible
-from dmu_search.tune.progress import TrialView
+from dmu_search.study.remaining import Progress, epochs_left
 
 _ROWS = 12
-# Seconds between two plain lines about the same running trial.
+# Seconds between two plain lines about the same running trial, and between two about them all.
 _PLAIN_EVERY_S = 15.0
+_SUMMARY_EVERY_S = 60.0
 # What looks like a tag of rich's and is none of ours.
 _FOREIGN = re.compile(
     r"(?<!\\)\[(?=[a-z#/@][^\[]*?\])(?!(?:bold|bold red|bold yellow|red|yellow|green|/)\])"
 )
 _OVER = ("finished", "stopped early", "diverged", "failed")
+_STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "paused": "",
+    "stopped early": "dim",
+    "interrupted": "yellow",
+    "diverged": "red",
+    "failed": "red",
+}
+Loudness = Literal["quiet", "normal", "verbose"]
 
 
 class SearchScreen:
@@ -37,9 +49,11 @@ class SearchScreen:
         console: where to.
         trials: of the study in all.
         max_epochs: of a trial that is not stopped early.
+        scheduler: of the study, by which the time left is estimated.
         metric: name of the objective.
         direction: whether a small or a large one is good.
         published: the paper's value, in words; None where there is none.
+        loudness: ``quiet`` shows warnings only, ``verbose`` has a line for every epoch.
     """
 
     def __init__(
@@ -48,11 +62,15 @@ class SearchScreen:
         *,
         trials: int,
         max_epochs: int,
+        scheduler: str,
         metric: str,
         direction: Direction,
         published: str | None,
+        loudness: Loudness = "normal",
     ) -> None:
         self._console = console
+        self._scheduler = scheduler
+        self._loudness = loudness
         self._trials = trials
         self._max_epochs = max_epochs
         self._metric = metric
@@ -60,9 +78,11 @@ class SearchScreen:
         self._published = published
         self._views: dict[int, TrialView] = {}
         self._counts: Counter[str] = Counter()
-        self._began = time.monotonic()
+        # Of the first epoch that this command saw, and the epochs done by then.
+        self._began: float | None = None
         self._epochs_before = 0
         self._spoke_at: dict[int, float] = {}
+        self._summed_up_at = time.monotonic()
         self._problems: set[str] = set()
         # Ray prints to the streams, and those are not for the screen.
         self._live = Live(
@@ -74,7 +94,7 @@ class SearchScreen:
         )
 
     def __enter__(self) -> "SearchScreen":
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.__enter__()
         return self
 
@@ -90,7 +110,7 @@ class SearchScreen:
         """Take over what an earlier command finished."""
         self._views = {view.number: view for view in trials}
         self._counts = Counter(view.status for view in trials)
-        self._epochs_before = sum(view.epoch for view in trials)
+        self._epochs_before = self._epochs
 
     def update(self, trial: TrialView) -> None:
         """Show a change of a trial; a problem that many trials have is named once."""
@@ -99,11 +119,13 @@ class SearchScreen:
             self._counts[before.status] -= 1
         self._counts[trial.status] += 1
         self._views[trial.number] = trial
+        if self._began is None and trial.status == "running":
+            self._began, self._epochs_before = time.monotonic(), self._epochs
         if trial.problem and trial.problem not in self._problems:
             self._problems.add(trial.problem)
             self.say(f"trial {trial.number}: {trial.problem}")
-        if not self._console.is_terminal and self._is_news(trial):
-            self._console.print(self._line(trial), highlight=False, soft_wrap=True)
+        if self._loudness == "verbose" or not (self._is_live or self._is_quiet):
+            self._print_plain(trial)
 
     def say(self, sentence: str) -> None:
         """Print a warning."""
@@ -111,7 +133,7 @@ class SearchScreen:
 
     def close(self) -> None:
         """Leave the table as it is now."""
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.stop()
 
     @property
@@ -124,9 +146,30 @@ class SearchScreen:
         """Trials that raised or lost their process."""
         return [view for view in self._views.values() if view.status == "failed" and view.error]
 
+    @property
+    def _is_quiet(self) -> bool:
+        return self._loudness == "quiet"
+
+    @property
+    def _is_live(self) -> bool:
+        return self._console.is_terminal and not self._is_quiet
+
+    @property
+    def _epochs(self) -> int:
+        return sum(view.epoch for view in self._views.values())
+
+    def _print_plain(self, trial: TrialView) -> None:
+        if self._is_news(trial):
+            self._console.print(self._line(trial), highlight=False, soft_wrap=True)
+        if not self._is_live and time.monotonic() - self._summed_up_at > _SUMMARY_EVERY_S:
+            self._summed_up_at = time.monotonic()
+            self._console.print(self._summary(), highlight=False, soft_wrap=True)
+
     def _is_news(self, trial: TrialView) -> bool:
         now = time.monotonic()
         spoke_at = self._spoke_at.get(trial.number)
+        if self._loudness == "verbose":
+            return True
         if trial.status == "running" and spoke_at and now - spoke_at < _PLAIN_EVERY_S:
             return False
         self._spoke_at[trial.number] = now
@@ -154,6 +197,9 @@ class SearchScreen:
         return Group(self._table(), self._summary())
 
     def _table(self) -> Table:
+        """A line for each trial that fits; settings without the keys that are the same in all."""
+        shown = self._shown()
+        own = {name for name, values in self._values().items() if len(values) > 1}
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading, justify in (
             ("trial", "right"),
@@ -162,16 +208,31 @@ class SearchScreen:
             (f"best {self._metric}", "right"),
             ("settings", "left"),
         ):
+            # Of columns that are too wide together, rich narrows those that may wrap.
             table.add_column(heading, justify=justify, no_wrap=heading != "settings")  # type: ignore[arg-type]
-        for view in self._shown():
+        best = self._best()
+        for view in shown:
+            differing = {name: value for name, value in view.values.items() if name in own}
+            source = f"{view.warm_start}'s  " if view.warm_start else ""
+            is_best = best is not None and view.number == best.number
             table.add_row(
                 str(view.number),
-                view.status,
+                "best so far" if is_best and view.status == "finished" else view.status,
                 f"{view.epoch}/{self._max_epochs}",
                 score(view.objective),
-                settings_text(view.values) + (f"  ({view.warm_start})" if view.warm_start else ""),
+                Text(
+                    visible(source + settings_text(differing or view.values)),
+                    no_wrap=True,
+                    overflow="ellipsis",
+                ),
+                style="bold green" if is_best else _STYLES[view.status],
             )
         return table
+
+    def _values(self) -> dict[str, set[object]]:
+        """The values that each searched key has among all trials; absent counts as one."""
+        names = {name for view in self._views.values() for name in view.values}
+        return {name: {view.values.get(name) for view in self._views.values()} for name in names}
 
     def _shown(self) -> list[TrialView]:
         """The running trials, then the best of the others."""
@@ -181,10 +242,15 @@ class SearchScreen:
         room = max(3, _ROWS - len(running))
         return sorted(running, key=lambda view: view.number)[:_ROWS] + others[:room]
 
-    def _summary(self) -> Text:
+    def _best(self) -> TrialView | None:
         finished = [view for view in self._views.values() if view.status == "finished"]
-        best = next(iter(ranked(finished, self._direction)), None)
+        return next(iter(ranked(finished, self._direction)), None)
+
+    def _summary(self) -> Text:
+        best = self._best()
         line = f"{self._count(*_OVER)}/{self._trials} trials done, {self._count('running')} running"
+        if waiting := self._count("paused"):
+            line += f", {waiting} paused"
         if best is not None:
             line += f"; best {self._metric} {score(best.objective)} (trial {best.number})"
         if self._published:
@@ -192,18 +258,20 @@ class SearchScreen:
         return Text(f"{line}; {self._time_left()}", style="bold")
 
     def _time_left(self) -> str:
-        """An estimate from the epochs done so far by this command."""
-        elapsed = time.monotonic() - self._began
-        done = sum(view.epoch for view in self._views.values()) - self._epochs_before
-        over = [view.epoch for view in self._views.values() if view.status in _OVER]
-        if done < 1:
+        """An estimate for the search: the epochs left at the pace of this command."""
+        done = self._epochs - self._epochs_before
+        if self._began is None or done < 1:
             return "time left unknown yet"
-        per_trial = sum(over) / len(over) if over else self._max_epochs
-        running = sum(
-            max(0.0, per_trial - v.epoch) for v in self._views.values() if v.status == "running"
+        left = epochs_left(
+            (
+                Progress(view.epoch, view.status, view.warm_start is not None)
+                for view in self._views.values()
+            ),
+            in_all=self._trials,
+            max_epochs=self._max_epochs,
+            scheduler=self._scheduler,
         )
-        waiting = max(0, self._trials - len(self._views)) * per_trial
-        return f"about {duration((running + waiting) * elapsed / done)} left"
+        return f"about {duration(left * (time.monotonic() - self._began) / done)} left"
 
 
 def ranked(trials: Iterable[TrialView], direction: Direction) -> list[TrialView]:
@@ -215,15 +283,17 @@ def ranked(trials: Iterable[TrialView], direction: Direction) -> list[TrialView]
     return sorted(trials, key=key)
 
 
-def open_console(stream: TextIO | None = None) -> Console:
+def open_console(stream: TextIO | None = None, *, quiet: bool = False) -> Console:
     """The console of a command: as wide as the terminal, and wide where there is none.
 
     Args:
         stream: where it prints; None: the stream that is stdout now, whatever that is while Ray
             is used.
+        quiet: whether it prints nothing.
     """
-    console = _PlainConsole(file=stream or sys.stdout)
-    return console if console.is_terminal else _PlainConsole(file=console.file, width=140)
+    console = _PlainConsole(file=stream or sys.stdout, quiet=quiet)
+    wide = not console.is_terminal
+    return _PlainConsole(file=console.file, width=140, quiet=quiet) if wide else console
 
 
 class _PlainConsole(Console):

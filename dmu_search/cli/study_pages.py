@@ -17,16 +17,16 @@ from dmu_search.data.loading import network_of
 from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import task_class
+from dmu_search.on_ray.progress import TrialView
+from dmu_search.on_ray.resources import TrialShare, idle
+from dmu_search.on_ray.search import Outcome
+from dmu_search.on_ray.session import Cluster
 from dmu_search.paper.published import published
 from dmu_search.report.words import number, score
 from dmu_search.retraining.best import Kept
 from dmu_search.study.files import Study
 from dmu_search.study.settings import StudySettings
 from dmu_search.tracking import Tracking
-from dmu_search.tune.progress import TrialView
-from dmu_search.tune.resources import TrialShare, idle
-from dmu_search.tune.search import Outcome
-from dmu_search.tune.session import Cluster
 
 
 def print_header(

@@ -12,12 +12,12 @@ from dmu_search.cli.screen import print_rows, ranked, settings_text
 from dmu_search.engine.tasks import task_class
 from dmu_search.folders import OutputFolder
 from dmu_search.names import TASKS, signed_loss
+from dmu_search.on_ray.progress import TrialView
 from dmu_search.records import Recorder, RunStart, first_tags
 from dmu_search.report.words import in_markdown, score
 from dmu_search.retraining.standing import Standing
 from dmu_search.study.files import Study
 from dmu_search.tracking.names import short_values
-from dmu_search.tune.progress import TrialView
 
 _SHOWN = 10
 _NUMBERS = ("depth", "trials", "best")

@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.markup import escape
 from dmu_search.cli import finalist_pages, study_pages
 from dmu_search.cli.published_values import published_in_words
 from dmu_search.cli.reproduce_pages import ProgressLines
-from dmu_search.cli.screen import SearchScreen, open_console, print_warning
+from dmu_search.cli.screen import Loudness, SearchScreen, open_console, print_warning
 from dmu_search.cli.study_table import compare
 from dmu_search.cli.tracked import print_unsent, tracked
 from dmu_search.config.compose import as_yaml_value
@@ -32,7 +33,14 @@ from dmu_search.engine.training.passes import training_backend
 from dmu_search.errors import ClusterError, ConfigError, DmuSearchError, StorageError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable, claimed, make_folder
-from dmu_search.names import TASKS, signed_loss
+from dmu_search.names import TASKS, is_own, signed_loss
+from dmu_search.on_ray.interrupt import Stop, stop_on_signals
+from dmu_search.on_ray.nodes import check_all_see, check_shared_folder, wait_for_gpus
+from dmu_search.on_ray.ray_log import RAY_LOG, RayLog, ray_log
+from dmu_search.on_ray.resources import TrialShare
+from dmu_search.on_ray.search import BestTrial, Outcome, past_trials, plan_share, run_study
+from dmu_search.on_ray.session import ray_session
+from dmu_search.on_ray.witness import Witness, witnessed
 from dmu_search.records import Recorder, RunStart, first_tags, read_events
 from dmu_search.report.page_process import PageProcess
 from dmu_search.retraining.best import Kept, keep_best
@@ -48,13 +56,6 @@ from dmu_search.tracking.mending import check_trial_records
 from dmu_search.tracking.models import MODEL_FOLDER, write_model
 from dmu_search.tracking.names import short_study
 from dmu_search.tracking.origin import origin_tags
-from dmu_search.tune.interrupt import Stop, stop_on_signals
-from dmu_search.tune.nodes import check_all_see, check_shared_folder, wait_for_gpus
-from dmu_search.tune.ray_log import RAY_LOG, RayLog, ray_log
-from dmu_search.tune.resources import TrialShare
-from dmu_search.tune.search import BestTrial, Outcome, past_trials, plan_share, run_study
-from dmu_search.tune.session import ray_session
-from dmu_search.tune.witness import Witness, witnessed
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,41 @@ class _Command:
     studies: Sequence[Study]
     log: RayLog
     witness: Witness
+    loudness: Loudness
+
+    @property
+    def progress(self) -> Console:
+        """The console for what is only of interest while the search runs."""
+        return open_console(quiet=True) if self.loudness == "quiet" else self.console
+
+    def print_end(self, best: Sequence[Path], stopped: str | None) -> None:
+        """Say where to look and what to type next.
+
+        Args:
+            best: a file with the best setting of each study that has one.
+            stopped: why the studies stopped before their end; None if they did not.
+        """
+        study_pages.print_end(
+            self.console, self.studies, best=best, tracking=self.tracking, stopped=stopped
+        )
 
 
 _ENDED = "error: the search was killed, or Ray, which it needs, was"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of a search.
+
+    Attributes:
+        code: exit code of a command.
+        studies: that were run; none in a dry run.
+        fault: of the disk or of Ray in the middle of a study, said on the console already.
+    """
+
+    code: int
+    studies: Sequence[Study] = ()
+    fault: DmuSearchError | None = None
 
 
 def tune(words: Sequence[str], *, dry_run: bool) -> int:
@@ -79,7 +112,25 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
         DmuSearchError: bad input, found before anything is written.
     """
     given = parse_overrides("tune", words)
+    return search(given, console=open_console(), dry_run=dry_run).code
+
+
+def search(
+    given: Mapping[str, Setting | Alternatives], *, console: Console, dry_run: bool = False
+) -> Ended:
+    """Plan and run the studies that settings ask for, one after the other.
+
+    Args:
+        given: settings, by key.
+        console: where to show them.
+        dry_run: whether they are only shown.
+
+    Raises:
+        DmuSearchError: bad input, found before anything is written.
+    """
+    given = dict(given)
     resume, name = given.pop("resume", None), given.pop("name", None)
+    loudness = cast(Loudness, given.pop("screen", "normal"))
     _check_names(resume, name)
     if resume in (None, "auto"):
         settings: Sequence[StudySettings] = [with_earlier(one) for one in studies_of(given)]
@@ -93,13 +144,12 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
     data = load_all((each.task, each.data) for each in settings)
     if begun is not None:
         _check_unchanged(begun, data)
-    console = open_console()
     for warning in {one.warning for one in data.values() if one.warning}:
         print_warning(console, warning)
     if dry_run:
         for each in settings:
             study_pages.print_plan(console, each, data=data[each.task, each.data])
-        return DONE
+        return Ended(DONE)
     check_shared_folder(settings[0].resources, settings[0].output_dir)
     first = settings[0]
     with (
@@ -120,6 +170,7 @@ def tune(words: Sequence[str], *, dry_run: bool) -> int:
             name=own_name,
             tracking=tracking,
             locks=locks,
+            loudness=loudness,
         )
 
 
@@ -171,10 +222,14 @@ def _search(
     name: str | None,
     tracking: Tracking,
     locks: ExitStack,
-) -> int:
+    loudness: Loudness,
+) -> Ended:
     """Run the studies, one after the other; ``locks`` holds those of the studies begun before."""
     first = settings[0]
     failed = False
+    if loudness != "quiet":
+        joins = first.resources.address is not None
+        console.print("joining the Ray cluster .." if joins else "starting Ray ..")
     with (
         witnessed(f"{_ENDED}; the same command tries again\n") as witness,
         ray_log() as log,
@@ -198,13 +253,13 @@ def _search(
         best: list[Path] = []
         log.keep(studies[0].folder / RAY_LOG)
         with stop_on_signals(first.search.time_budget_s) as stop:
-            command = _Command(console, tracking, stop, studies, log, witness)
+            command = _Command(console, tracking, stop, studies, log, witness, loudness)
             try:
                 for study, share in zip(studies, shares, strict=True):
                     if stop.reason is None:
                         own = data[study.settings.task, study.settings.data]
                         study_pages.print_header(
-                            console,
+                            command.progress,
                             study,
                             data=own,
                             cluster=cluster,
@@ -215,19 +270,21 @@ def _search(
                         kept, ok = _run_one(command, study, data=own, share=share)
                         best += [kept.file] if kept is not None else []
                         failed |= not ok
+                # Until the last page is on the screen, one Ctrl-C more does not keep it back.
+                reason = stop.reason
+                if reason is None:
+                    compare(console, studies, recorder=tracking.recorder)
+                command.print_end(best, reason)
             except (StorageError, ClusterError) as fault:
                 # In the middle of a study: all that is in its journal is kept.
                 _say_fault(command, fault)
-                return SOME_FAILED
+                return Ended(SOME_FAILED, studies, fault)
             except KeyboardInterrupt:
-                study_pages.print_resume(console, studies, stopped="interrupted")
-                return INTERRUPTED
-    if stop.reason is None:
-        compare(console, studies, recorder=tracking.recorder)
-    study_pages.print_end(console, studies, best=best, tracking=tracking, stopped=stop.reason)
-    if stop.reason == "interrupted":
-        return INTERRUPTED
-    return SOME_FAILED if failed else DONE
+                command.print_end(best, "interrupted")
+                return Ended(INTERRUPTED, studies)
+    if reason == "interrupted":
+        return Ended(INTERRUPTED, studies)
+    return Ended(SOME_FAILED if failed else DONE, studies)
 
 
 def _say_fault(command: _Command, fault: DmuSearchError) -> None:
@@ -266,9 +323,11 @@ def _run_one(
         command.console,
         trials=settings.search.trials,
         max_epochs=settings.max_epochs,
+        scheduler=settings.search.scheduler,
         metric=study_pages.objective_name(settings),
         direction=TASKS[settings.task].direction,
         published=published_in_words(settings, data),
+        loudness=command.loudness,
     )
 
     def last_words(fault: DmuSearchError) -> None:
@@ -358,7 +417,7 @@ def _train_finalists(
     command: _Command, study: Study, *, data: Data, share: TrialShare, final: FinalRound
 ) -> None:
     """Train the finalists that are due, saying which they are and how far they have got."""
-    console, finalists = command.console, final.selection.finalists
+    console, finalists = command.progress, final.selection.finalists
     assert finalists is not None, "finalists are due"
     finalist_pages.print_finalists(console, study.settings, final=final)
     lines = ProgressLines(console, len(finalists.missing))
@@ -417,6 +476,7 @@ def _study_run(study: Study, data: Data, *, share: TrialShare) -> RunStart:
             "concurrent_trials": str(share.concurrent),
             "gpus_per_trial": f"{share.gpus:g}",
             "objective": f"val_{task_class(settings.task).objective}",
+            "direction": TASKS[settings.task].direction,
             "searched": json.dumps(list(settings.space)),
             "everywhere": json.dumps(
                 [name for name in settings.space if KEYS[name].only_if is None]
@@ -552,6 +612,8 @@ def _keep_model(
         "trial_number": str(trial),
         "replica": str(chosen),
     }
+    if is_own(settings.model):
+        return  # MLflow's process does not have the user's cell.
     command.tracking.recorder.attach_model(run_id, folder, name=settings.title, tags=tags)
 
 

@@ -2,8 +2,9 @@
 
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from dmu_search.config.grammar import Setting, parse_setting
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.roots import configuration_root
 from dmu_search.errors import ConfigError
+from dmu_search.names import is_own
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,41 @@ def compose_study(task: str, model: str, *, given: Mapping[str, Setting]) -> Com
     Raises:
         ConfigError: a YAML file is missing; or all settings that break a rule, each with its file.
     """
-    root = configuration_root()
-    _check_files(root, task, model=model)
-    with initialize_config_dir(str(root), version_base="1.3"):
-        tree = compose("config", [f"task={task}", f"model={model}"])
-    plain = flatten(OmegaConf.to_container(tree, resolve=True))
-    files = _origins(root, task, model=model, names=plain)
-    settings = _check(plain, files)
-    # The root file has the keys of all tasks and models.
-    settings = {k: v for k, v in settings.items() if KEYS[k].exists_for(task, model)}
-    settings.update(given)
+    from_files, files = _composed(configuration_root(), task, model=model)
+    settings = {**from_files, **given}
     origins = {name: "command line" if name in given else files[name] for name in settings}
     return Composed(settings, origins)
 
 
+# Hydra takes a tenth of a second, and a list of studies asks for the same again and again.
+@cache
+def _composed(
+    root: Path, task: str, *, model: str
+) -> tuple[Mapping[str, Setting], Mapping[str, str]]:
+    """What the files alone say, as a process first read them, and the file of each key."""
+    _check_files(root, task, model=model)
+    with initialize_config_dir(str(root), version_base="1.3"):
+        # A user's own has no file.
+        chosen = [f"~{g}" if is_own(name) else f"{g}={name}" for g, name in _groups(task, model)]
+        tree = compose("config", chosen)
+    plain = flatten(OmegaConf.to_container(tree, resolve=True))
+    files = _origins(root, task, model=model, names=plain)
+    settings = _check(plain, files)
+    # The root file has the keys of all tasks and models.
+    return {k: v for k, v in settings.items() if KEYS[k].exists_for(task, model)}, files
+
+
+def _groups(task: str, model: str) -> tuple[tuple[str, str], ...]:
+    return (("task", task), ("model", model))
+
+
+def _files(root: Path, task: str, *, model: str) -> list[Path]:
+    """The shipped files of a task and a model; a user's own have none."""
+    return [root / g / f"{name}.yaml" for g, name in _groups(task, model) if not is_own(name)]
+
+
 def _check_files(root: Path, task: str, *, model: str) -> None:
-    files = [root / "task" / f"{task}.yaml", root / "model" / f"{model}.yaml"]
+    files = _files(root, task, model=model)
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise ConfigError(
@@ -110,6 +131,11 @@ def read_yaml(path: Path) -> DictConfig:
         raise
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply; write keys and values only") from None
+    except yaml.MarkedYAMLError as fault:
+        line = "" if fault.problem_mark is None else f":{fault.problem_mark.line + 1}"
+        raise ConfigError(
+            f"{path}{line}: not readable as YAML: {fault.problem or _one_line(fault)}"
+        ) from None
     except Exception as fault:  # OmegaConf passes on whatever its YAML parser raises.
         raise ConfigError(f"{path}: not readable as YAML: {_one_line(fault)}") from None
     if not isinstance(tree, DictConfig):
@@ -130,6 +156,21 @@ def read_plain(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: {fault.full_key}: cannot be resolved ({reason}); write the value itself"
         ) from None
+
+
+def lines_of(path: Path) -> dict[str, int]:
+    """The line, from 1, on which each dotted key of a readable YAML file stands."""
+    root = yaml.compose(_text_of(path), Loader=yaml.SafeLoader)
+    return {} if root is None else dict(_lines_below(root, ""))
+
+
+def _lines_below(node: yaml.Node, prefix: str) -> Iterator[tuple[str, int]]:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        name = f"{prefix}{key.value}"
+        yield name, key.start_mark.line + 1
+        yield from _lines_below(value, f"{name}.")
 
 
 def plain_tree(*trees: DictConfig) -> dict[str, Any]:
@@ -175,7 +216,7 @@ def with_shared(path: Path) -> dict[Path, DictConfig]:
 
 def _origins(root: Path, task: str, *, model: str, names: Iterable[str]) -> dict[str, str]:
     """The file that decides each key: the model's, over the task's, over the common one."""
-    files = [root / "task" / f"{task}.yaml", root / "model" / f"{model}.yaml"]
+    files = _files(root, task, model=model)
     loaded = {path: tree for file in files for path, tree in with_shared(file).items()}
     trees = {path.relative_to(root): tree for path, tree in reversed(loaded.items())}
     missing = object()

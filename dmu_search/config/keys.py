@@ -25,8 +25,9 @@ OBJECTIVES = ("mean_over_replicas", "median_over_replicas", "worst_replica")
 PUBLISHED = ("paper", "released")
 SOURCES = (*PUBLISHED, "best")
 
-CONFIGURED = frozenset({"tune", "train", "reproduce"})
-SEARCHED = frozenset({"tune"})
+TUNE = frozenset({"tune"})
+SEARCHED = TUNE | {"space"}
+CONFIGURED = SEARCHED | {"train", "reproduce"}
 ON_RAY = SEARCHED | {"reproduce"}
 SELECTED = frozenset({"reproduce", "report"})
 DATA = CONFIGURED | {"data", "doctor"}
@@ -343,8 +344,15 @@ _TABLE = (
     Key(
         "config",
         "path",
-        "the exported or hand-written file to train, or that of a trained network",
-        WRITES | {"train"},
+        "train and generate: the exported or hand-written file; tune: your own settings and "
+        "distributions, over those of search_spaces/",
+        SEARCHED | WRITES | {"train"},
+    ),
+    Key(
+        "config_dir",
+        "path",
+        "a folder of your own files laid out as search_spaces/, over those; also --config-dir DIR",
+        SEARCHED,
     ),
     Key(
         "tune",
@@ -416,10 +424,18 @@ _TABLE = (
         "name",
         "latest, or the name of a study, to resume it; auto: begin the studies of name=NAME, or "
         "resume them",
-        SEARCHED,
+        TUNE,
         optional=True,
     ),
-    Key("name", "name", "of the study; several studies get their title added", SEARCHED),
+    Key("name", "name", "of the study; several studies get their title added", TUNE),
+    Key(
+        "screen",
+        "text",
+        "normal; quiet: warnings and results only; verbose: a line for every epoch; also --quiet "
+        "and --verbose",
+        TUNE,
+        choices=("normal", "quiet", "verbose"),
+    ),
     Key(
         "study",
         "name",

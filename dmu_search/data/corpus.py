@@ -223,7 +223,8 @@ def _load_nottingham_midi(request: _Request) -> Corpus:
 
 def _load_demo(request: _Request, warning: str | None = None) -> Corpus:
     folder = ensure_demo(request.store)
-    return _build("demo", read_demo(folder), request=request, source=folder, warning=warning)
+    rolls = read_demo(folder, request.limit)
+    return _build("demo", rolls, request=request, source=folder, warning=warning)
 
 
 def _load_auto(request: _Request) -> Corpus:

@@ -54,8 +54,12 @@ def ensure_demo(store: DataStore) -> Path:
     return folder
 
 
-def read_demo(folder: Path) -> PianoRolls:
+def read_demo(folder: Path, limit: int | None = None) -> PianoRolls:
     """Read the corpus that ``write_demo`` wrote.
+
+    Args:
+        folder: of the corpus.
+        limit: read the first so many tunes of every split; None reads all.
 
     Raises:
         DataError: a tune is missing or unreadable.
@@ -68,5 +72,5 @@ def read_demo(folder: Path) -> PianoRolls:
                 f"{folder / split}: {expected} demo tunes expected, got {len(files)}; "
                 f"delete {folder} and run again to compose them anew"
             )
-        rolls[split] = tuple(read_midi(file) for file in files)
+        rolls[split] = tuple(read_midi(file) for file in files[:limit])
     return PianoRolls(**rolls)

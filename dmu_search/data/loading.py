@@ -13,7 +13,7 @@ from dmu_search.engine.networks.network import Architecture
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import Task, task_class
 from dmu_search.engine.training.trainer import Trainer
-from dmu_search.names import TASKS, named_in_row
+from dmu_search.names import TASKS, in_row
 
 LoadedData = Mapping[tuple[str, DataSettings], Data]
 
@@ -36,7 +36,7 @@ def files_of(task: str) -> tuple[DataFile, ...]:
 
 
 def _in_module_of(task: str, attribute: str) -> Any:
-    return named_in_row(f"{__package__}.{TASKS[task].data}", attribute)
+    return in_row(TASKS[task].data, __package__, attribute=attribute)
 
 
 def load_all(wanted: Iterable[tuple[str, DataSettings]]) -> LoadedData:

@@ -20,8 +20,9 @@ from dmu_search.folders import OutputFolder, write_whole
 from dmu_search.names import TASKS
 from dmu_search.records import first_tags
 from dmu_search.report.interactive import library, page_of
+from dmu_search.report.panels import Figure
 from dmu_search.report.pictures import picture
-from dmu_search.report.study_figures import figures
+from dmu_search.report.study_figures import Importances, figures
 from dmu_search.report.study_note import header, levels, note, ranked, row, winner_of
 from dmu_search.retraining.finalists import FinalRound
 from dmu_search.study.files import Study, find_studies
@@ -45,26 +46,8 @@ def write_study_page(study: Study, *, final: bool) -> None:
     settings = study.settings
     chosen = FinalRound(study)
     trials = chosen.trials
-    record = OutputFolder(settings.output_dir).records / f"{study.name}.jsonl"
-    data_name = first_tags(record).get("data.name", "")
-    direction = TASKS[settings.task].direction
-    shares = importances(trials, space=settings.space, direction=direction)
-    winner = winner_of(trials, settings, confirmation=chosen.confirmation)
-    rungs = Rungs.of(
-        settings.grace_epochs,
-        settings.max_epochs,
-        reduction_factor=settings.search.reduction_factor,
-        direction=direction,
-    )
-    drawn = figures(
-        trials,
-        space=settings.space,
-        metric=f"val_{task_class(settings.task).objective}",
-        rungs=rungs,
-        winner=None if winner is None else winner.number,
-        levels=levels(trials, settings, data_name=data_name),
-        importances=shares,
-    )
+    shares = importances(trials, space=settings.space, direction=TASKS[settings.task].direction)
+    drawn = study_figures(study, chosen, importances=shares)
     text = note(
         trials,
         settings,
@@ -84,6 +67,38 @@ def write_study_page(study: Study, *, final: bool) -> None:
     write_whole(study.folder / PAGE_FILE, page_of(study.name, body, figures=drawn).encode())
     # Last: whoever waits for the description finds the rest there.
     write_whole(study.folder / NOTE_FILE, text.encode())
+
+
+def study_figures(
+    study: Study, chosen: FinalRound, *, importances: Importances
+) -> tuple[Figure, ...]:
+    """The figures of a study as it stands.
+
+    Args:
+        study: whose journal is read.
+        chosen: its finalists.
+        importances: of the searched keys.
+    """
+    settings, trials = study.settings, chosen.trials
+    record = OutputFolder(settings.output_dir).records / f"{study.name}.jsonl"
+    data_name = first_tags(record).get("data.name", "")
+    winner = winner_of(trials, settings, confirmation=chosen.confirmation)
+    return tuple(
+        figures(
+            trials,
+            space=settings.space,
+            metric=f"val_{task_class(settings.task).objective}",
+            rungs=Rungs.of(
+                settings.grace_epochs,
+                settings.max_epochs,
+                reduction_factor=settings.search.reduction_factor,
+                direction=TASKS[settings.task].direction,
+            ),
+            winner=None if winner is None else winner.number,
+            levels=levels(trials, settings, data_name=data_name),
+            importances=importances,
+        )
+    )
 
 
 def _summary(text: str) -> str:

@@ -142,13 +142,9 @@ def _run_of(run_id: str, events: Sequence[Event]) -> RecordedRun | None:
     run = _settings(start["params"], start["tags"])
     if run is None:
         return None
-    # Tags and models may come after the end.
-    last = [event for event in events if event["event"] not in ("tags", "model")][-1]
     metrics = [event for event in events if event["event"] == "metrics"]
     objective = f"val_{task_class(run.task).objective}"
-    epochs = [event for event in metrics if "epoch_wall_time_s" in event["values"]]
-    if [event["step"] for event in epochs] != list(range(1, len(epochs) + 1)):
-        raise ValueError("epochs are missing")
+    epochs = epochs_of(events)
     summary = {
         name: value
         for event in metrics
@@ -160,7 +156,7 @@ def _run_of(run_id: str, events: Sequence[Event]) -> RecordedRun | None:
         run=run,
         data_sha256=start["tags"]["data.sha256"],
         data_name=start["tags"]["data.name"],
-        status=last["status"] if last["event"] == "end" else None,
+        status=status_of(events),
         epochs=len(epochs),
         seconds=sum(event["values"]["epoch_wall_time_s"] for event in epochs),
         replicas=tuple(
@@ -168,6 +164,29 @@ def _run_of(run_id: str, events: Sequence[Event]) -> RecordedRun | None:
             for index in range(run.training.replicas)
         ),
     )
+
+
+def status_of(events: Sequence[Event]) -> str | None:
+    """``FINISHED``, ``FAILED`` or ``KILLED``; None while the run was never closed."""
+    # Tags and models may come after the end.
+    last = [event for event in events if event["event"] not in ("tags", "model")][-1]
+    return last["status"] if last["event"] == "end" else None
+
+
+def epochs_of(events: Sequence[Event]) -> list[Event]:
+    """The events with the metrics of an epoch each, from the first on.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    epochs = [
+        event
+        for event in events
+        if event["event"] == "metrics" and "epoch_wall_time_s" in event["values"]
+    ]
+    if [event["step"] for event in epochs] != list(range(1, len(epochs) + 1)):
+        raise ValueError("epochs are missing")
+    return epochs
 
 
 def _replica(
@@ -198,14 +217,15 @@ def _replica(
 def _settings(params: Mapping[str, str], tags: Mapping[str, str]) -> RunSettings | None:
     """The settings that a record's texts stand for; None if this version does not know them."""
     try:
-        values = {name: KEYS[name].check(_value(text)) for name, text in params.items()}
+        values = {name: KEYS[name].check(value_of(text)) for name, text in params.items()}
         task, model = (str(KEYS[name].check(tags[name])) for name in ("task", "model"))
         return RunSettings.from_values(task, model, depth=int(tags["depth"]), values=values)
     except (KeyError, ValueError, TypeError):
         return None
 
 
-def _value(text: str) -> Value:
+def value_of(text: str) -> Value:
+    """A setting from its text in a record."""
     try:
         value: Value = ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -14,6 +14,7 @@ from dmu_search.engine.plans.runs import WEIGHTS_FILE
 from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.names import Direction, signed_loss
+from dmu_search.on_ray.resources import TrialShare
 from dmu_search.results.estimate import Estimate
 from dmu_search.results.statistics import mean_and_std, wary_mean
 from dmu_search.results.trainings import RecordedRun, read_run
@@ -27,7 +28,6 @@ from dmu_search.study.trials import Finalists, StudyState, TrialState
 from dmu_search.tracking import Tracking
 from dmu_search.tracking.names import short_study, short_values
 from dmu_search.tracking.origin import origin_tags
-from dmu_search.tune.resources import TrialShare
 
 FOLDER = "finalists"
 

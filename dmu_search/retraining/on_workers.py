@@ -8,11 +8,11 @@ from dmu_search.config.settings import RunSettings
 from dmu_search.data import Data
 from dmu_search.data.loading import LoadedData
 from dmu_search.engine.plans.runs import PlannedRun
+from dmu_search.on_ray.resources import TrialShare
+from dmu_search.on_ray.workers import on_workers, shared
 from dmu_search.records import Recorder, RecordTail
 from dmu_search.retraining.run import retrain
 from dmu_search.tracking import Tracking
-from dmu_search.tune.resources import TrialShare
-from dmu_search.tune.workers import on_workers, shared
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from dmu_search.config.compose import Composed, compose_study
+from dmu_search.config.compose import Composed
 from dmu_search.config.distributions import Choice, Distribution, Interval
 from dmu_search.config.grammar import Alternatives, Setting
 from dmu_search.config.keys import KEYS, PUBLISHED, Value
+from dmu_search.config.own_files import (
+    IDENTITY,
+    OwnFile,
+    compose_with,
+    files_for,
+    identity_of,
+    misplaced,
+    placed,
+    read_own,
+)
 from dmu_search.config.roots import default_choice
 from dmu_search.config.settings import (
     ResourceSettings,
@@ -145,27 +155,34 @@ def studies_of(given: Mapping[str, Setting | Alternatives]) -> tuple[StudySettin
     Raises:
         ConfigError: every fault of the overrides and of the YAML behind them.
     """
-    tasks = alternatives(given.get("task", default_choice("task")))
-    models = alternatives(given.get("model", default_choice("model")))
-    depths = alternatives(given.get("depth"))
+    path = given.get("config")
+    own: tuple[OwnFile, ...] = () if path is None else (read_own(Path(str(path))),)
+    asked = {**identity_of(own), **given}
+    tasks = alternatives(asked.get("task", default_choice("task")))
+    models = alternatives(asked.get("model", default_choice("model")))
+    depths = alternatives(asked.get("depth"))
     shared = {
         name: cast(Setting, setting)
         for name, setting in given.items()
-        if name not in ("task", "model", "depth")
+        if name not in (*IDENTITY, "config", "config_dir")
     }
     faults = [
         f"{name}: {reason}"
         for name in shared
         if (reason := KEYS[name].misplaced(tasks, models)) is not None
     ]
+    faults += [fault for file in own for fault in misplaced(file, tasks, models=models)]
     studies = []
     for task, model, depth in itertools.product(tasks, models, depths):
+        files = own
         try:
+            files = files_for(task, model, given=given)
             studies.append(
-                _study(str(task), str(model), depth=cast(int | None, depth), given=shared)
+                _study(task, model, depth=cast(int | None, depth), given=shared, files=files)
             )
         except ConfigError as error:
-            faults += [fault for fault in error.faults if fault not in faults]
+            found = [placed(fault, files=files, given=shared) for fault in error.faults]
+            faults += [fault for fault in found if fault not in faults]
     if faults:
         raise ConfigError(*faults)
     return tuple(studies)
@@ -178,10 +195,15 @@ def alternatives(setting: Setting | Alternatives) -> tuple[str, ...]:
 
 
 def _study(
-    task: str, model: str, *, depth: int | None, given: Mapping[str, Setting]
+    task: str,
+    model: str,
+    *,
+    depth: int | None,
+    given: Mapping[str, Setting],
+    files: Sequence[OwnFile],
 ) -> StudySettings:
     own = {name: setting for name, setting in given.items() if KEYS[name].exists_for(task, model)}
-    composed = compose_study(task, model, given=own)
+    composed = compose_with(task, model, files=files, given=own)
     record = published(task)
     depth = depth or record.default_depth(model)
     fixed, space, notes = _split(composed)

@@ -360,7 +360,9 @@ class MlflowRuns:
         # A trial that lacks an axis is in no chart of parallel coordinates.
         axes = json.loads(tags.get("everywhere", tags["searched"]))
         all_of_them = dict.fromkeys([*searched, *json.loads(known.get(_SEARCHED_TAG, "[]"))])
-        views = view_tags(tags["objective"], tags["task"], columns=list(all_of_them), axes=axes)
+        # Records of earlier versions do not say; a user's own task has no row in this process.
+        direction = tags.get("direction") or TASKS[tags["task"]].direction
+        views = view_tags(tags["objective"], direction, columns=list(all_of_them), axes=axes)
         views[_SEARCHED_TAG] = json.dumps(list(all_of_them))
         for name, value in views.items():
             if known.get(name) != value:

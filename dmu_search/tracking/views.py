@@ -7,8 +7,6 @@ MLflow's own share button; it is documented nowhere, so a test opens both views 
 import json
 from collections.abc import Sequence
 
-from dmu_search.names import TASKS
-
 TABLE, CHARTS = "dmu_search_table", "dmu_search_charts"
 _TAG = "mlflow.sharedViewState."
 _SECTION = "dmu_search_section"
@@ -17,13 +15,13 @@ _RUNS = 500
 
 
 def view_tags(
-    objective: str, task: str, *, columns: Sequence[str], axes: Sequence[str]
+    objective: str, direction: str, *, columns: Sequence[str], axes: Sequence[str]
 ) -> dict[str, str]:
     """Tags of an experiment: the view of the table, and that of the charts.
 
     Args:
         objective: name of the validation metric.
-        task: that says whether a small or a large one is good.
+        direction: ``minimize`` or ``maximize``: whether a small or a large one is good.
         columns: searched keys that the table shows.
         axes: of these, the ones of the parallel coordinates.
     """
@@ -38,7 +36,7 @@ def view_tags(
     state = {
         "searchFilter": "",
         "orderByKey": "metrics.`objective`",
-        "orderByAsc": TASKS[task].direction == "minimize",
+        "orderByAsc": direction == "minimize",
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",

@@ -57,8 +57,7 @@ def test_values_that_tune_refuses(words, message, tmp_path, capsys):
 
 
 def test_a_name_is_taken_as_it_is_written(tmp_path, capsys):
-    words = ["tune", "--dry-run", "data.corpus=demo", "data.root=cache", "name=007"]
-    assert main(words) == 0
+    assert main(["tune", "--dry-run", "task=adding", "name=007"]) == 0
     assert main(["tune", "resume=2026.10", "output_dir=runs"]) == 2
     assert "runs/studies: no studies" in capsys.readouterr().err
 

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from dmu_search.cli.main import main
 from dmu_search.engine.tasks import TASKS
 from dmu_search.folders import claimed
+from dmu_search.on_ray.checkpoints import write_checkpoint
 from dmu_search.records import RunStart, epochs_of, read_events
 from dmu_search.study.files import create_studies, find_studies
 from dmu_search.study.journal import Journal, read_journal
@@ -21,7 +22,6 @@ from dmu_search.study.search_study import Report, SearchStudy
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import open_tracking
 from dmu_search.tracking.trial_runs import TrialRuns
-from dmu_search.tune.checkpoints import write_checkpoint
 from tests.studies import plan_studies
 
 WORDS = ["task=adding", "search.trials=4", "training.max_epochs=3", "search.scheduler=none"]

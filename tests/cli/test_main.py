@@ -52,8 +52,8 @@ def test_the_version(capsys):
         (["tune", "model=lstn"], "got 'lstn' (did you mean lstm?)"),
         (["tune", "search.sampler=tp"], "(did you mean tpe?)"),
         (["tune", "data.mirror=/nowhere/at/all"], "this mirror folder does not exist"),
-        (["tune", "data.corpus=demo", "tracking.uri=a/folder"], "use sqlite:///FILE.db"),
-        (["tune", "data.corpus=demo", "tracking.uri=http://127.0.0.1:9"], "start the server"),
+        (["tune", "task=adding", "tracking.uri=a/folder"], "use sqlite:///FILE.db"),
+        (["tune", "task=adding", "tracking.uri=http://127.0.0.1:9"], "start the server"),
         (["tune", "resume=latest", "output_dir=/nowhere"], "no studies; start one"),
         (["tune", "resume=latest", "model=dmu,rhn"], "as it was started"),
         (["train"], "train needs a file"),
@@ -115,8 +115,8 @@ def test_an_altered_data_file_is_bad_input(tmp_path, capsys):
     assert [file.name for file in tmp_path.iterdir()] == ["Nottingham.mat"]
 
 
-def test_a_dry_run_shows_everything_and_writes_nothing(tmp_path, capsys):
-    words = ["tune", "--dry-run", "data.corpus=demo", f"data.root={tmp_path / 'cache'}"]
+def test_a_dry_run_shows_everything_and_writes_nothing(tmp_path, capsys, demo_store):
+    words = ["tune", "--dry-run", "data.corpus=demo", f"data.root={demo_store.root}"]
     words += ["depth=2", "search.trials=7", "training.max_epochs=9"]
     assert main([*words, f"output_dir={tmp_path / 'runs'}"]) == 0
     shown = capsys.readouterr().out

@@ -12,8 +12,8 @@ from dmu_search.cli.train import train
 from dmu_search.cli.tune import tune
 from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.names import MODELS, TASKS
+from dmu_search.on_ray.progress import TrialView
 from dmu_search.report.words import score
-from dmu_search.tune.progress import TrialView
 from tests.tables import MUSIC, ON_FILES
 
 
@@ -22,10 +22,21 @@ def _wide(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
 
+@pytest.fixture
+def data_words(small_files, demo_store):
+    """What names the small data of a task."""
+
+    def words(task):
+        if task in MUSIC:
+            return ["data.corpus=demo", f"data.root={demo_store.root}"]
+        return [f"data.root={small_files}"] if task in ON_FILES else []
+
+    return words
+
+
 @pytest.mark.parametrize("task", TASKS)
-def test_a_plan_for_every_model(task, capsys, tmp_path, small_files):
-    own = [f"data.root={small_files}"] if task in ON_FILES else []
-    own += ["data.corpus=demo"] if task in MUSIC else []
+def test_a_plan_for_every_model(task, capsys, data_words):
+    own = data_words(task)
     assert tune([f"task={task}", f"model={','.join(MODELS)}", *own], dry_run=True) == 0
     shown = capsys.readouterr().out
     for model in MODELS:
@@ -51,14 +62,10 @@ def test_the_plan_says_what_trials_are_judged_by(capsys):
 
 
 @pytest.mark.parametrize(("task", "runs"), [("adding", 51), ("polymusic", 5), ("natlang", 5)])
-def test_train_has_as_many_replicas_as_the_paper_has_runs(
-    task, runs, capsys, tmp_path, small_files
-):
+def test_train_has_as_many_replicas_as_the_paper_has_runs(task, runs, capsys, tmp_path, data_words):
     file = tmp_path / "mine.yaml"
     file.write_text(f"task: {task}\nmodel: dmu\ndepth: 2\ntraining: {{learning_rate: 0.01}}\n")
-    own = [f"data.root={small_files}"] if task in ON_FILES else []
-    own += ["data.corpus=demo"] if task in MUSIC else []
-    assert train([f"config={file}", *own], dry_run=True) == 0
+    assert train([f"config={file}", *data_words(task)], dry_run=True) == 0
     assert f"replicas   {runs}, seeds 0 to {runs - 1}" in capsys.readouterr().out
 
 
@@ -67,6 +74,7 @@ def test_a_problem_of_many_trials_is_named_once(capsys):
         open_console(),
         trials=2,
         max_epochs=3,
+        scheduler="promotion",
         metric="loss",
         direction="minimize",
         published=None,
@@ -102,6 +110,7 @@ def test_the_best_trials_stand_first(direction, order, best):
         console,
         trials=4,
         max_epochs=1,
+        scheduler="promotion",
         metric="val_accuracy",
         direction=direction,
         published=None,

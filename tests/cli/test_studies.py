@@ -9,7 +9,7 @@ from dmu_search.folders import OutputFolder, claimed
 from dmu_search.records import Recorder, RunStart
 from dmu_search.study.files import Study, create_studies
 from dmu_search.study.journal import Journal
-from dmu_search.tracking import open_tracking
+from dmu_search.tracking import sync_records
 from dmu_search.tracking.mlflow_runs import connect
 from tests.studies import plan_studies
 
@@ -121,15 +121,13 @@ def test_bad_input_is_a_sentence_and_changes_nothing(begin, tmp_path, capsys, wo
 
 def test_deleting_takes_runs_records_and_folder_and_no_other_studys(begin, tmp_path, capsys):
     gone, kept = begin("a", 0.5), begin("a.b", 0.5)
-    tracking = open_tracking(gone.settings.tracking, tmp_path)
-    tracking.begin()
+    recorder = Recorder(OutputFolder(tmp_path).records)
     for study in (gone, kept):
         for run_id in (study.name, f"{study.name}.0000"):
             tags = {"study": study.name, "task": "adding"}
-            tracking.recorder.start(RunStart(run_id, run_id, kind="study", tags=tags))
-            tracking.recorder.end(run_id, "FINISHED")
-    assert tracking.settle() is None
-    tracking.close()
+            recorder.start(RunStart(run_id, run_id, kind="study", tags=tags))
+            recorder.end(run_id, "FINISHED")
+    sync_records(OutputFolder(tmp_path).records, gone.settings.tracking, output_dir=tmp_path)
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiments = [each.experiment_id for each in client.search_experiments()]
     for study in (gone, kept):

@@ -23,8 +23,8 @@ SMALL = ["data.corpus=demo", "data.limit=4", "network.widths=[8]", "resources.cp
 
 
 @pytest.fixture
-def place(tmp_path):
-    return [f"output_dir={tmp_path / 'runs'}", f"data.root={tmp_path / 'cache'}"]
+def place(tmp_path, demo_store):
+    return [f"output_dir={tmp_path / 'runs'}", f"data.root={demo_store.root}"]
 
 
 def run(*words):
@@ -33,7 +33,7 @@ def run(*words):
 
 
 def test_tune_then_train(tmp_path, place, capsys):
-    words = ["search.trials=3", "training.max_epochs=2", *SMALL, *place]
+    words = ["search.trials=3", "training.max_epochs=2", "search.max_concurrent=1", *SMALL, *place]
     code, shown, errors = run("tune", "model=dmu", *words)
     assert code == 0, shown + errors
     for part in (
@@ -81,7 +81,7 @@ def test_train_translates_and_scores_each_replica(tmp_path, place, small_files, 
         "training: {learning_rate: 0.01, batch_size: 4, weight_decay: 0.0}\n"
     )
     words = [f"config={file}", f"data.pairs_file={mine}", "training.teacher_forcing_ratio=0.5"]
-    words += ["training.replicas=2", "training.max_epochs=12", *place]
+    words += ["training.replicas=2", "training.max_epochs=12", "tracking.uri=none", *place]
     assert main(["train", *words]) == 0
     shown = capsys.readouterr().out
     assert "mine: 29 / 6 / 6 pairs, 19 words to 17" in shown

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmu_search.data import DataFile, DataStore
-from dmu_search.data.demo import ensure_demo
+from dmu_search.data import DataFile
 from dmu_search.data.files import MIRROR_VARIABLE
 from dmu_search.engine.tasks.polymusic import NOTES, Roll
 
@@ -25,14 +24,6 @@ def real_file():
         return folder / name
 
     return find
-
-
-@pytest.fixture(scope="session")
-def demo_store(tmp_path_factory):
-    """A cache folder in which the demo corpus is already written."""
-    store = DataStore(root=tmp_path_factory.mktemp("demo"))
-    ensure_demo(store)
-    return store
 
 
 @pytest.fixture

@@ -69,16 +69,9 @@ def test_nottingham_is_never_replaced_by_the_demo_unasked(demo_store, offline):
     assert "data.corpus=demo needs no file" in str(caught.value)
 
 
-def test_the_demo_is_the_same_every_time(demo_store):
-    first, second = (load_piano_rolls("demo", demo_store) for _ in range(2))
-    assert first.sha256 == second.sha256
-    assert first.warning is None
-    for one, other in zip(first.rolls.train, second.rolls.train, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_a_limit_keeps_the_first_sequences_of_every_split(demo_store):
     whole = load_piano_rolls("demo", demo_store)
+    assert whole.warning is None
     part = load_piano_rolls("demo", demo_store, limit=20)
     assert part.sequences == {"train": 20, "valid": 16, "test": 16}
     np.testing.assert_array_equal(part.rolls.train[19], whole.rolls.train[19])

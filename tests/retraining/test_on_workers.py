@@ -4,11 +4,11 @@ import pytest
 
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.errors import ClusterError
+from dmu_search.on_ray.resources import TrialShare
 from dmu_search.records import Recorder, read_events
 from dmu_search.retraining import on_workers
 from dmu_search.retraining.run import plan_run
 from dmu_search.tracking import open_tracking
-from dmu_search.tune.resources import TrialShare
 from tests.studies import plan_studies
 
 GOES_ON, IS_DONE, NOT_BEGUN = "goes-on", "is-done", "not-begun"

@@ -6,8 +6,8 @@ import pytest
 from mlflow import MlflowClient
 
 from dmu_search.config.settings import TrackingSettings
-from dmu_search.records import RunStart
-from dmu_search.tracking import open_tracking
+from dmu_search.records import Recorder, RunStart
+from dmu_search.tracking import open_tracking, sync_records
 from dmu_search.tracking.views import view_tags
 from tests.browser import browser_page
 
@@ -34,20 +34,20 @@ def write_study(recorder):
 
 def test_views_fit_into_tags_of_mlflow():
     many = [f"training.key_{number}" for number in range(60)]
-    tags = view_tags("val_mse", "adding", columns=many, axes=many)
+    tags = view_tags("val_mse", "minimize", columns=many, axes=many)
     assert all(len(value) < 20_000 for value in tags.values())
     assert all("metrics.`objective`" in json.loads(value)["orderByKey"] for value in tags.values())
 
 
 def test_keys_of_earlier_studies_keep_their_columns(store_uri, tmp_path):
     tags = {"task": "adding", "objective": "val_mse"}
-    with open_tracking(TrackingSettings(store_uri, "dmu_search"), tmp_path) as tracking:
-        tracking.begin()
-        for name, searched in (("s1", SEARCHED), ("s2", ["network.z_bias"])):
-            tracking.recorder.start(
-                RunStart(name, name, "study", tags={**tags, "searched": json.dumps(searched)})
-            )
-        assert tracking.settle() is None
+    recorder = Recorder(tmp_path / "records")
+    for name, searched in (("s1", SEARCHED), ("s2", ["network.z_bias"])):
+        recorder.start(
+            RunStart(name, name, "study", tags={**tags, "searched": json.dumps(searched)})
+        )
+    settings = TrackingSettings(store_uri, "dmu_search")
+    sync_records(tmp_path / "records", settings, output_dir=tmp_path)
     experiment = MlflowClient(store_uri).get_experiment_by_name("dmu_search-adding")
     view = json.loads(experiment.tags["mlflow.sharedViewState.dmu_search_table"])
     for name in (*SEARCHED, "network.z_bias"):

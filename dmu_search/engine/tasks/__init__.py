@@ -4,7 +4,7 @@ from typing import Any
 
 from dmu_search.engine.tasks.base import BatchLoss, Task, TaskData
 from dmu_search.errors import ConfigError
-from dmu_search.names import TASKS, named_in_row
+from dmu_search.names import TASKS, in_row
 
 __all__ = ["BatchLoss", "Task", "TaskData", "task_class"]
 
@@ -20,5 +20,5 @@ def task_class(name: str) -> type[Task[Any, Any]]:
     """
     if name not in TASKS:
         raise ConfigError(f"task: must be one of {', '.join(TASKS)}, got {name!r}")
-    own: type[Task[Any, Any]] = named_in_row(f"{__name__}.{TASKS[name].engine}", "TASK")
+    own: type[Task[Any, Any]] = in_row(TASKS[name].engine, __name__, attribute="TASK")
     return own

@@ -4,7 +4,7 @@ from dmu_search.engine.kernels.rows import State
 from dmu_search.engine.networks.cells.base import Cell
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.errors import ConfigError
-from dmu_search.names import MODELS, named_in_row
+from dmu_search.names import MODELS, in_row
 
 __all__ = ["Cell", "State", "recurrent_block"]
 
@@ -27,6 +27,6 @@ def recurrent_block(input_size: int, settings: NetworkSettings) -> tuple[Cell, .
         raise ConfigError(
             f"network.widths: must be one positive width per layer, got {settings.widths}"
         )
-    build = named_in_row(f"{__name__}.{MODELS[settings.model]}", "build")
+    build = in_row(MODELS[settings.model], __name__, attribute="build")
     cells: tuple[Cell, ...] = build(input_size, settings)
     return cells

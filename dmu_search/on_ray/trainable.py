@@ -11,13 +11,14 @@ from dmu_search.data.loading import final_metrics, make_task
 from dmu_search.engine.training.metrics import replica_metrics, summary_metrics
 from dmu_search.engine.training.snapshots import resumed
 from dmu_search.engine.training.trainer import EpochResult, Trainer
+from dmu_search.on_ray.checkpoints import write_checkpoint
+from dmu_search.on_ray.devices import assigned_device
+from dmu_search.on_ray.objective import objective_over_replicas
+from dmu_search.on_ray.own_rows import unpack_own_rows
+from dmu_search.on_ray.searcher import OBJECTIVE
 from dmu_search.study.search_study import Report
 from dmu_search.study.settings import StudySettings
 from dmu_search.study.trials import Checkpoint
-from dmu_search.tune.checkpoints import write_checkpoint
-from dmu_search.tune.devices import assigned_device
-from dmu_search.tune.objective import objective_over_replicas
-from dmu_search.tune.searcher import OBJECTIVE
 
 
 class TrainingTrial(tune.Trainable):
@@ -29,9 +30,16 @@ class TrainingTrial(tune.Trainable):
     """
 
     def setup(  # type: ignore[override]  # Tune passes what `with_parameters` was given.
-        self, config: dict[str, Any], *, study: StudySettings, data: Any, checkpoints: Path
+        self,
+        config: dict[str, Any],
+        *,
+        study: StudySettings,
+        data: Any,
+        checkpoints: Path,
+        own: bytes,
     ) -> None:
         """Prepare a new actor; ``data`` is shared by all trials of the study."""
+        unpack_own_rows(own)
         self._study = study
         self._data = data
         self._folder = checkpoints

@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from dmu_search.data.loading import load_data
+from dmu_search.on_ray.resources import TrialShare
 from dmu_search.records import RunStart, read_events
 from dmu_search.results.trainings import read_run, read_runs
 from dmu_search.retraining.finalists import FinalRound, estimates_of
@@ -15,8 +16,7 @@ from dmu_search.study.journal import Journal, read_journal
 from dmu_search.study.search_study import Report, SearchStudy
 from dmu_search.study.trials import StudyState
 from dmu_search.tracking import open_tracking
-from dmu_search.tune.resources import TrialShare
-from tests.tune.conftest import SHORT, SMALL_ADDING
+from tests.on_ray.conftest import SHORT, SMALL_ADDING
 
 WORDS = ("search.scheduler=none", "search.sampler=random", "search.finalist_seeds=2")
 TRIALS = 24
@@ -55,9 +55,25 @@ def round_of(bench, study, *, stopped=lambda: False):
     return final, ended
 
 
-def test_the_best_settings_are_trained_over_fresh_seeds_and_the_best_mean_wins(bench):
-    study = searched(bench)
+@pytest.fixture(scope="module")
+def whole(shared_bench):
+    """A study before its finalists were trained, with them, and what was told of them."""
+    study = searched(shared_bench)
     before = FinalRound(study)
+    return study, before, *round_of(shared_bench, study)
+
+
+@pytest.fixture
+def trained(whole, shared_bench, bench):
+    """A copy of it to go on from: the study, its finalists and what was told of them."""
+    shutil.copytree(shared_bench.folder, bench.folder, dirs_exist_ok=True)
+    (study,) = find_studies(bench.folder, whole[0].name, given={})
+    return study, *whole[2:]
+
+
+def test_the_best_settings_are_trained_over_fresh_seeds_and_the_best_mean_wins(whole, shared_bench):
+    bench = shared_bench
+    study, before, final, ended = whole
     assert before.due
     assert before.confirmation is None
     assert before.provenance() == {
@@ -65,7 +81,6 @@ def test_the_best_settings_are_trained_over_fresh_seeds_and_the_best_mean_wins(b
         "why": "the finalists have not ended",
         "seeds": 2,
     }
-    final, ended = round_of(bench, study)
     assert [error for _, error in ended] == [None] * 3
     assert not final.due
     assert final.confirmation == FinalRound(study).confirmation
@@ -105,9 +120,8 @@ def test_the_best_settings_are_trained_over_fresh_seeds_and_the_best_mean_wins(b
         assert run.data.tags["dmu_search.kind"] == "finalist"
 
 
-def test_a_finalist_that_has_ended_is_not_trained_again(bench):
-    study = searched(bench)
-    final, ended = round_of(bench, study)
+def test_a_finalist_that_has_ended_is_not_trained_again(trained, bench):
+    study, final, ended = trained
     first, *others = [name for name, _ in ended]
     # As if the process had died when one of them had ended.
     lines = study.journal.read_bytes().splitlines(keepends=True)
@@ -152,9 +166,9 @@ def test_finalists_that_all_diverge_confirm_nothing(bench):
         }
 
 
-def test_a_kill_before_the_journal_knows_of_a_result_loses_nothing(bench):
-    study = searched(bench)
-    confirmation = round_of(bench, study)[0].confirmation
+def test_a_kill_before_the_journal_knows_of_a_result_loses_nothing(trained, bench):
+    study, final, _ = trained
+    confirmation = final.confirmation
     lines = study.journal.read_bytes().splitlines(keepends=True)
     # The winner, and the last two results.
     study.journal.write_bytes(b"".join(lines[:-3]))
@@ -204,9 +218,8 @@ def test_a_larger_share_brings_finalists_to_a_search_that_had_none(bench):
     assert FinalRound(wider).selection.finalists.trials == (3, 0)
 
 
-def test_more_trials_are_followed_by_new_finalists(bench):
-    study = searched(bench)
-    round_of(bench, study)
+def test_more_trials_are_followed_by_new_finalists(trained, bench):
+    study, _, _ = trained
     (more,) = find_studies(bench.folder, study.name, given={"search.trials": TRIALS + 1})
     # Until a further trial begins, what was found stands.
     assert FinalRound(more).confirmation is not None
@@ -234,9 +247,8 @@ def test_their_seeds_are_none_of_the_search(bench, first_seed):
     )
 
 
-def test_the_state_is_a_fold_over_the_journal(bench):
-    study = searched(bench)
-    final, _ = round_of(bench, study)
+def test_the_state_is_a_fold_over_the_journal(trained):
+    study, final, _ = trained
     state = StudyState.of(study.events())
     assert state.finalists.winner == final.confirmation.winner.trial.number
     kinds = [event["event"] for event in study.events()][-5:]

@@ -2,9 +2,9 @@
 
 import time
 
+from dmu_search.on_ray.interrupt import Halt
+from dmu_search.on_ray.searcher import EPOCH_S, StudySearcher
 from dmu_search.study.search_study import Report
-from dmu_search.tune.interrupt import Halt
-from dmu_search.tune.searcher import EPOCH_S, StudySearcher
 from tests.study.toy import make
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import torch
@@ -21,6 +21,18 @@ from dmu_search.data.loading import described_splits, make_task
 from dmu_search.engine.training.snapshots import read_snapshot
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import DmuSearchError, StorageError
+from dmu_search.on_ray.checkpoints import Checkpoints
+from dmu_search.on_ray.cluster_watch import ClusterWatch
+from dmu_search.on_ray.following import Following
+from dmu_search.on_ray.interrupt import Halt
+from dmu_search.on_ray.nodes import NodeNews, check_fits, largest_node
+from dmu_search.on_ray.own_rows import packed_own_rows, unpack_own_rows
+from dmu_search.on_ray.progress import TrialView, Watcher
+from dmu_search.on_ray.resources import TrialShare, share_for_memory, trial_share
+from dmu_search.on_ray.searcher import StudyScheduler, StudySearcher
+from dmu_search.on_ray.session import Cluster
+from dmu_search.on_ray.trainable import TrainingTrial
+from dmu_search.on_ray.trial_faults import memory_kills_as_deaths
 from dmu_search.study.files import Study
 from dmu_search.study.journal import Journal
 from dmu_search.study.mirror import JournalMirror
@@ -30,17 +42,6 @@ from dmu_search.study.trials import StudyState, TrialState
 from dmu_search.tracking import Tracking
 from dmu_search.tracking.origin import origin_tags
 from dmu_search.tracking.trial_runs import TrialRuns, trial_run_id
-from dmu_search.tune.checkpoints import Checkpoints
-from dmu_search.tune.cluster_watch import ClusterWatch
-from dmu_search.tune.following import Following
-from dmu_search.tune.interrupt import Halt
-from dmu_search.tune.nodes import NodeNews, check_fits, largest_node
-from dmu_search.tune.progress import TrialView, Watcher
-from dmu_search.tune.resources import TrialShare, share_for_memory, trial_share
-from dmu_search.tune.searcher import StudyScheduler, StudySearcher
-from dmu_search.tune.session import Cluster
-from dmu_search.tune.trainable import TrainingTrial
-from dmu_search.tune.trial_faults import memory_kills_as_deaths
 
 # More carriers than any study asks for, and longer than any study lasts.
 _MANY = 10**9
@@ -119,8 +120,8 @@ def plan_share(study: StudySettings, data: Any, *, cluster: Cluster) -> TrialSha
     """
     measured = None
     if cluster.gpus and study.resources.gpus_per_trial == "auto":
-        probe = ray.remote(num_gpus=1)(measure_gpu_share)
-        measured = ray.get(probe.remote(study, data))
+        probe: Any = ray.remote(num_gpus=1)(cast(Any, measure_gpu_share))
+        measured = ray.get(probe.remote(study, data, own=packed_own_rows()))
     share = trial_share(
         study.resources,
         cpus=cluster.cpus,
@@ -132,13 +133,14 @@ def plan_share(study: StudySettings, data: Any, *, cluster: Cluster) -> TrialSha
     return share
 
 
-def measure_gpu_share(study: StudySettings, data: Any) -> float:
+def measure_gpu_share(study: StudySettings, data: Any, *, own: bytes) -> float:
     """Train one epoch on a GPU of its own and see how much memory that took.
 
     Without CUDA (logical GPUs only) there is no memory to share out: a whole card.
     """
     if not torch.cuda.is_available():
         return 1.0
+    unpack_own_rows(own)
     # What is taken before anything is allocated is CUDA's own context, which every trial pays too.
     free, total = torch.cuda.mem_get_info()
     run = study.heaviest()
@@ -249,7 +251,11 @@ def _carry_out(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(_NEVER_S)
     trainable = tune.with_parameters(
-        TrainingTrial, study=study.settings, data=data, checkpoints=study.checkpoints.resolve()
+        TrainingTrial,
+        study=study.settings,
+        data=data,
+        checkpoints=study.checkpoints.resolve(),
+        own=packed_own_rows(),
     )
     # Tune's own state is never read back, so it does not belong among the results.
     with tempfile.TemporaryDirectory(prefix="dmu_search-tune-") as scratch:

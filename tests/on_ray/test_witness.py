@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import os, sys
-from dmu_search.tune.witness import witnessed
+from dmu_search.on_ray.witness import witnessed
 with witnessed("it began\\n") as witness:
     {body}
 """

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
 
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.errors import ClusterError, ConfigError, DmuSearchError
-from dmu_search.tune.lifeline import Lifeline
-from dmu_search.tune.ray_log import RayLog
+from dmu_search.on_ray.lifeline import Lifeline
+from dmu_search.on_ray.ray_log import RayLog
 
 _TOKEN = (
     "resources.address={address}: the cluster does not accept this machine's Ray token, or there "
@@ -54,6 +55,8 @@ class Cluster:
 def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterator[Cluster]:
     """Ray for the length of a ``with`` block: started on this machine, or joined at an address.
 
+    One that this process uses already, as a notebook may, is used and stays.
+
     Args:
         settings: whether, and with what, to start it, or where to join it.
         log: of what Ray prints; why it refuses a token is only said there.
@@ -64,8 +67,10 @@ def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterat
     """
     for name in ("ray", "ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    own = not ray.is_initialized()
     try:
-        _init(settings)
+        if own:
+            _init(settings)
         lifeline = Lifeline.of_session()
     except Exception as fault:  # Ray raises errors of many kinds, plain ones among them.
         printed = b"" if log is None else log.read()
@@ -75,7 +80,8 @@ def ray_session(settings: ResourceSettings, log: RayLog | None = None) -> Iterat
             yield Cluster.now(settings)
     finally:
         if lifeline.fault() is None:
-            ray.shutdown()
+            if own:
+                ray.shutdown()
         else:
             # Ray's own way out would wait a minute for what is gone, and end in a crash.
             atexit.register(end_process)
@@ -109,6 +115,11 @@ def end_process() -> NoReturn:
     os._exit(1)
 
 
+def _is_true(text: str) -> bool:
+    """As Ray reads its variables."""
+    return text.lower() in ("1", "true")
+
+
 def _init(settings: ResourceSettings) -> None:
     shared: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if settings.address is not None:
@@ -118,6 +129,8 @@ def _init(settings: ResourceSettings) -> None:
     if python != sys.executable:
         # Ray hands the path to a shell as it is; with a blank in it no worker would ever start.
         shared["runtime_env"] = {"py_executable": python}
+    # Read when Ray was imported, which a notebook may have done before this package.
+    ray_constants.ENABLE_RAY_CLUSTER = _is_true(os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"])
     shared["object_store_memory"] = settings.object_store_mb * 1_000_000
     ray.init(
         address="local",

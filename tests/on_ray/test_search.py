@@ -9,27 +9,16 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from dmu_search.cli.main import main
 from dmu_search.data.loading import load_data, make_task
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.errors import StorageError
 from dmu_search.folders import claimed
+from dmu_search.on_ray.search import past_trials
 from dmu_search.records import read_events
 from dmu_search.study.files import find_studies
 from dmu_search.study.trials import StudyState
-from dmu_search.tune.search import past_trials
-from tests.tune.conftest import SHORT, SMALL, SMALL_ADDING, NoCorpus, Watching
-
-
-def mlflow_runs(bench, study):
-    """The client, the study's trials by number, and the runs that stand for it."""
-    client = MlflowClient(f"sqlite:///{bench.folder / 'mlflow.db'}")
-    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
-    trials = {
-        int(run.data.tags["trial_number"]): run
-        for run in runs
-        if run.data.tags.get("study") == study.name
-    }
-    return client, trials, [r for r in runs if r.data.tags["dmu_search.run_id"] == study.name]
+from tests.on_ray.conftest import SHORT, SMALL, SMALL_ADDING, Watching, mlflow_runs
 
 
 def stop_when(condition):
@@ -55,7 +44,7 @@ def ignore_late_stop():
 def test_a_study_tries_the_published_settings_first_and_logs_everything(bench):
     study = bench.plan("search.trials=4", "search.scheduler=none")
     watcher = Watching()
-    outcome = bench.run(study, concurrent=2, watcher=watcher)
+    outcome = bench.run(study, watcher=watcher)
     assert outcome.counts == {"finished": 4}
     assert outcome.missing == 0
     assert set(outcome.warm_starts) == {"paper", "released"}
@@ -77,6 +66,13 @@ def test_a_study_tries_the_published_settings_first_and_logs_everything(bench):
     assert outcome.best.summary["test_nll_nats"] == best.data.metrics["test_nll_nats"]
     assert {view.status for view in watcher.told} == {"running", "finished"}
     assert_best_is_what_its_settings_give(study, outcome.best)
+
+    # Nothing of it is pickled but weights.
+    kinds = {path.suffix for path in study.folder.rglob("*") if path.is_file()}
+    assert kinds == {".yaml", ".jsonl", ".journal", ".pt"}
+    # Of the finished trials one has its last state kept, for its weights; it loads as plain data.
+    (checkpoint,) = study.checkpoints.rglob("*.pt")
+    assert torch.load(checkpoint, weights_only=True)["epoch"] == 3
 
 
 @pytest.mark.slow
@@ -188,25 +184,6 @@ def test_a_finished_study_can_be_given_more_trials(bench):
     assert not again.told
 
 
-def test_weak_trials_are_stopped_but_never_a_warm_start(bench):
-    study = bench.plan(
-        "search.trials=6",
-        "search.reduction_factor=2",
-        # The published settings learn slowly beside these, so every rung would stop them.
-        "training.learning_rate=interval(0.004,0.5)",
-        "search.seed=3",
-    )
-    outcome = bench.run(study)
-    _, trials, _ = mlflow_runs(bench, study)
-    assert outcome.counts["stopped early"] >= 1
-    for run in trials.values():
-        if "warm_start" in run.data.tags:
-            assert run.data.tags["outcome"] == "finished"
-    stopped = [r for r in trials.values() if r.data.tags["outcome"] == "stopped early"]
-    assert len(stopped) == outcome.counts["stopped early"]
-    assert all("test_nll_nats" not in run.data.metrics for run in stopped)
-
-
 @pytest.mark.slow
 def test_a_trial_that_meets_the_stop_rule_has_used_its_budget(bench):
     # Every loss is below that, so the first epoch of three is the last.
@@ -223,38 +200,6 @@ def test_a_trial_that_meets_the_stop_rule_has_used_its_budget(bench):
     assert_best_is_what_its_settings_give(study, outcome.best)
 
 
-def test_a_diverging_trial_fails_alone(bench):
-    study = bench.plan(
-        "search.trials=4",
-        "search.warm_start=none",
-        "search.scheduler=none",
-        "training.learning_rate=choice(0.01,1e30)",
-        "search.sampler=random",
-    )
-    outcome = bench.run(study)
-    _, trials, _ = mlflow_runs(bench, study)
-    diverged = [r for r in trials.values() if r.data.tags["outcome"] == "diverged"]
-    assert diverged
-    assert all(float(r.data.params["training.learning_rate"]) > 1 for r in diverged)
-    assert all(r.info.status == "FAILED" for r in diverged)
-    assert outcome.counts["diverged"] == len(diverged)
-    assert outcome.best.values["training.learning_rate"] == 0.01
-
-
-@pytest.mark.slow
-def test_a_trial_that_raises_is_reported_and_closed(bench):
-    study = bench.plan("search.trials=1")
-    watcher = Watching()
-    outcome = bench.run(study, watcher=watcher, data=NoCorpus())
-    assert outcome.counts == {"failed": 1}
-    assert outcome.best is None
-    assert watcher.told[-1].status == "failed"
-    assert "'NoCorpus' object has no attribute 'task_data'" in watcher.told[-1].error
-    _, trials, _ = mlflow_runs(bench, study)
-    assert trials[0].info.status == "FAILED"
-    assert "no attribute" in trials[0].data.tags["error"]
-
-
 def test_a_damaged_journal_is_refused_and_left_alone(bench):
     study = bench.plan("search.trials=1")
     study.journal.write_bytes(b"{\n" + study.journal.read_bytes())
@@ -262,16 +207,6 @@ def test_a_damaged_journal_is_refused_and_left_alone(bench):
     with pytest.raises(StorageError, match=r"journal.jsonl: line 1 is damaged"):
         bench.run(study)
     assert study.journal.read_bytes() == before
-
-
-def test_nothing_of_a_study_is_pickled_but_weights(bench):
-    study = bench.plan("search.trials=2", "search.scheduler=none")
-    bench.run(study)
-    kinds = {path.suffix for path in study.folder.rglob("*") if path.is_file()}
-    assert kinds == {".yaml", ".jsonl", ".journal", ".pt"}
-    # Of two finished trials one has its last state kept, for its weights; it loads as plain data.
-    (checkpoint,) = study.checkpoints.rglob("*.pt")
-    assert torch.load(checkpoint, weights_only=True)["epoch"] == 3
 
 
 @pytest.mark.slow
@@ -325,15 +260,11 @@ def test_a_killed_search_resumes_and_leaves_no_run_open(bench):
     assert {run.info.status for run in trials} == {"FINISHED"}
 
 
-def test_a_second_process_is_told_who_has_the_study(bench):
+def test_a_second_search_is_told_who_has_the_study(bench, capsys):
     study = bench.plan("search.trials=1")
-    words = ["tune", f"resume={study.name}", f"output_dir={bench.folder}"]
     with claimed(study.folder):
-        done = subprocess.run(
-            [sys.executable, "-m", "dmu_search", *words], capture_output=True, text=True
-        )
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert f"is in use by process {os.getpid()} on " in done.stderr
+        assert main(["tune", f"resume={study.name}", f"output_dir={bench.folder}"]) == 2
+    assert f"is in use by process {os.getpid()} on " in capsys.readouterr().err
     assert len(study.events()) == 1
 
 
@@ -372,34 +303,71 @@ def check_paused_trials(study, outcome, trials):
     assert not [e for e in events if e["event"] == "restart"]
     assert sum(outcome.counts.values()) == trials
     assert outcome.missing == 0
-    assert set(outcome.counts) <= {"finished", "stopped early"}
+    assert set(outcome.counts) <= {"finished", "stopped early", "diverged"}
     state = StudyState.of(events)
-    last = [trial.objective for trial in state.trials.values()]
+    last = [t.objective for t in state.trials.values() if t.status != "diverged"]
     assert outcome.best.objective == min(last)
     kept = [trial.number for trial in state.trials.values() if trial.checkpoints]
     assert kept == [outcome.best.number]
 
 
-def test_paused_trials_go_on_from_where_they_were(bench):
-    words = ("search.trials=7", "search.sampler=random", "search.warm_start=none")
-    # No checkpoint but those that a pause needs.
-    rare = "search.checkpoint_every_s=1000"
-    study = bench.plan(*words, "training.max_epochs=4", rare, small=RUNGS)
+@pytest.fixture(scope="module")
+def uneven(shared_bench):
+    """A study, two trials at a time, whose trials are of all kinds; and what was told of it."""
+    study = shared_bench.plan(
+        "search.trials=9",
+        "search.sampler=random",
+        "search.seed=8",
+        "training.max_epochs=4",
+        # The published settings learn slowly beside one of these.
+        "training.learning_rate=choice(0.005,0.05,3e38)",
+        # No checkpoint but those that a pause needs.
+        "search.checkpoint_every_s=1000",
+        small=RUNGS,
+    )
     watcher = Watching()
-    outcome = bench.run(study, concurrent=2, watcher=watcher)
-    check_paused_trials(study, outcome, 7)
-    events = [event["event"] for event in study.events()]
-    assert "promote" in events
-    assert events.count("end") == outcome.counts["stopped early"]
+    outcome = shared_bench.run(study, concurrent=2, watcher=watcher)
+    client, trials, _ = mlflow_runs(shared_bench, study)
+    return study, outcome, watcher, client, trials
+
+
+def test_paused_trials_go_on_from_where_they_were(uneven):
+    study, outcome, watcher, client, trials = uneven
+    check_paused_trials(study, outcome, 9)
+    kinds = [event["event"] for event in study.events()]
+    assert "promote" in kinds
+    assert kinds.count("end") == outcome.counts["stopped early"]
     assert {"running", "paused", "stopped early", "finished"} <= {v.status for v in watcher.told}
-    client, trials, _ = mlflow_runs(bench, study)
     for number, run in trials.items():
-        steps = [p.step for p in client.get_metric_history(run.info.run_id, "val_nll_nats")]
+        steps = [p.step for p in client.get_metric_history(run.info.run_id, "objective")]
         epochs = [
             e["epoch"] for e in study.events() if e["event"] == "result" and e["trial"] == number
         ]
         assert steps == epochs
         assert run.data.tags["outcome"] in outcome.counts
+
+
+def test_weak_trials_are_stopped_but_never_a_warm_start(uneven):
+    study, outcome, _, _, trials = uneven
+    states = StudyState.of(study.events()).trials.values()
+    first = [trial.objectives[1] for trial in states if trial.status != "diverged"]
+    warm = max(trial.objectives[1] for trial in states if trial.source is not None)
+    assert warm > sorted(first)[len(first) // 2], "a rung would not have stopped it anyway"
+    firsts = [run for run in trials.values() if "warm_start" in run.data.tags]
+    assert len(firsts) == 2
+    assert all(run.data.tags["outcome"] == "finished" for run in firsts)
+    stopped = [r for r in trials.values() if r.data.tags["outcome"] == "stopped early"]
+    assert len(stopped) == outcome.counts["stopped early"] > 0
+    assert all("test_nll_nats" not in run.data.metrics for run in stopped)
+
+
+def test_a_diverging_trial_fails_alone(uneven):
+    _, outcome, _, _, trials = uneven
+    diverged = [r for r in trials.values() if r.data.tags["outcome"] == "diverged"]
+    assert len(diverged) == outcome.counts["diverged"] > 0
+    assert all(float(r.data.params["training.learning_rate"]) > 1 for r in diverged)
+    assert all(r.info.status == "FAILED" for r in diverged)
+    assert outcome.best.values["training.learning_rate"] < 1
 
 
 @pytest.mark.slow

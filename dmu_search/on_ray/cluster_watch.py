@@ -5,9 +5,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 from dmu_search.errors import DmuSearchError
-from dmu_search.tune.interrupt import Halt
-from dmu_search.tune.lifeline import Lifeline
-from dmu_search.tune.session import end_process
+from dmu_search.on_ray.interrupt import Halt
+from dmu_search.on_ray.lifeline import Lifeline
+from dmu_search.on_ray.session import end_process
 
 _LOOK_EVERY_S = 0.5
 # For Ray Tune to come back by itself; where it waits for a dead head, it does not.

@@ -9,13 +9,13 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from dmu_search.errors import StorageError
+from dmu_search.on_ray.interrupt import Halt
+from dmu_search.on_ray.progress import TrialView, Watcher
 from dmu_search.study.journal import Event
 from dmu_search.study.mirror import JournalMirror
 from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.trials import TrialState
 from dmu_search.tracking.trial_runs import TrialRuns
-from dmu_search.tune.interrupt import Halt
-from dmu_search.tune.progress import TrialView, Watcher
 
 _MIRROR_EVERY_S = 1.0
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from dmu_search.config.keys import OBJECTIVES
-from dmu_search.tune.objective import objective_over_replicas
+from dmu_search.on_ray.objective import objective_over_replicas
 
 NAN = math.nan
 

@@ -2,17 +2,18 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from mlflow import MlflowClient
 
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.data.loading import load_data
 from dmu_search.folders import OutputFolder
+from dmu_search.on_ray.resources import TrialShare
+from dmu_search.on_ray.search import run_study
+from dmu_search.on_ray.session import ray_session
 from dmu_search.records import RunStart
 from dmu_search.study.files import create_studies
 from dmu_search.tracking import open_tracking, sync_records
 from dmu_search.tracking.mlflow_runs import MlflowRuns
-from dmu_search.tune.resources import TrialShare
-from dmu_search.tune.search import run_study
-from dmu_search.tune.session import ray_session
 from tests.studies import plan_studies
 
 RESOURCES = ResourceSettings(
@@ -33,12 +34,6 @@ def cluster():
     """A real Ray on two logical cores, one for all tests."""
     with ray_session(RESOURCES) as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """A data cache that holds the demo corpus."""
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +107,27 @@ class Bench:
         assert not sync_records(records, study.settings.tracking, output_dir=self.folder)
 
 
+def mlflow_runs(bench, study):
+    """The client, the study's trials by number, and the runs that stand for it."""
+    client = MlflowClient(f"sqlite:///{bench.folder / 'mlflow.db'}")
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    trials = {
+        int(run.data.tags["trial_number"]): run
+        for run in runs
+        if run.data.tags.get("study") == study.name
+    }
+    return client, trials, [r for r in runs if r.data.tags["dmu_search.run_id"] == study.name]
+
+
 @pytest.fixture
-def bench(cluster, cache, empty_store, tmp_path):
+def bench(cluster, demo_store, empty_store, tmp_path):
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return Bench(tmp_path, cache)
+    return Bench(tmp_path, demo_store.root)
+
+
+@pytest.fixture(scope="module")
+def shared_bench(cluster, demo_store, empty_store, tmp_path_factory):
+    """For one study that several tests look at."""
+    folder = tmp_path_factory.mktemp("shared")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return Bench(folder, demo_store.root)

@@ -16,11 +16,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from dmu_search.errors import StorageError
+from dmu_search.on_ray.checkpoints import Checkpoints
+from dmu_search.on_ray.cluster_watch import ClusterWatch
+from dmu_search.on_ray.interrupt import Halt
+from dmu_search.on_ray.trial_faults import TrialFault, cause_of, fault_of
 from dmu_search.study.search_study import SearchStudy
-from dmu_search.tune.checkpoints import Checkpoints
-from dmu_search.tune.cluster_watch import ClusterWatch
-from dmu_search.tune.interrupt import Halt
-from dmu_search.tune.trial_faults import TrialFault, cause_of, fault_of
 
 # Results have to name a metric; the study compares them, not Tune.
 OBJECTIVE = "objective"

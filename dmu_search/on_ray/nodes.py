@@ -15,8 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.errors import ConfigError
 from dmu_search.folders import write_whole
-from dmu_search.tune.resources import TrialShare
-from dmu_search.tune.session import Cluster
+from dmu_search.on_ray.resources import TrialShare
+from dmu_search.on_ray.session import Cluster
 
 _COUNTED = ("CPU", "GPU")
 _LOOK_EVERY_S = 1.0

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from dmu_search.errors import ConfigError
+from dmu_search.on_ray.nodes import check_fits, check_shared_folder, wait_for_gpus
+from dmu_search.on_ray.resources import TrialShare
 from dmu_search.records import read_events
-from dmu_search.tune.nodes import check_fits, check_shared_folder, wait_for_gpus
-from dmu_search.tune.resources import TrialShare
+from tests.on_ray.conftest import RESOURCES, SMALL
 from tests.processes import Screen, descendants
 from tests.test_house import eventually, fetch, free_ports, running, status
-from tests.tune.conftest import RESOURCES, SMALL
 
 TOKEN = "a-token-of-more-than-thirty-two-letters"
 

@@ -17,15 +17,15 @@ from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError, RayTaskError
 
 from dmu_search.data.loading import load_data
-from dmu_search.records import read_events
-from dmu_search.tune.trial_faults import (
+from dmu_search.on_ray.trial_faults import (
     MemoryKillError,
     actor_manager,
     fault_of,
     memory_kills_as_deaths,
 )
+from dmu_search.records import read_events
+from tests.on_ray.conftest import SMALL, NoCorpus, Watching, mlflow_runs
 from tests.processes import CARRIERS, Screen, named
-from tests.tune.conftest import SMALL, NoCorpus, Watching
 
 # Long enough for a process to be killed before its trial is over.
 LONG = [*(word for word in SMALL if "max_epochs" not in word), "training.max_epochs=30"]
@@ -90,14 +90,19 @@ def test_a_trial_that_lacks_memory_is_tried_again_with_more_room(bench, tmp_path
     assert len(watcher.said) == 1
 
 
-def test_a_setting_that_raises_fails_once(bench):
+def test_a_setting_that_raises_fails_once_and_is_reported(bench):
     study = bench.plan("search.trials=1")
     watcher = Watching()
     outcome = bench.run(study, watcher=watcher, data=NoCorpus())
     assert outcome.counts == {"failed": 1}
+    assert outcome.best is None
     assert not events(study, "retry")
+    assert watcher.told[-1].status == "failed"
     assert "'NoCorpus' object has no attribute 'task_data'" in watcher.told[-1].error
     assert not watcher.said
+    _, trials, _ = mlflow_runs(bench, study)
+    assert trials[0].info.status == "FAILED"
+    assert "no attribute" in trials[0].data.tags["error"]
 
 
 class Ended:
@@ -139,7 +144,7 @@ class Tracked:
 
 
 CHANGED = (
-    "Ray Tune has changed how it takes the errors of actors; see dmu_search/tune/trial_faults.py: "
+    "Ray Tune has changed how it takes the errors of actors; see on_ray/trial_faults.py: "
     "adapt memory_kills_as_deaths, or drop it if a memory kill now fails one trial alone"
 )
 

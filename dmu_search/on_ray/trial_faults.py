@@ -6,7 +6,7 @@ setting and no callback for it: in 2.60 the error reaches no scheduler, callback
 ``FailureConfig``. The public ways around are worse. Without the monitor
 (``RAY_memory_monitor_refresh_ms=0``) the system kills instead, perhaps the driver; a fresh Tune run
 costs all trials the epochs since their checkpoints. A Ray without that method is used as it is;
-``tests/tune/test_faults.py`` says when the method, or the need for this, is gone.
+``tests/on_ray/test_faults.py`` says when the method, or the need for this, is gone.
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,7 @@ import pytest
 
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.errors import ConfigError
-from dmu_search.tune.resources import TrialShare, idle, share_for_memory, trial_share
+from dmu_search.on_ray.resources import TrialShare, idle, share_for_memory, trial_share
 
 GIB = 2**30
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import ray
 
-from dmu_search.tune.devices import assigned_device
-from dmu_search.tune.lifeline import Lifeline
+from dmu_search.on_ray.devices import assigned_device
+from dmu_search.on_ray.lifeline import Lifeline
+from dmu_search.on_ray.own_rows import packed_own_rows, unpack_own_rows
 
 _TICK_S = 2.0
 _END_S = 10.0
@@ -58,7 +59,8 @@ def on_workers(
     """
     lifeline = Lifeline.of_session()
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=2)(_call)
-    waiting = {remote.remote(work, **each): index for index, each in enumerate(arguments)}
+    own = packed_own_rows()
+    waiting = {remote.remote(work, own, **each): index for index, each in enumerate(arguments)}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=_TICK_S)
         if (fault := lifeline.fault()) is not None:
@@ -72,7 +74,8 @@ def on_workers(
             return
 
 
-def _call(work: Callable[..., Any], **arguments: Any) -> Any:
+def _call(work: Callable[..., Any], own: bytes, **arguments: Any) -> Any:
+    unpack_own_rows(own)
     assigned_device()
     return work(**arguments)
 
