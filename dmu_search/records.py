@@ -120,7 +120,7 @@ class Recorder:
 
     def tag_if_there(self, run_id: str, tags: Mapping[str, str]) -> None:
         """The same of a run of another time, whose record may have been removed since."""
-        if self._path(run_id).exists():
+        if self.has(run_id):
             self.tag(run_id, tags)
 
     def attach(self, run_id: str, path: Path) -> None:
@@ -141,8 +141,11 @@ class Recorder:
 
     def is_closed(self, run_id: str) -> bool:
         """Whether the record of a run is there and ends with the run."""
-        path = self._path(run_id)
-        return path.exists() and closes(read_events(path))
+        return self.has(run_id) and closes(read_events(self._path(run_id)))
+
+    def has(self, run_id: str) -> bool:
+        """Whether a run has a record."""
+        return self._path(run_id).exists()
 
     def _path(self, run_id: str) -> Path:
         return self.folder / f"{run_id}.jsonl"

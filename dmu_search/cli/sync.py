@@ -1,15 +1,15 @@
 """The command ``sync``: records, or compact results, brought into MLflow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dmu_search.cli.screen import open_console
+from dmu_search.cli.screen import open_console, print_warning
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import check_path
 from dmu_search.config.roots import default_of
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.errors import ConfigError
-from dmu_search.exit_codes import DONE
+from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.folders import OutputFolder
 from dmu_search.results.compact import RUNS, events_of, read_compact
 from dmu_search.tracking import bring_in, sync_records
@@ -17,6 +17,8 @@ from dmu_search.tracking import bring_in, sync_records
 
 def sync(words: Sequence[str], *, dry_run: bool) -> int:
     """Bring the records in the given folder into MLflow; returns the exit code.
+
+    A run that MLflow refuses is named, and keeps no other from it.
 
     Raises:
         ConfigError: no such folder, or nothing in it.
@@ -54,9 +56,19 @@ def sync(words: Sequence[str], *, dry_run: bool) -> int:
         count = len(records) + len(kept)
         console.print(f"would bring {count} runs from {folder} into MLflow", highlight=False)
         return DONE
-    count = sync_records(folder, settings, output_dir=output_dir) if records else 0
+    refused: dict[str, str] = {}
+    if records:
+        refused |= sync_records(folder, settings, output_dir=output_dir)
     if kept:
-        bring_in(kept, settings, output_dir=output_dir)
-        count += len(kept)
+        refused |= bring_in(kept, settings, output_dir=output_dir)
+    count = len(records) + len(kept) - len(refused)
     console.print(f"{count} runs of {folder} are in MLflow", highlight=False)
-    return DONE
+    for reason in dict.fromkeys(refused.values()):
+        print_warning(console, f"{_named(refused, reason)} not ({reason})")
+    return SOME_FAILED if refused else DONE
+
+
+def _named(refused: Mapping[str, str], reason: str) -> str:
+    """The runs that were refused for one reason; of many, the first."""
+    first, *others = sorted(run_id for run_id, why in refused.items() if why == reason)
+    return f"{first} and {len(others)} more are" if others else f"{first} is"

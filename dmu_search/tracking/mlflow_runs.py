@@ -201,10 +201,12 @@ class MlflowRuns:
         for index in starts[-1:]:
             self.apply(run_id, {**kept[index], "time_ms": kept[0]["time_ms"]})
         self.log_metrics(run_id, [event for event in kept if event["event"] == "metrics"])
+        models = [index for index, event in enumerate(kept) if event["event"] == "model"]
         for index, event in enumerate(kept):
             # An end before the last start is that of a process which was interrupted.
             over = event["event"] == "end" and index > starts[-1]
-            if over or event["event"] in ("tags", "artifact", "model"):
+            # A later model takes the place of an earlier one.
+            if over or index in models[-1:] or event["event"] in ("tags", "artifact"):
                 self.apply(run_id, event)
         if restart is not None:
             self._set_tags(self._own(run_id), {_RESTART_TAG: str(restart)})

@@ -56,7 +56,9 @@ def read_model(folder: Path) -> TrainedNetwork:
 def log_model(
     client: "MlflowClient", run_id: str, *, folder: Path, name: str, tags: Mapping[str, str]
 ) -> None:
-    """Make the network in ``folder`` a model of a run, unless it is one already.
+    """Make the network in ``folder`` the one model of a run, unless it is that already.
+
+    A model that the run had before, such as that of a study before its finalists, is deleted.
 
     Args:
         client: of the store.
@@ -74,17 +76,22 @@ def log_model(
     digest = sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     experiment = run.info.experiment_id
     there = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+    wanted = {**tags, _DIGEST_TAG: digest}
+    kept = False
     for each in there:
-        if each.tags.get(_DIGEST_TAG) == digest:
-            if each.status == LoggedModelStatus.READY:
-                return
-            # A kill came between its beginning and its end.
+        same = all(each.tags.get(name) == value for name, value in wanted.items())
+        # One that is not ready was cut off by a kill between its beginning and its end.
+        if same and each.status == LoggedModelStatus.READY:
+            kept = True
+        else:
             client.delete_logged_model(each.model_id)
+    if kept:
+        return
     model = client.create_logged_model(
         experiment,
         name=name,
         source_run_id=run_id,
-        tags={**tags, _DIGEST_TAG: digest},
+        tags=wanted,
         params=dict(list(run.data.params.items())[:100]),
         model_type="torch.nn.Module",
     )

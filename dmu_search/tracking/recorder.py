@@ -22,7 +22,7 @@ from dmu_search.records import (
     collect_records,
     record_files,
 )
-from dmu_search.tracking.mlflow_runs import unusable
+from dmu_search.tracking.mlflow_runs import is_refusal, reason_of, unusable
 from dmu_search.tracking.sending import Sending, StoreLostError
 from dmu_search.tracking.store import Store, check_address, default_uri, is_server, store_of
 
@@ -311,14 +311,16 @@ def check_tracking(settings: "TrackingSettings", output_dir: Path) -> str:
     return f"{store.uri} answers" if store.check() else f"{store.uri}, made by the first study"
 
 
-def sync_records(folder: Path, settings: "TrackingSettings", *, output_dir: Path) -> int:
+def sync_records(
+    folder: Path, settings: "TrackingSettings", *, output_dir: Path
+) -> Mapping[str, str]:
     """Bring the records in ``folder`` into MLflow; done twice, it changes nothing.
 
     Records from elsewhere are copied to those of ``output_dir`` too, where tables and figures are
     made from. All are checked before anything is written.
 
     Returns:
-        The number of runs.
+        The runs that MLflow does not take, and why; it has all others.
 
     Raises:
         TrackingError: the store cannot be reached.
@@ -326,7 +328,7 @@ def sync_records(folder: Path, settings: "TrackingSettings", *, output_dir: Path
     """
     check_records(folder, OutputFolder(output_dir).records)
     if settings.uri == "none":
-        return 0
+        return {}
     store = store_of(settings, output_dir)
     run_ids = [path.stem for path in record_files(folder)]
     with closing(Sending(store, compare=True)) as sending:
@@ -335,19 +337,19 @@ def sync_records(folder: Path, settings: "TrackingSettings", *, output_dir: Path
             sending.follow(run_id)
         # The process beside a search that was killed may be writing what is left.
         deadline = time.monotonic() + _CLAIMED_WITHIN_S
-        while sending.unsent():
-            _send(sending, store)
+        while _send(sending, store):
             if time.monotonic() > deadline:
                 raise StorageError(
                     f"{folder}: another process brings runs of these studies into MLflow; wait "
                     "for it or end it"
                 )
-    return len(run_ids)
+            time.sleep(1.0)
+        return sending.refused()
 
 
 def bring_in(
     runs: Mapping[str, list[Event]], settings: "TrackingSettings", *, output_dir: Path
-) -> None:
+) -> Mapping[str, str]:
     """Bring runs that have no record of their own into MLflow; done twice, it changes nothing.
 
     Args:
@@ -355,27 +357,30 @@ def bring_in(
         settings: of the store.
         output_dir: of the default store.
 
+    Returns:
+        The runs that MLflow does not take, and why; it has all others.
+
     Raises:
         TrackingError: the store cannot be reached.
         StorageError: its file cannot be made.
     """
     store = store_of(settings, output_dir)
     there = store.open()
-    try:
-        for run_id, events in runs.items():
+    refused = {}
+    for run_id, events in runs.items():
+        try:
             there.apply_all(run_id, events)
-    except TrackingError:
-        raise
-    except Exception as fault:  # Whatever a database or network client raises.
-        raise unusable(store.uri, fault) from None
+        except Exception as fault:  # Whatever a database or network client raises.
+            if not is_refusal(fault):
+                raise unusable(store.uri, fault) from None
+            refused[run_id] = reason_of(fault)
+    return refused
 
 
-def _send(sending: Sending, store: Store) -> None:
+def _send(sending: Sending, store: Store) -> set[str]:
+    """Send once; returns the runs that MLflow lacks and does not refuse."""
     try:
         sending.send()
     except StoreLostError as fault:
         raise unusable(store.uri, fault) from None
-    for run_id, reason in sending.refused().items():
-        raise TrackingError(f"tracking.uri={store.uri}: does not take {run_id} ({reason})")
-    if sending.unsent():
-        time.sleep(1.0)
+    return set(sending.unsent()) - set(sending.refused())

@@ -51,13 +51,14 @@ class TrialRuns:
         self._progress = StudyProgress(study, recorder)
 
     def catch_up(self, trials: Mapping[int, TrialState]) -> None:
-        """Close the runs of trials whose end a kill kept from the records."""
+        """Close the runs that a kill left open, also those of trials that go on later."""
         self._progress.catch_up()
         for trial in trials.values():
             run_id = trial_run_id(self._study.name, trial.number)
-            if trial.over and not self._recorder.is_closed(run_id):
+            due = trial.over or self._recorder.has(run_id)
+            if due and not self._recorder.is_closed(run_id):
                 self.begin(trial)
-                self._close(trial)
+                self.finish(trial)
 
     def begin(self, trial: TrialState) -> None:
         """Open a trial's run, or resume it; epochs that its record lacks are brought in."""

@@ -104,7 +104,7 @@ class Bench:
 
     def sync(self, study):
         records = OutputFolder(self.folder).records
-        sync_records(records, study.settings.tracking, output_dir=self.folder)
+        assert not sync_records(records, study.settings.tracking, output_dir=self.folder)
 
 
 def mlflow_runs(bench, study):

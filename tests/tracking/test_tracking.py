@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 from mlflow import MlflowClient
 
+from dmu_search.cli.main import main
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.errors import StorageError, TrackingError
+from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.records import Recorder, RunStart
 from dmu_search.tracking import check_tracking, open_tracking, sync_records
 from dmu_search.tracking.sending import Sending
@@ -141,7 +143,7 @@ def test_sync_brings_records_in_and_twice_changes_nothing(store_uri, tmp_path):
     assert tracking.uri is None
     write_study(tracking.recorder)
     for _ in range(2):
-        assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == 2
+        assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == {}
         client, runs = runs_of(store_uri)
         assert set(runs) == {"s1", "s1.t1"}
         assert runs["s1.t1"].data.tags["mlflow.parentRunId"] == runs["s1"].info.run_id
@@ -362,9 +364,9 @@ def test_a_trial_comes_in_without_its_study_and_finds_it_later(store_uri, tmp_pa
     study = tmp_path / "records" / "s1.jsonl"
     content = study.read_bytes()
     study.unlink()
-    assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == 1
+    assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == {}
     study.write_bytes(content)
-    assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == 2
+    assert sync_records(tmp_path / "records", settings(store_uri), output_dir=tmp_path) == {}
     _, runs = runs_of(store_uri)
     assert runs["s1.t1"].data.tags["mlflow.parentRunId"] == runs["s1"].info.run_id
 
@@ -394,6 +396,28 @@ def test_a_deleted_experiment_blocks_only_its_own_task(store_uri, tmp_path):
         tracking.recorder.start(replace(STUDY, tags={"task": "adding"}))
         assert tracking.settle() is None
     assert client.get_experiment_by_name("dmu_search-adding") is not None
+
+
+def test_sync_brings_in_the_others_beside_a_deleted_experiment(store_uri, tmp_path, capsys):
+    client = MlflowClient(store_uri)
+    deleted = client.create_experiment("dmu_search-tempord")
+    client.delete_experiment(deleted)
+    recorder = open_tracking(settings("none"), tmp_path).recorder
+    # The refused ones are in the middle.
+    for name, task in (("s1", "adding"), ("s2", "tempord"), ("s3", "noiseseq")):
+        recorder.start(replace(STUDY, run_id=name, tags={"task": task}))
+        trial = replace(TRIAL, run_id=f"{name}.t1", parent_id=name, tags={"task": task})
+        recorder.start(trial)
+    words = ["sync", str(tmp_path / "records"), f"output_dir={tmp_path}"]
+    words.append(f"tracking.uri={store_uri}")
+    assert main(words) == SOME_FAILED
+    said = " ".join(capsys.readouterr().out.split())
+    assert "4 runs of " in said
+    assert "s2 and 1 more are not (the MLflow experiment 'dmu_search-tempord' is deleted" in said
+    assert set(runs_of(store_uri)[1]) == {"s1", "s1.t1", "s3", "s3.t1"}
+    client.restore_experiment(deleted)
+    assert main(words) == DONE
+    assert len(runs_of(store_uri)[1]) == 6
 
 
 def test_checking_creates_nothing(tmp_path):
