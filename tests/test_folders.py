@@ -79,7 +79,9 @@ def test_what_cannot_be_saved_is_told_as_it_is(tmp_path):
 
 
 def test_each_place_under_the_output_folder_is_spelled_once():
-    assert sorted(PLACES) == ["best", "plans", "records", "report", "retrained", "sent", "studies"]
+    assert sorted(PLACES) == [
+        *("best", "generated", "plans", "records", "report", "retrained", "sent", "studies")
+    ]
     faults = [
         f"{path.relative_to(PACKAGE)}:{line}: name it by OutputFolder"
         for path in sorted(PACKAGE.rglob("*.py"))
