@@ -195,6 +195,8 @@ def open_study(folder: str | Path) -> Study:
     """
     path = Path(folder)
     if not (path / STUDY_FILE).is_file():
-        raise ConfigError(f"{path}: is no study: it has no {STUDY_FILE}; name runs/studies/NAME")
+        raise ConfigError(
+            f"{path}: is no study: it has no {STUDY_FILE}; name a folder that tune wrote"
+        )
     (study,) = find_studies(path.parent.parent, path.resolve().name, given={})
     return Study(study)

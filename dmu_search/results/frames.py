@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dmu_search.errors import StorageError
+from dmu_search.folders import OutputFolder
 from dmu_search.records import (
     Event,
     damaged_record,
@@ -55,8 +56,8 @@ def runs_frame(
     Raises:
         StorageError: there is no such folder; or a record is damaged, and nobody takes it.
     """
-    root = Path(output_dir)
-    folder = root / "records" if (root / "records").is_dir() else root
+    records = OutputFolder(Path(output_dir)).records
+    folder = records if records.is_dir() else Path(output_dir)
     if not folder.is_dir():
         raise StorageError(f"{folder}: there is no such folder; name that of `output_dir`")
     rows: list[dict[str, Any]] = []
