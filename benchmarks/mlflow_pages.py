@@ -15,18 +15,15 @@ import math
 import os
 import random
 import shutil
-import socket
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from playwright.sync_api import Page, sync_playwright
+from screenshots import PATIENCE_MS, answering, free_port
 
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.settings import TrackingSettings
@@ -43,7 +40,6 @@ from dmu_search.tracking.mlflow_runs import MlflowRuns
 from dmu_search.tracking.origin import origin_tags
 from dmu_search.tracking.trial_runs import TrialRuns
 
-PATIENCE_MS = 240_000
 SETTLED_WITHIN_S = 3600.0
 EPOCHS = 27
 # Curves that look alike are one path with gaps; those of one point are dots.
@@ -223,27 +219,10 @@ def chromium() -> Iterator[Page]:
 @contextmanager
 def served(output_dir: Path) -> Iterator[str]:
     """The address of a server of the store, as a user starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     serve = Path(__file__).parents[1] / "mlflow" / "serve"
-    server = subprocess.Popen(
-        [serve, output_dir, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                urlopen(f"{address}/health").close()
-                break
-            except URLError:
-                if server.poll() is not None:
-                    raise
-                time.sleep(1.0)
+    with answering([serve, output_dir, str(port)], port) as address:
         yield address
-    finally:
-        server.terminate()
-        server.wait()
 
 
 if __name__ == "__main__":

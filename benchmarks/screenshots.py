@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -26,15 +26,29 @@ from dmu_search.tracking.mlflow_runs import MlflowRuns
 PATIENCE_MS = 240_000
 
 
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def served(store: Path) -> Iterator[str]:
     """The address of a server of the store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{store.resolve()}"]
+    with answering([sys.executable, "-m", *words, "--port", str(port), "--workers", "1"], port) as (
+        address
+    ):
+        yield address
+
+
+@contextmanager
+def answering(command: Sequence[str | Path], port: int) -> Iterator[str]:
+    """The address of the server that a command starts, once it answers."""
     server = subprocess.Popen(
-        [sys.executable, "-m", *words, "--port", str(port), "--workers", "1"],
+        command,
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
