@@ -105,7 +105,7 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
             code = _train(work, asked, tracking=tracking)
         if asked.short and code != INTERRUPTED:
             new = read_runs(OutputFolder(asked.output_dir).records)
-            found = compared(settings, recorded, new, data=data)
+            found = compared(settings, recorded, new=new, data=data)
             reproduce_pages.print_comparisons(console, found)
             code = code or (DONE if all(one.agrees for one in found) else SOME_FAILED)
     return code or (SOME_FAILED if absent else DONE)

@@ -96,8 +96,8 @@ def shortened(
 def compared(
     short: Settings,
     recorded: Sequence[RecordedRun],
-    new: Iterable[RecordedRun],
     *,
+    new: Iterable[RecordedRun],
     data: LoadedData,
 ) -> tuple[Comparison, ...]:
     """The short trainings beside the recorded ones.
@@ -105,30 +105,40 @@ def compared(
     The interval is Student's prediction interval for the mean of the new ones, of logarithms where
     the objective is a loss, so wide that all comparisons together raise a false alarm in one of a
     hundred times. Recorded seeds that diverged by then are left out.
+
+    Args:
+        short: settings by ``shortened``.
+        recorded: trainings to compare with.
+        new: those of the short settings among them are compared.
+        data: of the settings' tasks.
     """
     trained = tuple(new)
     return tuple(
-        _compared(names, one.run, recorded, trained, data=data, chance=FALSE_ALARM / len(short))
+        _compared(
+            one.run,
+            names,
+            before=_same(one.run, recorded, data=data),
+            after=_same(one.run, trained, data=data),
+            chance=FALSE_ALARM / len(short),
+        )
         for names, one in short
     )
 
 
 def _compared(
-    names: tuple[str, ...],
     run: RunSettings,
-    recorded: Sequence[RecordedRun],
-    new: Sequence[RecordedRun],
+    sources: tuple[str, ...],
     *,
-    data: LoadedData,
+    before: Sequence[RecordedRun],
+    after: Sequence[RecordedRun],
     chance: float,
 ) -> Comparison:
     epoch = run.training.max_epochs
-    before = [each for each in _same(run, recorded, data=data) if each.epochs >= epoch]
-    values = [v for v in _after(epoch, before) if math.isfinite(v)]
-    own = [each for each in _same(run, new, data=data) if each.run.values() == run.values()]
-    losses = _losses(run)
-    lowest, highest = _interval(values, run.training.replicas, losses=losses, chance=chance)
-    return Comparison(run, names, tuple(values), tuple(_after(epoch, own)), lowest, highest)
+    values = [value for value in _after(epoch, before) if math.isfinite(value)]
+    new = _after(epoch, [each for each in after if each.run.values() == run.values()])
+    count, losses = run.training.replicas, _losses(run)
+    lowest, highest = _interval(values, count, losses=losses, chance=chance)
+    return Comparison(run, sources, tuple(values), tuple(new), lowest, highest)
 
 
 def _interval(

@@ -53,7 +53,7 @@ def comparison_of(adding, losses, new):
     before = recorded(settings, [[loss] * 100 for loss in losses])
     short = shortened(settings, [before], data=data)
     after = [recorded(short, [[0.5] * 4 + [loss] for loss in new])]
-    (found,) = compared(short, [before], after, data=data)
+    (found,) = compared(short, [before], new=after, data=data)
     return found
 
 
@@ -77,7 +77,7 @@ def test_nothing_trained_is_no_agreement(adding):
     settings, data = adding
     before = recorded(settings, [[0.1] * 100] * 51)
     short = shortened(settings, [before], data=data)
-    (found,) = compared(short, [before], [], data=data)
+    (found,) = compared(short, [before], new=[], data=data)
     assert not found.agrees
 
 
