@@ -124,9 +124,10 @@ def _moved(weight: Tensor) -> Tensor:
     count = weight.numel()
     whole = weight.new_zeros(-(-count // _WHOLE) * _WHOLE)
     whole[:count] = weight.detach().flatten()
-    whole.requires_grad_().grad = torch.zeros_like(whole)
-    weight.data = whole.detach()[:count].view_as(weight)
-    weight.grad = whole.grad[:count].view_as(weight)
+    gradient = torch.zeros_like(whole)
+    weight.data, weight.grad = (each[:count].view_as(weight) for each in (whole, gradient))
+    whole = whole.detach().requires_grad_()
+    whole.grad = gradient
     return whole
 
 
