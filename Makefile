@@ -11,6 +11,9 @@ EPOCHS ?= 4
 CORPUS ?= auto
 ARGS   ?=
 
+# Where `make docs` puts its pages.
+SITE ?= site
+
 # The store of `make mlflow`.
 RUNS ?= runs
 PORT ?= 5000
@@ -18,7 +21,7 @@ PORT ?= 5000
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help tune music report reproduce-small test lint mlflow clean
+.PHONY: help tune music report reproduce-small test lint docs mlflow clean
 
 help:
 	@echo 'make tune     a small search on polyphonic music  [TRIALS=6 EPOCHS=4 CORPUS=auto ARGS=..]'
@@ -27,6 +30,7 @@ help:
 	@echo 'make reproduce-small   trains what is recorded there anew, for a few epochs: does it agree?  [RUNS=runs]'
 	@echo 'make test     the quick tests                     [ARGS="-m slow", ARGS=tests/engine ..]'
 	@echo 'make lint     ruff and mypy'
+	@echo 'make docs     the documentation as pages in site/, without a network'
 	@echo 'make mlflow   the pages of the recorded runs      [RUNS=runs PORT=5000]'
 	@echo 'make clean    removes $(VENV)/ and caches, never runs/'
 	@echo
@@ -57,18 +61,23 @@ lint: $(VENV)/.installed-dev
 	$(IN_ENV) -m ruff check .
 	$(IN_ENV) -m mypy
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(IN_ENV) -m mkdocs build --strict --site-dir '$(SITE)'
+	@echo 'open $(SITE)/index.html'
+
 mlflow: $(VENV)/.installed
 	bash mlflow/serve '$(RUNS)' $(PORT)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
-	find dmu_search tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache
+	find dmu_search docs tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is written last, so that an installation that failed is tried again.
 $(VENV)/.installed: EXTRAS :=
 $(VENV)/.installed-test: EXTRAS := [test]
 $(VENV)/.installed-dev: EXTRAS := [test,dev]
-$(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev: pyproject.toml constraints.txt
+$(VENV)/.installed-docs: EXTRAS := [docs]
+$(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev $(VENV)/.installed-docs: pyproject.toml constraints.txt
 	@'$(PYTHON)' -c '' || \
 	    { echo "error: $(PYTHON) cannot be run; name a Python 3.11 or newer with PYTHON=.." >&2; exit 2; }
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,4 +1,4 @@
-"""What docs/extending.md adds works as it says, by the code that stands there."""
+"""What docs/guides/own-cell.md and own-task.md add works as they say, by their own code."""
 
 import os
 import re
@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGE = (REPOSITORY / "docs/extending.md").read_text(encoding="utf-8")
+CELL, TASK = (
+    (REPOSITORY / f"docs/guides/{name}").read_text(encoding="utf-8")
+    for name in ("own-cell.md", "own-task.md")
+)
+PAGE = CELL + TASK
 # A block that follows the path of its file, or the table that it is a row of.
 FILES = dict(
     re.findall(r"^`([\w/.]+)`[^\n]*:\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 )
 ROWS = dict(re.findall(r"^A row in `(\w+)`[^\n]*:\n\n```python\n(.*?)^```$", PAGE, re.M | re.S))
-COMMANDS = re.search(r"```bash\n(.*?)```", PAGE, re.DOTALL)[1].splitlines()
+# Of the task's page last, which say more; what both have is run once.
+COMMANDS = dict.fromkeys("".join(re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)).splitlines())
 
 
 def copy_with_additions(place: Path) -> None:
@@ -55,31 +60,33 @@ def test_the_page_counts_its_files_and_lines():
         return sum(content.count("\n") for path, content in FILES.items() if path.endswith(parts))
 
     counts = {
-        "a cell": (3, lines("mingru.py", "mingru.yaml") + ROWS["MODELS"].count("\n")),
-        "a task": (4, lines("digits.py", "digits.yaml") + ROWS["TASKS"].count("\n")),
-        "the tests": (1, lines("test_own.py")),
+        "a cell": (CELL, 3, lines("mingru.py", "mingru.yaml") + ROWS["MODELS"].count("\n")),
+        "a task": (TASK, 4, lines("digits.py", "digits.yaml") + ROWS["TASKS"].count("\n")),
+        "its test": (CELL, 1, lines("test_own_cell.py")),
+        "its tests": (TASK, 1, lines("test_own_task.py")),
     }
-    assert len(FILES) == 6
-    for what, (files, count) in counts.items():
-        assert re.search(rf"^\| {what}[^|]*\| {files} \| {count} \|$", PAGE, re.MULTILINE), (
-            what,
-            files,
-            count,
-        )
+    assert len(FILES) == 7
+    for what, (page, files, count) in counts.items():
+        row = rf"^\| {what}\b[^|]*\| {files} \| {count} \|$"
+        assert re.search(row, page, re.MULTILINE), (what, files, count)
 
 
 @pytest.mark.slow
 def test_a_cell_and_a_task_of_ones_own(tmp_path):
     copy_with_additions(tmp_path)
-    code, shown = run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "tests/test_own.py")
+    code, shown = run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "tests/")
     assert code == 0, shown[-5000:]
     # The cell has no program for the native loop, which skips one test; nothing else is skipped.
     assert re.search(r"\d+ passed, 1 skipped", shown), shown[-500:]
 
     said = {}
-    for line in COMMANDS[1:]:
+    for line in COMMANDS:
         words = line.split()[2:]
-        own = ["tracking.uri=none"] if words[1] in ("tune", "train") else []
+        if words[0] == "pytest":
+            continue
+        own = ["search.page=false"] if words[1] == "tune" else []
+        own += ["data.batches_per_epoch=2"] if "task=adding" in words else []
+        own += ["tracking.uri=none"] if words[1] in ("tune", "train") else []
         own += ["training.max_epochs=1"] if words[1] == "train" else []
         code, said[words[1]] = run(tmp_path, *words, *own)
         assert code == 0, (line, said[words[1]][-5000:])

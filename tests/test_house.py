@@ -318,7 +318,7 @@ def test_folder_mlflow_does_not_hide_the_library() -> None:
 
 def test_constraints_satisfy_the_declared_ranges() -> None:
     pinned = constraints()
-    for requirement in requirements("dependencies", "test", "dev", "server", "browser"):
+    for requirement in requirements("dependencies", "test", "dev", "docs", "server", "browser"):
         name = canonicalize_name(requirement.name)
         if name == "dmu-search":
             continue  # its own extra

@@ -1,6 +1,7 @@
 """Which searched keys mattered, by Optuna's two estimates."""
 
 import math
+import warnings
 from collections.abc import Mapping
 
 import optuna
@@ -55,7 +56,10 @@ def importances(
     found = {}
     for name, evaluator in evaluators.items():
         try:
-            shares = get_param_importances(study, evaluator=evaluator)
+            with warnings.catch_warnings():
+                # That a key which few trials have is judged by few trials.
+                warnings.simplefilter("ignore", UserWarning)
+                shares = get_param_importances(study, evaluator=evaluator)
         except (ValueError, RuntimeError):
             # Of keys that never varied there is nothing to tell.
             continue

@@ -23,6 +23,11 @@ assert Path("history.png").read_bytes()[1:4] == b"PNG"
 """
 
 
+def test_a_cell_and_a_task_take_thirty_lines():
+    assert "class MinGRU" in BLOCKS[-1]
+    assert BLOCKS[-1].count("\n") <= 30
+
+
 @pytest.mark.slow
 def test_the_page_works(tmp_path):
     # Ray first, as in a notebook that has used it for something else.

@@ -57,13 +57,22 @@ class Cell(ABC):
         """Trainable numbers of one replica."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
-    @abstractmethod
     def initialise(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Draw the weights of one replica, without replica axis, on the CPU."""
+        """Draw the weights of one replica, without replica axis, on the CPU.
 
-    @abstractmethod
+        As PyTorch's recurrent layers, unless a cell says otherwise: all uniform within
+        ``1 / sqrt(hidden_size)``.
+        """
+        bound = linear_bound(self.hidden_size)
+        return {
+            name: uniform(shape, bound, generator=generator, dtype=dtype)
+            for name, shape in self.shapes.items()
+        }
+
     def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Bias and matrix by which the inputs take part.
+
+        The weights ``input.bias`` and ``input.weight``, unless a cell says otherwise.
 
         Args:
             weights: the cell's own.
@@ -71,6 +80,7 @@ class Cell(ABC):
         Returns:
             ``(replica, 1, projected)`` and ``(replica, input, projected)``.
         """
+        return weights["input.bias"], weights["input.weight"]
 
     def project(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """All that depends on inputs alone, for all steps at once.

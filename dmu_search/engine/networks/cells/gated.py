@@ -1,15 +1,13 @@
 """What LSTM, GRU and RNN share: gates over the input and the state, and stacking."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from dmu_search.engine.kernels.native.recurrence import Program
-from dmu_search.engine.networks.cells.base import Cell, Shape, uniform
+from dmu_search.engine.networks.cells.base import Cell, Shape
 from dmu_search.engine.settings import NetworkSettings
 
 
@@ -54,14 +52,6 @@ class GatedCell(Cell):
         size = self.shapes["state.weight"]
         components = len(self.state_sizes)
         return Program(number, ("state.weight",), (bias,), (gates,), (size,), components)
-
-    def initialise(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
-        """As PyTorch's recurrent layers: all uniform within ``1 / sqrt(units)``."""
-        bound = 1.0 / math.sqrt(self.width)
-        return {
-            name: uniform(shape, bound, generator=generator, dtype=dtype)
-            for name, shape in self.shapes.items()
-        }
 
     def projection(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Those of all gates; the sum of both biases, as they are only ever added."""
