@@ -22,8 +22,8 @@ import ray
 from ray._private import parameter
 from ray._private import utils as ray_utils
 
-# Seconds to import; what else a trial needs is there in a moment.
-_SLOW = "torch,ray.tune"
+# Seconds to import (torch's optimizers need the last); what else a trial needs is there in a moment.
+_SLOW = "torch,ray.tune,torch._dynamo"
 _PRELOAD = "RAY_preload_python_modules"
 # Of a machine where each core carries a trial; on a larger one most of Ray's processes do not.
 _MOST_CORES = 16

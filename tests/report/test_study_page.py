@@ -2,7 +2,8 @@
 
 import pytest
 
-from dmu_search.report.study_page import NOTE_FILE, PAGE_FILE, PLOTS, SINGLE, write_study_page
+from dmu_search.report.page_process import NOTE_FILE, PAGE_FILE, PLOTS
+from dmu_search.report.study_page import SINGLE, write_study_page
 from dmu_search.study.files import create_studies
 from dmu_search.study.journal import Journal
 from dmu_search.study.search_study import SearchStudy
