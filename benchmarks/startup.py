@@ -1,6 +1,7 @@
 """How long a search takes from Enter to its first epoch, and to its end.
 
     python benchmarks/startup.py [--tree FOLDER ..] [--tasks adding polymusic] [--rounds 5]
+                                 [--words tracking.uri=none ..]
 
 Several checkouts take turns, so that they share whatever else the machine does; its load is printed
 beside each round. CPU time is that of all processes, Ray's and MLflow's included. Linux only.
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--tree", nargs="+", type=Path, default=[own], help="checkouts")
     parser.add_argument("--tasks", nargs="+", choices=WORDS, default=list(WORDS))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--words", nargs="+", default=[], help="further settings")
     given = parser.parse_args()
     ctypes.CDLL(None).prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
     print(f"| checkout | task | load | {' | '.join(f'{head}, s' for head in HEADS)} |")
@@ -70,7 +72,7 @@ def main() -> None:
         # The first builds the native loop, and reads all files once.
         for number in range(given.rounds + 1):
             for tree, rows in found.items():
-                row = search(tree, task)
+                row = search(tree, [*WORDS[task], *SMALL, *given.words])
                 if number:
                     rows.append(row)
                     print_row(tree.name, task, f"{os.getloadavg()[0]:.1f}", astuple(row))
@@ -99,11 +101,11 @@ def print_row(
     print(f"| {name} | {task} | {load} | {cells} |", flush=True)
 
 
-def search(tree: Path, task: str) -> Search:
+def search(tree: Path, words: list[str]) -> Search:
     """Run a search of a checkout and look at it from outside."""
     with tempfile.TemporaryDirectory(prefix="dmu_search-startup-") as scratch:
         runs = Path(scratch) / "runs"
-        words = [*WORDS[task], *SMALL, "name=a", f"output_dir={runs}"]
+        words = [*words, "name=a", f"output_dir={runs}"]
         cpu, began = children_cpu_s(), time.time()
         process = subprocess.Popen(
             [sys.executable, "-m", "dmu_search", "tune", *words],

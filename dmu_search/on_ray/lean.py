@@ -22,7 +22,7 @@ import ray
 from ray._private import parameter
 from ray._private import utils as ray_utils
 
-# Seconds to import (torch's optimizers need the last); what else a trial needs is there in a moment.
+# Seconds to import, the last for torch's optimizers; what else a trial needs is there at once.
 _SLOW = "torch,ray.tune,torch._dynamo"
 _PRELOAD = "RAY_preload_python_modules"
 # Of a machine where each core carries a trial; on a larger one most of Ray's processes do not.
@@ -43,8 +43,8 @@ def lean_start(cpus: int | None, gpus: int | None) -> Iterator[None]:
         os.environ[_PRELOAD] = _SLOW
     try:
         with (
-            _in_place(ray_utils, "get_dashboard_dependency_error", lambda _: _no_dashboard),
-            _in_place(parameter, "RayParams", _without_helpers),
+            _in_place(ray_utils, "get_dashboard_dependency_error", other=lambda _: _no_dashboard),
+            _in_place(parameter, "RayParams", other=_without_helpers),
         ):
             yield
     finally:
@@ -65,14 +65,18 @@ def waiting_processes() -> Iterator[None]:
     from ray.tune.execution import class_cache, tune_controller
 
     with (
-        _in_place(class_cache, "DEFAULT_ENV_VARS", lambda _: {}),
-        _in_place(tune_controller, "PlacementGroupResourceManager", lambda _: FixedResourceManager),
+        _in_place(class_cache, "DEFAULT_ENV_VARS", other=lambda _: {}),
+        _in_place(
+            tune_controller,
+            "PlacementGroupResourceManager",
+            other=lambda _: FixedResourceManager,
+        ),
     ):
         yield
 
 
 @contextmanager
-def _in_place(module: Any, name: str, other: Any) -> Iterator[None]:
+def _in_place(module: Any, name: str, *, other: Any) -> Iterator[None]:
     """Put ``other(it)`` in the place of a name of Ray's, if it is there."""
     if not hasattr(module, name):
         yield
