@@ -29,12 +29,13 @@ from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.settings import TrackingSettings
 from dmu_search.data.loading import described_splits, load_data
 from dmu_search.records import RunStart
-from dmu_search.report.page_process import PageProcess
-from dmu_search.report.study_page import NOTE_FILE, PAGE_FILE, PLOTS, SINGLE, write_study_page
+from dmu_search.report.page_process import NOTE_FILE, PAGE_FILE, PLOTS, PageProcess
+from dmu_search.report.study_page import SINGLE, write_study_page
 from dmu_search.study.files import Study, create_studies, find_studies, studies_folder
 from dmu_search.study.journal import Journal
-from dmu_search.study.search_study import Report, SearchStudy
+from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.settings import studies_of
+from dmu_search.study.trials import Report
 from dmu_search.tracking import open_tracking
 from dmu_search.tracking.mlflow_runs import MlflowRuns
 from dmu_search.tracking.origin import origin_tags

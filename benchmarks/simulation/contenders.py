@@ -15,8 +15,9 @@ from dmu_search.config.keys import Value
 from dmu_search.config.roots import default_of
 from dmu_search.errors import ConfigError
 from dmu_search.study.proposals import SAMPLERS, Plan, Space
-from dmu_search.study.search_study import Report, SearchStudy
+from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.stopping import SCHEDULERS, Rungs
+from dmu_search.study.trials import Report
 from simulation.cluster import Job, Search
 from simulation.problems import Problem
 

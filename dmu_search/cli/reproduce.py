@@ -26,9 +26,9 @@ from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_there, check_writable, claimed
 from dmu_search.names import MODELS, TASKS
 from dmu_search.on_ray.interrupt import stop_on_signals
-from dmu_search.on_ray.nodes import check_all_see, check_shared_folder, wait_for_gpus
+from dmu_search.on_ray.nodes import check_all_see, wait_for_gpus
 from dmu_search.on_ray.ray_log import RAY_LOG, ray_log
-from dmu_search.on_ray.resources import TrialShare, trial_share
+from dmu_search.on_ray.resources import TrialShare, check_shared_folder, trial_share
 from dmu_search.on_ray.session import ray_session
 from dmu_search.on_ray.witness import witnessed
 from dmu_search.paper.published import published

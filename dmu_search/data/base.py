@@ -1,10 +1,12 @@
 """What commands ask of a task's data, once it is loaded."""
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from dmu_search.engine.tasks.base import TaskData
-from dmu_search.engine.training.trainer import Trainer
+if TYPE_CHECKING:
+    # A command line is read and judged before torch is imported, which takes seconds.
+    from dmu_search.engine.tasks.base import TaskData
+    from dmu_search.engine.training.trainer import Trainer
 
 
 class Data(Protocol):
@@ -23,7 +25,7 @@ class Data(Protocol):
         """One sentence that the user must see, or None."""
 
     @property
-    def task_data(self) -> TaskData:
+    def task_data(self) -> "TaskData":
         """What the task is made over."""
 
     @property
@@ -45,7 +47,7 @@ class Judging(Protocol):
     """
 
     def further_metrics(
-        self, trainer: Trainer, metrics: Mapping[str, tuple[float, ...]]
+        self, trainer: "Trainer", metrics: Mapping[str, tuple[float, ...]]
     ) -> dict[str, tuple[float, ...]]:
         """Metrics beside those of the task.
 

@@ -8,11 +8,15 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dmu_search.engine.plans.runs import save_state
 from dmu_search.errors import StorageError
-from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.trials import Checkpoint
+
+if TYPE_CHECKING:
+    # Optuna, which it needs, has no part in a trial's process.
+    from dmu_search.study.search_study import SearchStudy
 
 
 def checkpoint_name(number: int, epoch: int) -> str:
@@ -49,7 +53,7 @@ class Checkpoints:
             likely to go on keep none: they would begin again.
     """
 
-    def __init__(self, folder: Path, study: SearchStudy, *, limit_mb: float) -> None:
+    def __init__(self, folder: Path, study: "SearchStudy", *, limit_mb: float) -> None:
         self._folder = folder
         self._study = study
         self._limit_bytes = limit_mb * 1e6

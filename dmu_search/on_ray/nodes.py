@@ -26,20 +26,6 @@ _SEEN_WITHIN_S = 10.0
 _ANSWER_WITHIN_S = 120.0
 
 
-def check_shared_folder(settings: ResourceSettings, output_dir: Path) -> None:
-    """Check that ``output_dir`` can mean the same place on every machine of a cluster.
-
-    Raises:
-        ConfigError: it is relative.
-    """
-    if settings.address is not None and not output_dir.is_absolute():
-        raise ConfigError(
-            f"output_dir={output_dir}: on a cluster (resources.address) results lie in one place "
-            f"that every machine sees; give its absolute path, such as output_dir="
-            f"{output_dir.absolute()}"
-        )
-
-
 def wait_for_gpus(settings: ResourceSettings, waiting: Callable[[str], None]) -> Cluster:
     """Wait until the cluster has the GPUs that were asked for; returns what it has then.
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from dmu_search.names import Direction
 
+# Results have to name a metric; the study compares them, not Tune.
+OBJECTIVE = "objective"
 # Of losses, which are infinite for a replica without a result.
 _RULES: dict[str, Callable[[Sequence[float]], float]] = {
     "mean_over_replicas": statistics.fmean,

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.errors import ConfigError
@@ -66,6 +67,20 @@ def trial_share(
             "lower it or raise resources.cpus"
         )
     return TrialShare(cpu, gpu, int(min(by_gpu, by_cpu, max_concurrent or math.inf)))
+
+
+def check_shared_folder(settings: ResourceSettings, output_dir: Path) -> None:
+    """Check that ``output_dir`` can mean the same place on every machine of a cluster.
+
+    Raises:
+        ConfigError: it is relative.
+    """
+    if settings.address is not None and not output_dir.is_absolute():
+        raise ConfigError(
+            f"output_dir={output_dir}: on a cluster (resources.address) results lie in one place "
+            f"that every machine sees; give its absolute path, such as output_dir="
+            f"{output_dir.absolute()}"
+        )
 
 
 def idle(share: TrialShare, *, cpus: float, gpus: float, max_concurrent: int | None) -> str | None:

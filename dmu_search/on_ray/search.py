@@ -25,6 +25,7 @@ from dmu_search.on_ray.checkpoints import Checkpoints
 from dmu_search.on_ray.cluster_watch import ClusterWatch
 from dmu_search.on_ray.following import Following
 from dmu_search.on_ray.interrupt import Halt
+from dmu_search.on_ray.lean import waiting_processes
 from dmu_search.on_ray.nodes import NodeNews, check_fits, largest_node
 from dmu_search.on_ray.own_rows import packed_own_rows, unpack_own_rows
 from dmu_search.on_ray.progress import TrialView, Watcher
@@ -258,7 +259,10 @@ def _carry_out(
         own=packed_own_rows(),
     )
     # Tune's own state is never read back, so it does not belong among the results.
-    with tempfile.TemporaryDirectory(prefix="dmu_search-tune-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="dmu_search-tune-") as scratch,
+        waiting_processes(),
+    ):
         tune.run(
             tune.with_resources(trainable, partial(_resources, share=share, whole=largest_node())),
             name="tune",

@@ -19,11 +19,10 @@ from dmu_search.errors import StorageError
 from dmu_search.on_ray.checkpoints import Checkpoints
 from dmu_search.on_ray.cluster_watch import ClusterWatch
 from dmu_search.on_ray.interrupt import Halt
+from dmu_search.on_ray.objective import OBJECTIVE
 from dmu_search.on_ray.trial_faults import TrialFault, cause_of, fault_of
 from dmu_search.study.search_study import SearchStudy
 
-# Results have to name a metric; the study compares them, not Tune.
-OBJECTIVE = "objective"
 EPOCH_S = "epoch_wall_time_s"
 _LOOK_EVERY_S = 5.0
 # A proposal that takes less is never in the way.

@@ -16,6 +16,7 @@ from ray.exceptions import AuthenticationError
 
 from dmu_search.config.settings import ResourceSettings
 from dmu_search.errors import ClusterError, ConfigError, DmuSearchError
+from dmu_search.on_ray.lean import lean_start
 from dmu_search.on_ray.lifeline import Lifeline
 from dmu_search.on_ray.ray_log import RayLog
 
@@ -132,10 +133,11 @@ def _init(settings: ResourceSettings) -> None:
     # Read when Ray was imported, which a notebook may have done before this package.
     ray_constants.ENABLE_RAY_CLUSTER = _is_true(os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"])
     shared["object_store_memory"] = settings.object_store_mb * 1_000_000
-    ray.init(
-        address="local",
-        num_cpus=settings.cpus,
-        num_gpus=settings.gpus,
-        include_dashboard=False,
-        **shared,
-    )
+    with lean_start(settings.cpus, settings.gpus):
+        ray.init(
+            address="local",
+            num_cpus=settings.cpus,
+            num_gpus=settings.gpus,
+            include_dashboard=False,
+            **shared,
+        )

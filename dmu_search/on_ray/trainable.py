@@ -13,12 +13,10 @@ from dmu_search.engine.training.snapshots import resumed
 from dmu_search.engine.training.trainer import EpochResult, Trainer
 from dmu_search.on_ray.checkpoints import write_checkpoint
 from dmu_search.on_ray.devices import assigned_device
-from dmu_search.on_ray.objective import objective_over_replicas
+from dmu_search.on_ray.objective import OBJECTIVE, objective_over_replicas
 from dmu_search.on_ray.own_rows import unpack_own_rows
-from dmu_search.on_ray.searcher import OBJECTIVE
-from dmu_search.study.search_study import Report
 from dmu_search.study.settings import StudySettings
-from dmu_search.study.trials import Checkpoint
+from dmu_search.study.trials import Checkpoint, Report
 
 
 class TrainingTrial(tune.Trainable):

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dmu_search.config.keys import Value
-from dmu_search.engine.networks.cells import recurrent_block
-from dmu_search.engine.networks.network import Architecture
-from dmu_search.engine.networks.translator import Vocabulary, build_translator
 from dmu_search.engine.settings import NetworkSettings
-from dmu_search.engine.tasks import task_class
 from dmu_search.errors import ConfigError
 from dmu_search.paper.published import published
 
-NetworkOf = Callable[[NetworkSettings], Architecture]
+if TYPE_CHECKING:
+    from dmu_search.engine.networks.network import Architecture
+
+# PyTorch takes seconds to import, and the paper's own widths can be looked up without it: what
+# makes networks is imported where one is made.
+NetworkOf = Callable[[NetworkSettings], "Architecture"]
 
 # Units of each layer on a task that the paper does not have, unless the user says otherwise.
 DEFAULT_WIDTH = 100
@@ -61,6 +62,9 @@ def paper_network(task: str) -> NetworkOf:
 
     Those that are trained may differ: they fit the vocabularies of their own data.
     """
+    from dmu_search.engine.networks.translator import Vocabulary, build_translator
+    from dmu_search.engine.tasks import task_class
+
     vocabulary = published(task).vocabulary
     if vocabulary is not None:
         return partial(build_translator, vocabulary=Vocabulary(*vocabulary))
@@ -80,6 +84,8 @@ def _own_widths(model: str, depth: int, *, widths: tuple[int, ...]) -> tuple[int
             f"network.widths: needs one width per layer, {depth} at depth={depth}, "
             f"got {list(widths)}; change the list or depth"
         )
+    from dmu_search.engine.networks.cells import recurrent_block
+
     recurrent_block(1, NetworkSettings(model, widths))  # refuses those that do not fit the model
     return widths
 

@@ -7,9 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from dmu_search.records import Recorder
-from dmu_search.report.study_page import NOTE_FILE, PAGE_FILE, PLOTS
 from dmu_search.study.files import Study
 
+# In the study's folder. What writes them needs matplotlib and plotly; this does not.
+NOTE_FILE, PAGE_FILE, PLOTS = "note.md", "study.html", "plots"
 _FIRST_AFTER_S = 30.0
 # A page of 5000 trials takes half a minute.
 _PATIENCE_S = 300.0

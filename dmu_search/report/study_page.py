@@ -20,6 +20,7 @@ from dmu_search.folders import OutputFolder, write_whole
 from dmu_search.names import TASKS
 from dmu_search.records import first_tags
 from dmu_search.report.interactive import library, page_of
+from dmu_search.report.page_process import NOTE_FILE, PAGE_FILE, PLOTS
 from dmu_search.report.panels import Figure
 from dmu_search.report.pictures import picture
 from dmu_search.report.study_figures import Importances, figures
@@ -29,7 +30,6 @@ from dmu_search.study.files import Study, find_studies
 from dmu_search.study.importance import importances
 from dmu_search.study.stopping import Rungs
 
-NOTE_FILE, PAGE_FILE, PLOTS = "note.md", "study.html", "plots"
 # Pages with one plot each, which share plotly's code. MLflow shows a page by itself, so these stay
 # in the folder.
 SINGLE, _LIBRARY_FILE = "interactive", "plotly.js"

@@ -16,7 +16,7 @@ from dmu_search.study.proposals import SAMPLERS, Plan
 from dmu_search.study.settings import StudySettings, WarmStart
 from dmu_search.study.spending import Spending
 from dmu_search.study.stopping import SCHEDULERS, Rungs, Stopping
-from dmu_search.study.trials import Checkpoint, StudyState, TrialState, to_json
+from dmu_search.study.trials import Checkpoint, Report, StudyState, TrialState, to_json
 
 # A trial whose process is lost is tried again so often; then it counts as failed.
 RETRIES = 2
@@ -43,25 +43,6 @@ class Assignment:
     checkpoints: tuple[Checkpoint, ...]
     room: float
     pauses_at: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a trial reports after an epoch.
-
-    Attributes:
-        epoch: from 1.
-        objective: the best so far; nan where nothing further can come of the training.
-        metrics: everything that was measured.
-        finished: whether the whole budget is used, or the training's own rule of success is met.
-        summary: metrics of all splits at the best epoch, of a finished trial.
-    """
-
-    epoch: int
-    objective: float
-    metrics: Mapping[str, float]
-    finished: bool = False
-    summary: Mapping[str, float] | None = None
 
 
 class SearchStudy:

@@ -17,6 +17,25 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class Report:
+    """What a trial reports after an epoch.
+
+    Attributes:
+        epoch: from 1.
+        objective: the best so far; nan where nothing further can come of the training.
+        metrics: everything that was measured.
+        finished: whether the whole budget is used, or the training's own rule of success is met.
+        summary: metrics of all splits at the best epoch, of a finished trial.
+    """
+
+    epoch: int
+    objective: float
+    metrics: Mapping[str, float]
+    finished: bool = False
+    summary: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A state that a trial can be resumed from.
 

@@ -185,6 +185,8 @@ def main(settings: str) -> None:
 
     inbox: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin, inbox), daemon=True).start()
+    # While the command goes on; a new store is not connected to until it is begun.
+    threading.Thread(target=_import_mlflow, daemon=True).start()
     store = Store(words["uri"], words["experiment"], Path(words["output_dir"]))
     try:
         Sender(store, say).run(inbox)
@@ -192,6 +194,12 @@ def main(settings: str) -> None:
         say("failed", f"{type(fault).__name__}: {fault}")
     # MLflow's threads, and ours that reads, need not be waited for.
     os._exit(0)
+
+
+def _import_mlflow() -> None:
+    # Where it is missing, whoever connects says so.
+    with suppress(ImportError):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def _listen(commands: IO[str], inbox: "queue.Queue[Mapping[str, Any] | None]") -> None:

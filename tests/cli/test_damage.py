@@ -18,8 +18,8 @@ from dmu_search.records import RunStart, epochs_of, read_events
 from dmu_search.study.files import create_studies, find_studies
 from dmu_search.study.journal import Journal, read_journal
 from dmu_search.study.mirror import JournalMirror, mirrored_trials
-from dmu_search.study.search_study import Report, SearchStudy
-from dmu_search.study.trials import StudyState
+from dmu_search.study.search_study import SearchStudy
+from dmu_search.study.trials import Report, StudyState
 from dmu_search.tracking import open_tracking
 from dmu_search.tracking.trial_runs import TrialRuns
 from tests.studies import plan_studies

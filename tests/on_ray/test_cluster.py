@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from dmu_search.errors import ConfigError
-from dmu_search.on_ray.nodes import check_fits, check_shared_folder, wait_for_gpus
-from dmu_search.on_ray.resources import TrialShare
+from dmu_search.on_ray.nodes import check_fits, wait_for_gpus
+from dmu_search.on_ray.resources import TrialShare, check_shared_folder
 from dmu_search.records import read_events
 from tests.on_ray.conftest import RESOURCES, SMALL
 from tests.processes import Screen, descendants

@@ -13,8 +13,8 @@ from dmu_search.results.trainings import read_run, read_runs
 from dmu_search.retraining.finalists import FinalRound, estimates_of
 from dmu_search.study.files import find_studies
 from dmu_search.study.journal import Journal, read_journal
-from dmu_search.study.search_study import Report, SearchStudy
-from dmu_search.study.trials import StudyState
+from dmu_search.study.search_study import SearchStudy
+from dmu_search.study.trials import Report, StudyState
 from dmu_search.tracking import open_tracking
 from tests.on_ray.conftest import SHORT, SMALL_ADDING
 

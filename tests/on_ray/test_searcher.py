@@ -4,7 +4,7 @@ import time
 
 from dmu_search.on_ray.interrupt import Halt
 from dmu_search.on_ray.searcher import EPOCH_S, StudySearcher
-from dmu_search.study.search_study import Report
+from dmu_search.study.trials import Report
 from tests.study.toy import make
 
 

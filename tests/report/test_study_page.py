@@ -2,10 +2,12 @@
 
 import pytest
 
-from dmu_search.report.study_page import NOTE_FILE, PAGE_FILE, PLOTS, SINGLE, write_study_page
+from dmu_search.report.page_process import NOTE_FILE, PAGE_FILE, PLOTS
+from dmu_search.report.study_page import SINGLE, write_study_page
 from dmu_search.study.files import create_studies
 from dmu_search.study.journal import Journal
-from dmu_search.study.search_study import Report, SearchStudy
+from dmu_search.study.search_study import SearchStudy
+from dmu_search.study.trials import Report
 from tests.browser import browser_page
 from tests.studies import plan_studies
 

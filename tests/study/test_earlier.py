@@ -7,8 +7,9 @@ from dmu_search.errors import ConfigError
 from dmu_search.study.earlier import with_earlier
 from dmu_search.study.files import create_studies, find_studies
 from dmu_search.study.journal import Journal
-from dmu_search.study.search_study import Report, SearchStudy
+from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.settings import studies_of
+from dmu_search.study.trials import Report
 
 RATE = "training.learning_rate"
 

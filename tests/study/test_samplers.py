@@ -7,8 +7,8 @@ import pytest
 
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.study.proposals import SAMPLERS
-from dmu_search.study.search_study import Report
 from dmu_search.study.stopping import SCHEDULERS
+from dmu_search.study.trials import Report
 from tests.study.toy import (
     BATCH,
     MAX_EPOCHS,

@@ -6,9 +6,9 @@ import math
 import pytest
 
 from dmu_search.study.proposals import SAMPLERS
-from dmu_search.study.search_study import RETRIES, Report
+from dmu_search.study.search_study import RETRIES
 from dmu_search.study.stopping import SCHEDULERS
-from dmu_search.study.trials import Checkpoint, StudyState
+from dmu_search.study.trials import Checkpoint, Report, StudyState
 from tests.study.toy import MAX_EPOCHS, PAPER, RATE, carry_out, decisions, epoch_of, loss, make
 
 # `auto` is one of the others.

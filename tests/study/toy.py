@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from dmu_search.config.distributions import Choice, Interval
 from dmu_search.study.proposals import Plan
-from dmu_search.study.search_study import Report, SearchStudy
+from dmu_search.study.search_study import SearchStudy
 from dmu_search.study.settings import WarmStart
 from dmu_search.study.stopping import SCHEDULERS, Rungs
-from dmu_search.study.trials import Checkpoint
+from dmu_search.study.trials import Checkpoint, Report
 
 RATE, RULE, RATIO, BATCH = (
     "training.learning_rate",

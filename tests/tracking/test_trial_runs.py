@@ -3,7 +3,8 @@
 from dmu_search.records import Recorder, RunStart, read_events
 from dmu_search.study.files import create_studies
 from dmu_search.study.journal import Journal
-from dmu_search.study.search_study import Report, SearchStudy
+from dmu_search.study.search_study import SearchStudy
+from dmu_search.study.trials import Report
 from dmu_search.tracking.trial_runs import TrialRuns, trial_run_id
 from tests.studies import plan_studies
 
