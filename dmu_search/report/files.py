@@ -22,7 +22,7 @@ def report_files(report: Report) -> dict[str, bytes]:
     texts = {MARKDOWN: markdown(report), PAGE: page(report, wide, narrow=narrow)}
     for table in tables:
         texts[f"tables/{table.name}.csv"] = comma_separated(table)
-        texts[f"tables/{table.name}.tex"] = latex_table(table)
+        texts[f"tables/{table.name}.tex"] = latex_table(table.compact())
     texts["tables/all.tex"] = latex_document(tables)
     return {name: text.encode() for name, text in texts.items()} | figures
 
