@@ -69,17 +69,17 @@ def verdicts_of(results: TaskResults, sources: Sequence[str]) -> tuple[Verdict, 
                     each for check in claim.checks for each in read(results, samples, check=check)
                 ]
                 settings = _settings_text(source, results.record, samples=samples)
-                verdicts.append(_verdict(claim.quote, settings, findings=found))
+                verdicts.append(_verdict(claim.quote, source, settings=settings, findings=found))
     return tuple(verdicts)
 
 
-def _verdict(quote: str, settings: str, *, findings: Sequence[Finding]) -> Verdict:
+def _verdict(quote: str, source: str, *, settings: str, findings: Sequence[Finding]) -> Verdict:
     decision = decide(findings)
     evidence = tuple(
         Evidence(finding.words, outcome, finding.details)
         for finding, outcome in zip(findings, decision.each, strict=True)
     )
-    return Verdict(quote, settings, decision.outcome, decision.words, evidence)
+    return Verdict(quote, source, settings, decision.outcome, decision.words, evidence)
 
 
 def decide(findings: Sequence[Finding]) -> Decision:

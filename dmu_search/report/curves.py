@@ -21,6 +21,7 @@ from dmu_search.report.samples import (
     LESS,
     NetworkResults,
     TaskResults,
+    changes_text,
     runs_needed,
     runs_text,
     variant_text,
@@ -50,6 +51,7 @@ def curves_section(results: TaskResults, sources: Sequence[str]) -> Section:
             Column(f"median epoch, < {threshold_text(each)}", compact=False)
             for each in record.thresholds
         ),
+        Column("changed", compact=False),
     )
     rows = [row for network in results.networks for row in _rows(results, network)]
     others = [row for network in results.networks for row in _variants(results, network)]
@@ -85,17 +87,30 @@ def _rows(results: TaskResults, network: NetworkResults) -> list[Row]:
 
 def _variants(results: TaskResults, network: NetworkResults) -> list[Row]:
     return [
-        _row(results, network, name=variant_text(each, network), sample=each.sample)
+        _row(
+            results,
+            network,
+            name=variant_text(each, network),
+            sample=each.sample,
+            changed=changes_text(each),
+        )
         for each in network.variants
     ]
 
 
-def _row(results: TaskResults, network: NetworkResults, *, name: str, sample: Sample) -> Row:
+def _row(
+    results: TaskResults,
+    network: NetworkResults,
+    *,
+    name: str,
+    sample: Sample,
+    changed: str | None = None,
+) -> Row:
     thresholds = results.record.thresholds
     shares = [share(count_reached(sample, each), sample.runs) for each in thresholds]
     medians = [_median_epoch(sample, each) for each in thresholds]
     cells: list[Content] = [network.model, name, runs_text(sample, results.record)]
-    return Row((*cells, *shares, *medians))
+    return Row((*cells, *shares, *medians, changed))
 
 
 def _median_epoch(sample: Sample, threshold: float) -> float | None:

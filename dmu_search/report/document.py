@@ -102,6 +102,11 @@ class Table:
         before, own = self.rows[index - 1].cells, self.rows[index].cells
         return before[: self.grouped_by] != own[: self.grouped_by]
 
+    def is_alone(self, index: int) -> bool:
+        """Whether row ``index`` is a group by itself."""
+        last = index + 1 == len(self.rows)
+        return (index == 0 or self.begins_group(index)) and (last or self.begins_group(index + 1))
+
 
 @dataclass(frozen=True)
 class Series:
@@ -158,7 +163,9 @@ class Verdict:
 
     Attributes:
         claim: the paper's words.
-        settings: whose settings the runs have, and their epochs where the paper has more.
+        source: whose settings the runs have: ``paper``, ``released`` or ``best``.
+        settings: the same in words, with the task where several share a table, and their epochs
+            where the paper has more.
         outcome: ``holds``, ``holds in part``, ``does not hold``, ``not tested``, or what is said
             where a comparison shows neither.
         words: how many of the comparisons, and in whose favour; may be empty.
@@ -166,6 +173,7 @@ class Verdict:
     """
 
     claim: str
+    source: str
     settings: str
     outcome: str
     words: str
@@ -218,6 +226,11 @@ class Report:
     sections: tuple[Section, ...]
     made_from: str
     summary: tuple[str, ...] = ()
+
+    @property
+    def strips(self) -> tuple[Strip, ...]:
+        """Those of all sections."""
+        return tuple(strip for section in self.sections for strip in section.strips)
 
 
 def threshold_text(threshold: float) -> str:

@@ -3,11 +3,17 @@
 from collections.abc import Sequence
 
 from dmu_search.report.document import Evidence, Report, Section, Table, Verdict
+from dmu_search.report.strips import STATES, Strip
 
 
 def markdown(report: Report) -> str:
     """The whole report; figures are those of ``figures/`` in the same folder."""
     parts = ["# Results", report.made_from]
+    if report.summary:
+        parts.append("\n".join(f"* {_cell(each)}" for each in report.summary))
+    if report.strips:
+        signs = "; ".join(f"{sign} {state}: {words}" for state, (sign, words) in STATES.items())
+        parts += ["## All cells at a glance", f"{signs}.", *map(_strip, report.strips)]
     claims = [(section, *claim) for section in report.sections for claim in section.claims.items()]
     if claims:
         lines = ["| | the paper says | in our runs |", "|---|---|---|"]
@@ -18,6 +24,14 @@ def markdown(report: Report) -> str:
         parts += ["## Does the paper's claim hold?", "\n".join(lines)]
     parts += [_section(section) for section in report.sections]
     return "\n\n".join(parts) + "\n"
+
+
+def _strip(strip: Strip) -> str:
+    lines = [["", *strip.columns], ["---", *(":-:" for _ in strip.columns)]]
+    for name, cells in strip.rows:
+        lines.append([name, *("" if cell is None else STATES[cell][0] for cell in cells)])
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"[{strip.title}](#{strip.section})\n\n{rows}"
 
 
 def _section(section: Section) -> str:

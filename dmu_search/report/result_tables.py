@@ -12,6 +12,7 @@ from dmu_search.report.samples import (
     LESS,
     NetworkResults,
     TaskResults,
+    changes_text,
     runs_needed,
     runs_text,
     variant_text,
@@ -67,6 +68,7 @@ class _Line:
         paper: the same of the paper, empty where it has none.
         unchanged: our runs without the change, of a variant.
         found: whether a search found the setting, or that next to it.
+        changed: in what a variant differs from it.
     """
 
     identity: tuple[Content, ...]
@@ -77,6 +79,7 @@ class _Line:
     paper: Mapping[str, Summary]
     unchanged: Mapping[str, Summary]
     found: bool
+    changed: str = ""
 
 
 def results_section(
@@ -95,7 +98,11 @@ def results_section(
     tables = [_table(name, title, columns=columns, rows=rows, notes=_NOTES, several=several)]
     if others:
         unchanged = Column("test less unchanged", _DECIMALS, signed=True)
-        columns = (*task, *_NETWORK, Column("setting"), *_RESULTS, unchanged, _AGAINST, *_BEST)
+        changed = Column("changed", compact=False)
+        columns = (
+            *(*task, *_NETWORK, Column("setting"), *_RESULTS),
+            *(unchanged, _AGAINST, changed, *_BEST),
+        )
         rows = tuple(Row(_cells(line, against, variant=True)) for line in others)
         note = (
             "Recorded runs under other settings, each told by what it changes. Unchanged: our runs "
@@ -168,7 +175,8 @@ def _variants(results: TaskResults, *, several: bool) -> Iterator[_Line]:
                 unchanged = None
             line = _line(results, network, sample=each.sample, named=named, several=several)
             without = {} if unchanged is None else _of_sample(unchanged)
-            yield replace(line, name=variant_text(each, network), unchanged=without)
+            name, changed = variant_text(each, network), changes_text(each)
+            yield replace(line, name=name, unchanged=without, changed=changed)
 
 
 def _line(
@@ -264,6 +272,7 @@ def _cells(
         *(_less(line.ours, line.paper, split=split) for split in SPLITS),
         *((_less(line.ours, line.unchanged, split="test"),) * variant),
         _against_text(line, against.get(id(line))),
+        *((line.changed,) * variant),
         *(None if best is None else line.sample.objective(split)[best] for split in SPLITS[::-1]),
         summary(over_batches).mean if over_batches else None,
     )

@@ -7,14 +7,15 @@ from dmu_search.report.named_settings import SOURCE_NAMES
 from dmu_search.report.samples import TaskResults
 from dmu_search.results.selection import Sample
 
+# State -> its sign and what it means.
 STATES = {
-    "agrees": ("=", "test and training results are not contradicted"),
-    "training differs": ("~", "the test result is not contradicted, the training result is"),
-    "better": ("+", "our test result is better than the paper's"),
-    "worse": ("-", "our test result is worse than the paper's"),
+    "agrees": ("=", "neither test nor training result is contradicted"),
+    "training differs": ("≈", "the test result is not contradicted, the training result is"),
+    "better": ("▲", "our test result is better than the paper's"),
+    "worse": ("▼", "our test result is worse than the paper's"),
     "one run": ("1", "a single run, not tested"),
-    "run": ("o", "trained; the paper has a curve without numbers"),
-    "none yet": (".", "not yet run"),
+    "run": ("●", "trained; the paper has a curve without numbers"),
+    "none yet": ("·", "not yet run"),
 }
 
 
@@ -23,11 +24,13 @@ class Strip:
     """The cells of a task.
 
     Attributes:
+        section: name of that which has the results.
         title: where they are from, and the task.
         columns: the networks.
         rows: name of the settings, and the state of each cell; None where there is no such setting.
     """
 
+    section: str
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str | None, ...]], ...]
@@ -49,7 +52,7 @@ def strip_of(
         network.model.upper() if one_depth else f"{network.model.upper()} {network.depth}"
         for network in results.networks
     )
-    number = f"Table {record.table}" if record.figure is None else f"Figure {record.figure}"
+    kind, number = ("Table", record.table) if record.figure is None else ("Figure", record.figure)
     rows = []
     for source in sources:
         states = []
@@ -60,4 +63,5 @@ def strip_of(
             sample = next(iter(own), None)
             states.append(missing if sample is None else state(sample))
         rows.append((SOURCE_NAMES[source], tuple(states)))
-    return Strip(f"{number}, {results.task}", columns, tuple(rows))
+    section = f"{kind.lower()}-{number}"
+    return Strip(section, f"{kind} {number}, {results.task}", columns, tuple(rows))

@@ -12,6 +12,7 @@ from dmu_search.names import TASKS
 from dmu_search.paper.published import published
 from dmu_search.report.comma_separated import comma_separated
 from dmu_search.report.document import Column, Evidence, Report, Row, Section, Table, Verdict
+from dmu_search.report.files import write_report
 from dmu_search.report.latex import latex_document, latex_table
 from dmu_search.report.markdown import markdown
 from dmu_search.report.result_tables import results_section
@@ -196,6 +197,7 @@ TABLE = Table(
 )
 VERDICT = Verdict(
     "All is well.",
+    "paper",
     "paper's settings",
     "holds",
     "1 of 2",
@@ -235,15 +237,38 @@ def test_csv_in_full():
 
 def test_latex_in_full():
     assert latex_table(TABLE) == (
-        "\\begin{table}\n\\centering\n"
-        "\\caption{Table 9: 100\\% of a\\_b. A note on \\$x\\$.}\n"
+        "\\begin{table}[p]\n\\centering\\scriptsize\\setlength{\\tabcolsep}{0.1cm}\n"
+        "\\renewcommand{\\arraystretch}{1.00}\n"
+        "\\caption{The paper's Table 9: 100\\% of a\\_\\allowbreak{}b.}\n"
         "\\label{tab:table-9}\n"
         "\\begin{tabular}{@{}lrrr@{}}\n\\toprule\n"
         "what & count & loss & change \\\\\n\\midrule\n"
         "a|b & 3 & 1.23 & +0.50 [-1.00, +2.00] \\\\\n"
-        "\\addlinespace\n"
+        "\\addlinespace[0.05cm]\n"
         "c \\textless{} d &  &  &  \\\\\n"
-        "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
+        "\\bottomrule\n\\end{tabular}\n"
+        "\\par\\smallskip\\parbox{\\linewidth}{A note on \\$x\\$.}\n"
+        "\\end{table}\n"
     )
     assert "\\usepackage{booktabs}" in latex_document([TABLE])
     assert "\\input{table-9.tex}" in latex_document([TABLE])
+
+
+def test_latex_breaks_long_texts_so_that_a_table_fits_the_page():
+    long = " ".join(f"setting_{each}=0.123456" for each in range(20))
+    rows = (Row((long, 1.0, "a heading of many words")),)
+    columns = (Column("setting"), Column("loss"), Column("many words above few letters"))
+    text = latex_table(Table("table-8", "Table 8", columns, rows))
+    assert text.startswith("\\begin{table*}")
+    assert "{@{}p{" in text
+
+
+def test_files_that_a_report_no_longer_makes_are_removed_by_it(tmp_path):
+    kept = tmp_path / "tables/table-8.csv", tmp_path / "runs.csv", tmp_path / "tables/mine.csv"
+    stale = tmp_path / "tables/table-9-variants.csv", tmp_path / "figures/table-9-best.svg"
+    for path in (*kept, *stale):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    write_report(REPORT, tmp_path)
+    assert all(path.exists() for path in (*kept, tmp_path / "tables/table-9.csv"))
+    assert not any(path.exists() for path in stale)
