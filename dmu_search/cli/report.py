@@ -116,14 +116,15 @@ def _listed(
 
 
 def _print_section(console: Console, section: Section) -> None:
-    for table in section.tables:
+    for table in (each.compact() for each in section.tables):
         console.rule(f"[bold]{table.title}", align="left")
         console.print(_screen_table(table))
         for note in table.notes:
             console.print(escape(note), style="dim", highlight=False)
     for verdict in section.verdicts:
+        words = f" ({verdict.words})" if verdict.words else ""
         console.print(
-            f'[bold]{verdict.outcome}[/], {verdict.settings}: "{escape(verdict.claim)}"',
+            f'[bold]{verdict.outcome}[/]{words}, {verdict.settings}: "{escape(verdict.claim)}"',
             highlight=False,
         )
     for each in section.missing:
@@ -133,12 +134,11 @@ def _print_section(console: Console, section: Section) -> None:
 
 def _screen_table(table: Table) -> ScreenTable:
     shown = ScreenTable(box=None, pad_edge=False, header_style="bold")
-    kept = [index for index, column in enumerate(table.columns) if column.on_screen]
     lines = table.texts()
-    for index in kept:
+    for index, column in enumerate(table.columns):
         widest = max((len(line[index]) for line in lines), default=0)
         shown.add_column(
-            _folded(table.columns[index].heading, widest),
+            _folded(column.heading, widest),
             justify="right" if table.is_number(index) else "left",
             overflow="fold",
         )
@@ -146,7 +146,7 @@ def _screen_table(table: Table) -> ScreenTable:
         if table.begins_group(index):
             shown.add_section()
         style = "dim" if row.published else ""
-        shown.add_row(*(escape(line[each]) for each in kept), style=style)
+        shown.add_row(*map(escape, line), style=style)
     return shown
 
 

@@ -50,17 +50,32 @@ class Check:
         model: of which it is said.
         than: the models it is compared with.
         at: depths of a table or thresholds of a figure; empty for all.
+        measures: of a table: ``test`` and ``train`` for means, ``test_spread`` and
+            ``train_spread`` for how much runs scatter.
     """
 
     kind: str
     model: str
     than: tuple[str, ...]
     at: tuple[float, ...]
+    measures: tuple[str, ...] = ("test",)
+
+
+@dataclass(frozen=True)
+class Margin:
+    """A difference that is taken for none, fixed before the tests that use it.
+
+    Attributes:
+        value: of results, or of shares of runs.
+        words: what it is, and why so much.
+    """
+
+    value: float
+    words: str
 
 
 TABLE_CHECKS = {
-    "better": "better results than another model at a depth",
-    "steadier": "results that scatter less than another model's at a depth",
+    "better": "better results, or less scattered ones, than another model's at some depths",
     "best_depth": "its best results at these depths",
 }
 FIGURE_CHECKS = {
@@ -105,6 +120,7 @@ class Published:
         data: name of the data that the results are on; None where there are none.
         results: model -> depth -> split -> aggregate; empty where the paper has curves only.
         claims: about the results.
+        margin: within which two results are alike; None without claims.
     """
 
     table: int | None = None
@@ -125,6 +141,7 @@ class Published:
     data: str | None = None
     results: Mapping[str, Mapping[int, Mapping[str, Aggregate]]] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    margin: Margin | None = None
 
     @property
     def in_paper(self) -> bool:
@@ -195,12 +212,19 @@ def published(task: str) -> Published:
             Claim(each["quote"], tuple(_check(check, kinds) for check in each["checks"]))
             for each in tree.get("claims", ())
         ),
+        margin=Margin(**tree["margin"]) if "margin" in tree else None,
     )
 
 
 def _check(tree: Mapping[str, Any], kinds: Iterable[str]) -> Check:
     (kind,) = set(tree) & set(kinds)
-    return Check(kind, tree[kind], tuple(tree.get("than", ())), tuple(tree.get("at", ())))
+    return Check(
+        kind,
+        tree[kind],
+        tuple(tree.get("than", ())),
+        tuple(tree.get("at", ())),
+        tuple(tree.get("measures", ("test",))),
+    )
 
 
 def _settings(depths: dict[Any, dict[str, Any]]) -> dict[int, dict[str, Value]]:

@@ -12,6 +12,7 @@ from dmu_search.report.networks import networks_section
 from dmu_search.report.other_networks import other_networks_section
 from dmu_search.report.result_tables import results_section
 from dmu_search.report.samples import TaskResults, results_of
+from dmu_search.report.summary import summary_of
 from dmu_search.results.trainings import RecordedRun
 from dmu_search.retraining.sources import tasks_of
 
@@ -62,7 +63,7 @@ def build_report(
     whole = set(TABLES) <= set(tables) and set(FIGURES) <= set(figures)
     if whole and (others := other_networks_section(runs)) is not None:
         sections.append(others)
-    return Report(tuple(sections), _made_from(runs))
+    return Report(tuple(sections), _made_from(runs), summary_of(sections, sources))
 
 
 def _made_from(runs: Sequence[RecordedRun]) -> str:

@@ -1,231 +1,126 @@
 """Whether what the paper says of its results holds in our runs: by rule, from the numbers."""
 
-import math
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dmu_search.names import TASKS
-from dmu_search.paper.published import Check, Published
-from dmu_search.report.document import Verdict, threshold_text
+from dmu_search.paper.published import Published
+from dmu_search.report.document import Evidence, Verdict
+from dmu_search.report.figure_claims import findings_of_figure
+from dmu_search.report.findings import Finding
 from dmu_search.report.named_settings import SOURCE_NAMES
 from dmu_search.report.samples import Samples, TaskResults
-from dmu_search.results.selection import Sample
-from dmu_search.results.statistics import count_test, rank_test, spread_test
+from dmu_search.report.table_claims import findings_of_table
+from dmu_search.results.statistics import SIGNIFICANT, holm
 
-SIGNIFICANT = 0.05
-RULE = (
-    "A claim holds where each of its comparisons goes its way with p < 0.05; it does not hold "
-    "where one goes the other way with p < 0.05 divided by their number; else it cannot be "
-    "decided. A threshold that no run of either reached says nothing. Tests are two-sided: "
-    "Mann-Whitney for results and for epochs until a threshold "
-    "(runs that never reach it come last), Fisher for numbers of runs, Brown-Forsythe for their "
-    "spread."
+_ONE_RULE = (
+    "A claim is the comparisons that it makes; each is tested, both ways. It holds where all go "
+    "its way with p < 0.05. Else each counts whose p, corrected by Holm's method for their number, "
+    "is below 0.05: as claimed, or the other way. A single run is not tested."
 )
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "cannot be decided"
+TABLE_RULE = (
+    f"{_ONE_RULE} Where a claim is about several depths, the mean difference over those with two "
+    "runs or more is tested, by Welch's test, and each depth is shown below it; positive is as "
+    "claimed. The paper's difference lies outside where it and ours, each with the error of its "
+    "runs, differ with p < 0.05. Power is how often runs like the paper's, as many as ours, would "
+    "show a difference at all. A spread is the mean distance from the median (Brown and Forsythe)."
+)
+FIGURE_RULE = (
+    f"{_ONE_RULE} Epochs until a threshold are compared by Mann and Whitney's test, in which runs "
+    "that never reach it come last; a threshold that no run of either reached says nothing. Shares "
+    "of runs are alike where two one-sided tests show that they differ by less than the margin "
+    "(Newcombe's 90% interval lies within it), and differ by Fisher's test. Never means a share of "
+    "all runs below the margin, partly one between the margin and all less the margin, by exact "
+    "binomial tests."
+)
+HOLDS, PARTLY, FAILS, UNTESTED = "holds", "holds in part", "does not hold", "not tested"
+AS_CLAIMED, CONTRARY = "as claimed", "the other way"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One comparison.
+class Decision:
+    """What the findings on all checks of a claim say together.
 
     Attributes:
-        words: the numbers.
-        as_claimed: whether they go the way of the claim; None where runs are missing.
-        p: how likely that is by chance; 0 where there is no chance in it.
-        silent: whether it says nothing either way: no run of either reached the threshold.
+        outcome: in a word or two.
+        words: what there is to add.
+        each: the outcome of each finding.
     """
 
+    outcome: str
     words: str
-    as_claimed: bool | None = None
-    p: float = 1.0
-    silent: bool = False
+    each: tuple[str, ...]
+
+
+def rule_of(record: Published) -> str:
+    """By which the claims of a task are decided, its margin included."""
+    rule = TABLE_RULE if record.figure is None else FIGURE_RULE
+    return rule if record.margin is None else f"{rule} The margin: {record.margin.words}."
 
 
 def verdicts_of(results: TaskResults, sources: Sequence[str]) -> tuple[Verdict, ...]:
     """The verdict on every claim about a task, for the paper's settings and those with runs."""
+    read = findings_of_table if results.record.figure is None else findings_of_figure
     verdicts = []
     for claim in results.record.claims:
         for source in sources:
             samples = results.samples(source)
             if samples or source == sources[0]:
-                findings = [
-                    finding
-                    for check in claim.checks
-                    for finding in _findings(results, samples, check=check)
+                found = [
+                    each for check in claim.checks for each in read(results, samples, check=check)
                 ]
-                verdicts.append(
-                    Verdict(
-                        claim.quote,
-                        _settings_text(source, results.record, samples=samples),
-                        outcome(findings),
-                        tuple(finding.words for finding in findings),
-                    )
-                )
+                settings = _settings_text(source, results.record, samples=samples)
+                verdicts.append(_verdict(claim.quote, source, settings=settings, findings=found))
     return tuple(verdicts)
 
 
-def outcome(findings: Sequence[Finding]) -> str:
-    """What the findings on all checks of a claim say together; see ``RULE``."""
-    telling = [finding for finding in findings if not finding.silent]
-    if any(
-        finding.as_claimed is False and finding.p * len(telling) < SIGNIFICANT
-        for finding in telling
-    ):
-        return FAILS
-    if telling and all(finding.as_claimed and finding.p < SIGNIFICANT for finding in telling):
-        return HOLDS
-    return UNDECIDED
+def _verdict(quote: str, source: str, *, settings: str, findings: Sequence[Finding]) -> Verdict:
+    decision = decide(findings)
+    evidence = tuple(
+        Evidence(finding.words, outcome, finding.details)
+        for finding, outcome in zip(findings, decision.each, strict=True)
+    )
+    return Verdict(quote, source, settings, decision.outcome, decision.words, evidence)
+
+
+def decide(findings: Sequence[Finding]) -> Decision:
+    """The outcome of a claim by that of its findings; see the rules above."""
+    each = tuple(_outcomes(findings))
+    tested = [outcome for one, outcome in zip(findings, each, strict=True) if one.tested]
+    claimed, contrary = tested.count(AS_CLAIMED), tested.count(CONTRARY)
+    ahead = {
+        one.favours for one, outcome in zip(findings, each, strict=True) if outcome == CONTRARY
+    }
+    favour = f", in {next(iter(ahead)).upper()}'s favour" if len(ahead) == 1 and any(ahead) else ""
+    untested = each.count(UNTESTED)
+    if not tested:
+        return Decision(UNTESTED, "", each)
+    if claimed == len(tested):
+        left = f"{claimed} of {claimed + untested} comparisons; the others lack runs"
+        return Decision(HOLDS, left if untested else "", each)
+    words = [f"{claimed} of {len(tested)} comparisons"] if claimed else []
+    words += [f"{contrary} of {len(tested)} the other way{favour}"] if contrary else []
+    if claimed or contrary:
+        return Decision(PARTLY if claimed else FAILS, "; ".join(words), each)
+    # Where all fail to show a difference the first, of the results themselves, has the word.
+    return Decision(tested[0], "", each)
+
+
+def _outcomes(findings: Sequence[Finding]) -> Iterator[str]:
+    tested = [finding for finding in findings if finding.tested]
+    raised = iter(holm([finding.p for finding in tested]))
+    # All have to go its way: the probability that chance alone does that is that of one of them.
+    whole = all(finding.as_claimed and finding.p < SIGNIFICANT for finding in tested)
+    for finding in findings:
+        if not finding.tested:
+            yield "says nothing" if finding.silent else UNTESTED
+        elif next(raised) < SIGNIFICANT or whole:
+            yield AS_CLAIMED if finding.as_claimed else CONTRARY
+        else:
+            by_itself = finding.p < SIGNIFICANT
+            yield "not shown once corrected" if by_itself else finding.undecided
 
 
 def _settings_text(source: str, record: Published, *, samples: Samples) -> str:
     epochs = min((sample.max_epochs for sample in samples.values()), default=record.epochs)
     less = f", {epochs} of {record.epochs} epochs" if epochs < record.epochs else ""
     return f"{SOURCE_NAMES[source]} settings{less}"
-
-
-def _findings(results: TaskResults, samples: Samples, *, check: Check) -> Iterator[Finding]:
-    if results.record.figure is None:
-        yield from _of_table(results, samples, check=check)
-    else:
-        yield from _of_figure(results.record, samples, check=check)
-
-
-def _of_table(results: TaskResults, samples: Samples, *, check: Check) -> Iterator[Finding]:
-    minimised = TASKS[results.task].direction == "minimize"
-    if check.kind == "best_depth":
-        yield _best_depth(results.record, samples, check=check, minimised=minimised)
-        return
-    for depth in map(int, check.at or results.record.depths):
-        for other in check.than:
-            names = f"depth {depth}, {check.model} and {other}"
-            own = _test_results(samples, check.model, depth=depth)
-            against = _test_results(samples, other, depth=depth)
-            if not own or not against:
-                yield Finding(f"{names}: runs missing")
-            elif check.kind == "steadier":
-                yield _steadier(names, own, other=against)
-            else:
-                yield _comparison(names, own, other=against, minimised=minimised)
-
-
-def _test_results(samples: Samples, model: str, *, depth: int) -> tuple[float, ...]:
-    sample = samples.get((model, depth))
-    return () if sample is None else sample.objective("test")
-
-
-def _comparison(
-    names: str, own: Sequence[float], *, other: Sequence[float], minimised: bool
-) -> Finding:
-    p = rank_test(own, other)
-    means = statistics.fmean(own), statistics.fmean(other)
-    words = (
-        f"{names}: test means {means[0]:.3f} and {means[1]:.3f} over {len(own)} and {len(other)} "
-        f"runs, {p_text(p)}"
-    )
-    better = means[0] < means[1] if minimised else means[0] > means[1]
-    return Finding(words, better, p)
-
-
-def _steadier(names: str, own: Sequence[float], *, other: Sequence[float]) -> Finding:
-    if min(len(own), len(other)) < 2:
-        return Finding(f"{names}: a single run has no spread")
-    p = spread_test(own, other)
-    spreads = statistics.stdev(own), statistics.stdev(other)
-    words = f"{names}: deviations {spreads[0]:.3f} and {spreads[1]:.3f}, {p_text(p)}"
-    return Finding(words, spreads[0] < spreads[1], p)
-
-
-def _best_depth(record: Published, samples: Samples, *, check: Check, minimised: bool) -> Finding:
-    values = {depth: _test_results(samples, check.model, depth=depth) for depth in record.depths}
-    if not all(values.values()):
-        return Finding(f"{check.model} at all depths: runs missing")
-    means = {depth: statistics.fmean(own) for depth, own in values.items()}
-    ranked = sorted(means, key=lambda depth: means[depth], reverse=not minimised)
-    named = [depth for depth in ranked if depth in check.at]
-    others = [depth for depth in ranked if depth not in check.at]
-    p = rank_test(values[named[0]], values[others[0]])
-    words = (
-        f"{check.model}: test means {means[named[0]]:.3f} at depth {named[0]} and "
-        f"{means[others[0]]:.3f} at depth {others[0]}, {p_text(p)}"
-    )
-    return Finding(words, ranked[0] in check.at, p)
-
-
-def _of_figure(record: Published, samples: Samples, *, check: Check) -> Iterator[Finding]:
-    by_model = {model: sample for (model, _), sample in samples.items()}
-    own = by_model.get(check.model)
-    for threshold in check.at or record.thresholds:
-        for other in check.than or (None,):
-            names = " and ".join(each for each in (check.model, other) if each is not None)
-            against = None if other is None else by_model.get(other)
-            if own is None or (other is not None and against is None):
-                yield Finding(f"below {threshold_text(threshold)}, {names}: runs missing")
-            elif against is None:
-                yield _alone(record, check, own=own, threshold=threshold)
-            else:
-                both = f"below {threshold_text(threshold)}, {names}"
-                if check.kind == "similar":
-                    yield _alike(record, both, own=own, other=against, threshold=threshold)
-                else:
-                    yield _race(both, own, other=against, threshold=threshold)
-
-
-def _alone(record: Published, check: Check, *, own: Sample, threshold: float) -> Finding:
-    reached = count_reached(own, threshold)
-    words = f"below {threshold_text(threshold)}: {check.model} {reached} of {own.runs} runs"
-    never = check.kind == "never"
-    if own.max_epochs < record.epochs and (reached == 0 if never else reached < own.runs):
-        return Finding(f"{words}, with epochs left")
-    return Finding(words, reached == 0 if never else 0 < reached < own.runs, 0.0)
-
-
-def _alike(
-    record: Published, names: str, *, own: Sample, other: Sample, threshold: float
-) -> Finding:
-    words, counts = _counts(names, own, other=other, threshold=threshold)
-    p = count_test(counts[0], own.runs, others=counts[1], other_runs=other.runs)
-    words = f"{words}, {p_text(p)}"
-    if p < SIGNIFICANT:
-        return Finding(words, False, p)
-    # Few runs never differ significantly; the paper's number of them must not.
-    whole = all(
-        each.runs >= record.runs and each.max_epochs >= record.epochs for each in (own, other)
-    )
-    return Finding(words, True, 0.0) if whole else Finding(f"{words}, too few to tell")
-
-
-def _race(names: str, own: Sample, *, other: Sample, threshold: float) -> Finding:
-    words, counts = _counts(names, own, other=other, threshold=threshold)
-    if not any(counts):
-        return Finding(words, silent=True)
-    epochs = own.epochs_to(threshold), other.epochs_to(threshold)
-    p = rank_test(*epochs)
-    medians = [_epoch_text(statistics.median(each)) for each in epochs]
-    words = f"{words}, median epoch {medians[0]} and {medians[1]}, {p_text(p)}"
-    return Finding(words, _sooner(*epochs), p)
-
-
-def _counts(names: str, own: Sample, *, other: Sample, threshold: float) -> tuple[str, list[int]]:
-    counts = [count_reached(each, threshold) for each in (own, other)]
-    shares = [f"{count} of {each.runs}" for count, each in zip(counts, (own, other), strict=True)]
-    return f"{names}: {shares[0]} and {shares[1]} runs", counts
-
-
-def _sooner(own: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether a run of ours is more often ahead of one of the others than behind."""
-    return sum((a < b) - (a > b) for a in own for b in other) > 0
-
-
-def count_reached(sample: Sample, threshold: float) -> int:
-    """Runs whose validation objective fell below ``threshold``."""
-    return sum(math.isfinite(epoch) for epoch in sample.epochs_to(threshold))
-
-
-def _epoch_text(epoch: float) -> str:
-    return f"{epoch:g}" if math.isfinite(epoch) else "none"
-
-
-def p_text(p: float) -> str:
-    """A p value: ``p = 0.012`` or ``p < 0.001``."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

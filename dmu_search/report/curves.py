@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from dmu_search.report.claims import RULE, count_reached, verdicts_of
+from dmu_search.report.claims import rule_of, verdicts_of
 from dmu_search.report.document import (
     Chart,
     Column,
@@ -15,22 +15,25 @@ from dmu_search.report.document import (
     Table,
     threshold_text,
 )
+from dmu_search.report.figure_claims import count_reached
 from dmu_search.report.named_settings import NamedSetting
 from dmu_search.report.samples import (
     LESS,
     NetworkResults,
     TaskResults,
+    changes_text,
     runs_needed,
     runs_text,
     variant_text,
 )
+from dmu_search.report.strips import strip_of
 from dmu_search.results.selection import Sample
 from dmu_search.results.statistics import share
 
 _NOTES = (
     "Runs whose validation loss fell below the threshold, in brackets Wilson's 95% interval; runs "
     "that diverged count as all others. The paper has curves without numbers.",
-    "Median epoch: over all runs, empty where half of them or more never get there.",
+    "The CSV file has the median epochs over all runs, empty where half or more never get there.",
     LESS,
 )
 
@@ -45,9 +48,10 @@ def curves_section(results: TaskResults, sources: Sequence[str]) -> Section:
         Column("runs x epochs"),
         *(Column(f"< {threshold_text(each)}", 0) for each in record.thresholds),
         *(
-            Column(f"median epoch, < {threshold_text(each)}", on_screen=False)
+            Column(f"median epoch, < {threshold_text(each)}", compact=False)
             for each in record.thresholds
         ),
+        Column("changed", compact=False),
     )
     rows = [row for network in results.networks for row in _rows(results, network)]
     others = [row for network in results.networks for row in _variants(results, network)]
@@ -67,32 +71,46 @@ def curves_section(results: TaskResults, sources: Sequence[str]) -> Section:
         tuple(tables),
         tuple(chart for chart in charts if chart.series),
         verdicts_of(results, sources),
-        RULE,
+        rule_of(record),
         tuple(missing),
+        (strip_of(results, sources, state=lambda _: "run"),),
     )
 
 
 def _rows(results: TaskResults, network: NetworkResults) -> list[Row]:
     return [
-        _row(results, network, name=named.name, sample=sample) for named, sample in network.settings
+        _row(results, network, name=named.name, sample=sample)
+        for named, sample in network.settings
+        if sample is not None
     ]
 
 
 def _variants(results: TaskResults, network: NetworkResults) -> list[Row]:
     return [
-        _row(results, network, name=variant_text(each, network), sample=each.sample)
+        _row(
+            results,
+            network,
+            name=variant_text(each, network),
+            sample=each.sample,
+            changed=changes_text(each),
+        )
         for each in network.variants
     ]
 
 
-def _row(results: TaskResults, network: NetworkResults, *, name: str, sample: Sample | None) -> Row:
+def _row(
+    results: TaskResults,
+    network: NetworkResults,
+    *,
+    name: str,
+    sample: Sample,
+    changed: str | None = None,
+) -> Row:
     thresholds = results.record.thresholds
-    if sample is None:
-        return Row((network.model, name, "none yet", *(None for _ in thresholds * 2)))
     shares = [share(count_reached(sample, each), sample.runs) for each in thresholds]
     medians = [_median_epoch(sample, each) for each in thresholds]
     cells: list[Content] = [network.model, name, runs_text(sample, results.record)]
-    return Row((*cells, *shares, *medians))
+    return Row((*cells, *shares, *medians, changed))
 
 
 def _median_epoch(sample: Sample, threshold: float) -> float | None:

@@ -1,10 +1,12 @@
 """What a report is made of, before it is Markdown, LaTeX, CSV, HTML or lines on a screen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from dmu_search.report.strips import Strip
 from dmu_search.results.estimate import Estimate
+from dmu_search.results.statistics import Summary
 
-Content = str | int | float | Estimate | None
+Content = str | int | float | Estimate | Summary | None
 """What a cell holds; None where there is nothing to show."""
 
 
@@ -16,19 +18,22 @@ class Column:
         heading: unique in its table.
         decimals: of its numbers; None for three significant digits.
         signed: whether positive numbers show their sign.
-        on_screen: whether there is room for it on a screen.
+        compact: whether it stands in the table; else in its CSV file alone.
     """
 
     heading: str
     decimals: int | None = None
     signed: bool = False
-    on_screen: bool = True
+    compact: bool = True
 
     def text(self, content: Content) -> str:
         """``content`` as a reader wants it."""
         if isinstance(content, Estimate):
             low, high = self._number(content.low), self._number(content.high)
             return f"{self._number(content.value)} [{low}, {high}]"
+        if isinstance(content, Summary):
+            mean = self._number(content.mean)
+            return mean if content.std is None else f"{mean} ± {self._number(content.std)}"
         if isinstance(content, float):
             return self._number(content)
         return "" if content is None else str(content)
@@ -72,6 +77,12 @@ class Table:
     notes: tuple[str, ...] = ()
     grouped_by: int = 2
 
+    def compact(self) -> "Table":
+        """The table without the columns that only its CSV file has."""
+        kept = [index for index, column in enumerate(self.columns) if column.compact]
+        rows = [replace(row, cells=tuple(row.cells[each] for each in kept)) for row in self.rows]
+        return replace(self, columns=tuple(self.columns[each] for each in kept), rows=tuple(rows))
+
     def texts(self) -> list[list[str]]:
         """Every cell of every row as text."""
         return [
@@ -90,6 +101,11 @@ class Table:
             return False
         before, own = self.rows[index - 1].cells, self.rows[index].cells
         return before[: self.grouped_by] != own[: self.grouped_by]
+
+    def is_alone(self, index: int) -> bool:
+        """Whether row ``index`` is a group by itself."""
+        last = index + 1 == len(self.rows)
+        return (index == 0 or self.begins_group(index)) and (last or self.begins_group(index + 1))
 
 
 @dataclass(frozen=True)
@@ -127,20 +143,41 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """One comparison of a claim.
+
+    Attributes:
+        words: the numbers.
+        outcome: what they say of it.
+        details: the numbers of its parts.
+    """
+
+    words: str
+    outcome: str
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Whether a claim of the paper holds in our runs.
 
     Attributes:
         claim: the paper's words.
-        settings: whose settings the runs have, and their epochs where the paper has more.
-        outcome: ``holds``, ``does not hold`` or ``cannot be decided``.
-        evidence: the numbers, one comparison each.
+        source: whose settings the runs have: ``paper``, ``released`` or ``best``.
+        settings: the same in words, with the task where several share a table, and their epochs
+            where the paper has more.
+        outcome: ``holds``, ``holds in part``, ``does not hold``, ``not tested``, or what is said
+            where a comparison shows neither.
+        words: how many of the comparisons, and in whose favour; may be empty.
+        evidence: each comparison.
     """
 
     claim: str
+    source: str
     settings: str
     outcome: str
-    evidence: tuple[str, ...]
+    words: str
+    evidence: tuple[Evidence, ...]
 
 
 @dataclass(frozen=True)
@@ -155,6 +192,7 @@ class Section:
         verdicts: on what the paper says about it.
         rule: by which they are reached.
         missing: what has no runs yet or fewer than the paper, and the command that would give them.
+        strips: its cells at a glance.
     """
 
     name: str
@@ -164,6 +202,7 @@ class Section:
     verdicts: tuple[Verdict, ...] = ()
     rule: str = ""
     missing: tuple[str, ...] = ()
+    strips: tuple[Strip, ...] = ()
 
     @property
     def claims(self) -> dict[str, list[Verdict]]:
@@ -181,10 +220,17 @@ class Report:
     Attributes:
         sections: in the order of the paper.
         made_from: a sentence.
+        summary: the sentences that matter.
     """
 
     sections: tuple[Section, ...]
     made_from: str
+    summary: tuple[str, ...] = ()
+
+    @property
+    def strips(self) -> tuple[Strip, ...]:
+        """Those of all sections."""
+        return tuple(strip for section in self.sections for strip in section.strips)
 
 
 def threshold_text(threshold: float) -> str:

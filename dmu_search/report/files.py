@@ -1,6 +1,6 @@
 """A report as files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dmu_search.folders import write_whole
@@ -22,7 +22,7 @@ def report_files(report: Report) -> dict[str, bytes]:
     texts = {MARKDOWN: markdown(report), PAGE: page(report, wide, narrow=narrow)}
     for table in tables:
         texts[f"tables/{table.name}.csv"] = comma_separated(table)
-        texts[f"tables/{table.name}.tex"] = latex_table(table)
+        texts[f"tables/{table.name}.tex"] = latex_table(table.compact())
     texts["tables/all.tex"] = latex_document(tables)
     return {name: text.encode() for name, text in texts.items()} | figures
 
@@ -39,10 +39,24 @@ def _draw(charts: Sequence[Chart]) -> tuple[dict[str, bytes], dict[str, bytes]]:
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write every file of the report below ``folder``; others there are left alone.
+    """Write every file of the report below ``folder``, and remove those that it no longer makes.
+
+    Only files of the report's own tables and figures are removed; others there are left alone.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    for name, content in report_files(report).items():
+    files = report_files(report)
+    for name, content in files.items():
         write_whole(folder / name, content)
+    for path in _own_files(report, folder):
+        if str(path.relative_to(folder)) not in files:
+            path.unlink()
+
+
+def _own_files(report: Report, folder: Path) -> Iterator[Path]:
+    """What this report or one like it has written: ``tables/table-3-variants.csv``."""
+    for section in report.sections:
+        for kind in (".*", "-variants.*", "-best.*"):
+            for place in ("tables", "figures"):
+                yield from (folder / place).glob(f"{section.name}{kind}")

@@ -53,9 +53,9 @@ def settings_section(
     same = _same_everywhere(rows, shown)
     columns = (
         *(Column(heading) for heading in ("task", "depth", "model", "settings")),
-        *(Column(_heading(name), on_screen=name not in same) for name in shown),
-        Column("widths", on_screen=False),
-        Column("found by", on_screen=False),
+        *(Column(_heading(name), compact=name not in same) for name in shown),
+        Column("widths", compact=False),
+        Column("found by", compact=False),
     )
     notes = [_PARENTHESES]
     if same:

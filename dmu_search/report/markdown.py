@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 
-from dmu_search.report.document import Report, Section, Table, Verdict
+from dmu_search.report.document import Evidence, Report, Section, Table, Verdict
+from dmu_search.report.strips import STATES, Strip
 
 
 def markdown(report: Report) -> str:
     """The whole report; figures are those of ``figures/`` in the same folder."""
     parts = ["# Results", report.made_from]
+    if report.summary:
+        parts.append("\n".join(f"* {_cell(each)}" for each in report.summary))
+    if report.strips:
+        signs = "; ".join(f"{sign} {state}: {words}" for state, (sign, words) in STATES.items())
+        parts += ["## All cells at a glance", f"{signs}.", *map(_strip, report.strips)]
     claims = [(section, *claim) for section in report.sections for claim in section.claims.items()]
     if claims:
         lines = ["| | the paper says | in our runs |", "|---|---|---|"]
         for section, claim, verdicts in claims:
-            outcomes = "<br>".join(f"{each.settings}: **{each.outcome}**" for each in verdicts)
+            outcomes = "<br>".join(f"{each.settings}: {_outcome(each)}" for each in verdicts)
             link = f"[{section.title}](#{section.name})"
             lines.append(f"| {link} | {_cell(claim)} | {outcomes} |")
         parts += ["## Does the paper's claim hold?", "\n".join(lines)]
@@ -20,10 +26,18 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _strip(strip: Strip) -> str:
+    lines = [["", *strip.columns], ["---", *(":-:" for _ in strip.columns)]]
+    for name, cells in strip.rows:
+        lines.append([name, *("" if cell is None else STATES[cell][0] for cell in cells)])
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"[{strip.title}](#{strip.section})\n\n{rows}"
+
+
 def _section(section: Section) -> str:
     parts = [f'<a id="{section.name}"></a>\n\n## {section.title}']
     parts += [f"![{chart.title}](figures/{chart.name}.svg)" for chart in section.charts]
-    parts += [_table(table) for table in section.tables]
+    parts += [_table(table.compact()) for table in section.tables]
     parts += [_claim(*claim) for claim in section.claims.items()]
     parts += [section.rule] * bool(section.verdicts)
     if section.missing:
@@ -42,9 +56,18 @@ def _table(table: Table) -> str:
 def _claim(claim: str, verdicts: Sequence[Verdict]) -> str:
     parts = [f"> {_cell(claim)}"]
     for verdict in verdicts:
-        evidence = "\n".join(f"* {_cell(each)}" for each in verdict.evidence)
-        parts.append(f"With the {verdict.settings}: **{verdict.outcome}**.\n\n{evidence}")
+        parts.append(f"With the {verdict.settings}: {_outcome(verdict)}.")
+        parts.append("\n".join(map(_evidence, verdict.evidence)))
     return "\n\n".join(parts)
+
+
+def _outcome(verdict: Verdict) -> str:
+    return f"**{verdict.outcome}**" + (f" ({_cell(verdict.words)})" if verdict.words else "")
+
+
+def _evidence(evidence: Evidence) -> str:
+    details = [f"\n  * {_cell(each)}" for each in evidence.details]
+    return f"* {_cell(evidence.words)}: {evidence.outcome}{''.join(details)}"
 
 
 def _cell(text: str) -> str:

@@ -9,6 +9,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from dmu_search.report.document import Report
+from dmu_search.report.named_settings import SOURCE_NAMES
+from dmu_search.report.strips import STATES
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
@@ -28,6 +30,8 @@ def page(report: Report, wide: Mapping[str, bytes], *, narrow: Mapping[str, byte
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         report=report,
+        states=STATES,
+        sources=SOURCE_NAMES,
         wide={name: _address(content) for name, content in wide.items()},
         narrow={name: _address(content) for name, content in narrow.items()},
     )

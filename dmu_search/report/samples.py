@@ -20,6 +20,9 @@ from dmu_search.results.trainings import RecordedRun
 
 LESS = "Runs x epochs: 3/5 x 100/500 is three where the paper has five, over 100 of its 500 epochs."
 
+# Changes that a table has room to name.
+_NAMED = 2
+
 Samples = Mapping[tuple[str, int], Sample]
 
 
@@ -147,14 +150,25 @@ def runs_text(sample: Sample, record: Published) -> str:
 
 
 def variant_text(variant: Variant, network: NetworkResults) -> str:
-    """A variant by what tells it from the nearest setting: ``paper's with z_bias=0``."""
+    """A variant by what tells it from the nearest setting: ``paper's with z_bias=0``.
+
+    That of another search differs in all that was searched, which ``changes_text`` names.
+    """
+    near = network.settings[variant.nearest][0].name
+    if len(variant.changed) > _NAMED:
+        return f"{near} with {len(variant.changed)} other values"
+    return f"{near} with {changes_text(variant)}"
+
+
+def changes_text(variant: Variant) -> str:
+    """Every setting in which a variant differs from the nearest one."""
     changes = [
         f"{name.rpartition('.')[2]}={value:g}"
         if isinstance(value, float)
         else f"{name.rpartition('.')[2]}={value}"
         for name, value in variant.changed.items()
     ]
-    return f"{network.settings[variant.nearest][0].name} with {', '.join(changes)}"
+    return ", ".join(changes)
 
 
 def runs_needed(results: TaskResults) -> list[str]:

@@ -45,7 +45,7 @@ def test_equal_settings_are_one_row_and_constant_ones_are_said_once(tmp_path):
     same = section.tables[0].notes[1]
     for each in ("max epochs 100", "batch size 32", "batches per epoch (paper: sequences) 200"):
         assert each in same
-    hidden = {column.heading for column in section.tables[0].columns if not column.on_screen}
+    hidden = {column.heading for column in section.tables[0].columns if not column.compact}
     assert {"max epochs", "batch size", "widths"} <= hidden
 
 
