@@ -27,6 +27,8 @@ help:
 	@echo 'make reproduce-small   trains what is recorded there anew, for a few epochs: does it agree?  [RUNS=runs]'
 	@echo 'make test     the quick tests                     [ARGS="-m slow", ARGS=tests/engine ..]'
 	@echo 'make lint     ruff and mypy'
+	@echo 'make lower-bounds    the quick tests with the oldest dependencies that pyproject.toml admits'
+	@echo 'make release-check   whether what is committed can be released'
 	@echo 'make mlflow   the pages of the recorded runs      [RUNS=runs PORT=5000]'
 	@echo 'make clean    removes $(VENV)/ and caches, never runs/'
 	@echo
@@ -56,6 +58,12 @@ lint: $(VENV)/.installed-dev
 	$(IN_ENV) -m ruff format --check .
 	$(IN_ENV) -m ruff check .
 	$(IN_ENV) -m mypy
+
+lower-bounds:
+	PYTHON='$(PYTHON)' bash .ci/lower-bounds $(ARGS)
+
+release-check: $(VENV)/.installed-dev
+	bash .ci/release-check $(IN_ENV)
 
 mlflow: $(VENV)/.installed
 	bash mlflow/serve '$(RUNS)' $(PORT)
