@@ -4,20 +4,21 @@
                                  [--words tracking.uri=none ..]
 
 Several checkouts take turns, so that they share whatever else the machine does; its load is printed
-beside each round. CPU time is that of all processes, Ray's and MLflow's included. Linux only.
+beside each round. CPU time is that of all processes until the first epoch, Ray's and MLflow's
+included, seen from outside every tenth of a second. Linux only.
 """
 
 import argparse
-import ctypes
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -26,7 +27,6 @@ WORDS = {
     "polymusic": ["task=polymusic", "data.corpus=demo", "data.limit=8"],
 }
 SMALL = ("search.trials=2", "training.max_epochs=2", "resources.cpus=2")
-_ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Search:
         epoch_s: until an epoch was in its journal.
         last_s: until the last epoch was.
         end_s: until its process had ended.
-        cpu_s: CPU time of all processes.
+        cpu_s: CPU time of all processes until the first epoch.
     """
 
     word_s: float
@@ -64,7 +64,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--words", nargs="+", default=[], help="further settings")
     given = parser.parse_args()
-    ctypes.CDLL(None).prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
     print(f"| checkout | task | load | {' | '.join(f'{head}, s' for head in HEADS)} |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for task in given.tasks:
@@ -106,7 +105,7 @@ def search(tree: Path, words: list[str]) -> Search:
     with tempfile.TemporaryDirectory(prefix="dmu_search-startup-") as scratch:
         runs = Path(scratch) / "runs"
         words = [*words, "name=a", f"output_dir={runs}"]
-        cpu, began = children_cpu_s(), time.time()
+        began = time.time()
         process = subprocess.Popen(
             [sys.executable, "-m", "dmu_search", "tune", *words],
             stdout=subprocess.PIPE,
@@ -115,12 +114,13 @@ def search(tree: Path, words: list[str]) -> Search:
             env=os.environ | {"PYTHONPATH": str(tree.resolve())},
         )
         assert process.stdout is not None, "it was started with a pipe"
+        used: list[tuple[float, float]] = []
+        threading.Thread(target=watch, args=(process, used), daemon=True).start()
         lines = [(time.time() - began, line) for line in process.stdout]
         if process.wait():
             said = b"".join(line for _, line in lines).decode()
             raise SystemExit(f"{tree}: ended with {process.returncode}\n{said}")
         end = time.time() - began
-        wait_for_orphans()
         epochs = [at - began for at in times(runs / "studies" / "a" / "journal.jsonl", "result")]
         trials = [
             at - began
@@ -134,7 +134,7 @@ def search(tree: Path, words: list[str]) -> Search:
             epoch_s=epochs[0],
             last_s=epochs[-1],
             end_s=end,
-            cpu_s=children_cpu_s() - cpu,
+            cpu_s=max(cpu for at, cpu in used if at - began <= epochs[0]),
         )
 
 
@@ -146,19 +146,24 @@ def times(path: Path, kind: str) -> Iterator[float]:
             yield event["time_ms"] / 1000
 
 
-def wait_for_orphans() -> None:
-    """Wait for what the search left behind: only then its CPU time is known."""
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
-
-
-def children_cpu_s() -> float:
-    """CPU time of all processes that have ended below this one."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def watch(process: subprocess.Popen[bytes], used: list[tuple[float, float]]) -> None:
+    """Note when, and how much CPU time a process and all below it have used, until it ends."""
+    most: dict[str, float] = {}
+    while process.poll() is None:
+        stats = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                stats[path.parent.name] = path.read_text().rpartition(")")[2].split()
+        below = {str(process.pid)}
+        # A process is listed after its parent, but for numbers that begin again.
+        for pid in sorted(stats, key=int):
+            if stats[pid][1] in below:
+                below.add(pid)
+        for pid in below & stats.keys():
+            ticks = int(stats[pid][11]) + int(stats[pid][12])
+            most[pid] = ticks / os.sysconf("SC_CLK_TCK")
+        used.append((time.time(), sum(most.values())))
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,8 @@ def with_settings(words: Sequence[str], settings: Sequence[str]) -> list[str]:
     """A command of dmu_search with settings in the place of its own, as far as it takes them."""
     from dmu_search.config.keys import keys_of
 
+    if any(re.match("resume=(?!auto)", word) for word in words):
+        return list(words)  # A study is resumed as it was started.
     taken = keys_of(words[0])
     new = {
         each.partition("=")[0]: each

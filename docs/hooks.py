@@ -39,12 +39,14 @@ class Notebook(File):
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """The theme's own files, then those of the repository that the site shows or links to."""
-    shown = [file for file in files if file.src_dir != config.docs_dir]
-    own = [path for path in sorted((REPOSITORY / "docs").rglob("*")) if path.suffix != ".pyc"]
-    for path in [*own, *(found for each in OUTSIDE for found in sorted(REPOSITORY.glob(each)))]:
-        if (path.is_file() and path.suffix not in (".py", ".sh")) or path not in own:
-            shown.append(_file(path, config))
-    return Files(shown)
+    theme = [file for file in files if file.src_dir != config.docs_dir]
+    docs = [
+        path
+        for path in sorted((REPOSITORY / "docs").rglob("*"))
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".sh")
+    ]
+    outside = [path for each in OUTSIDE for path in sorted(REPOSITORY.glob(each))]
+    return Files([*theme, *(_file(path, config) for path in [*docs, *outside])])
 
 
 def _file(path: Path, config: MkDocsConfig) -> File:
