@@ -18,12 +18,13 @@ PORT ?= 5000
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help tune music report test lint mlflow clean
+.PHONY: help tune music report reproduce-small test lint mlflow clean
 
 help:
 	@echo 'make tune     a small search on polyphonic music  [TRIALS=6 EPOCHS=4 CORPUS=auto ARGS=..]'
 	@echo 'make music    trains the best setting found and lets it play  [EPOCHS=60 RUNS=runs ARGS="temperature=0.8" ..]'
 	@echo 'make report   docs/results/ from the runs recorded there, without training  [ARGS="table=3" ..]'
+	@echo 'make reproduce-small   trains what is recorded there anew, for a few epochs: does it agree?  [RUNS=runs]'
 	@echo 'make test     the quick tests                     [ARGS="-m slow", ARGS=tests/engine ..]'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make mlflow   the pages of the recorded runs      [RUNS=runs PORT=5000]'
@@ -40,6 +41,9 @@ music: $(VENV)/.installed
 	$(IN_ENV) -m dmu_search train config=$(BEST) training.replicas=1 training.max_epochs=$(EPOCHS) \
 		tracking.uri=none output_dir=$(RUNS)
 	$(IN_ENV) -m dmu_search generate config=$(BEST) output_dir=$(RUNS) $(ARGS)
+
+reproduce-small: $(VENV)/.installed
+	$(IN_ENV) -m dmu_search reproduce short=true records=docs/results output_dir=$(RUNS)/small $(ARGS)
 
 report: $(VENV)/.installed
 	$(IN_ENV) -m dmu_search report records=docs/results report_dir=docs/results \

@@ -38,6 +38,7 @@ from dmu_search.retraining.costs import Estimate, estimates_of
 from dmu_search.retraining.needs import Need, jobs_of, needs_of, planned, settings_for
 from dmu_search.retraining.on_workers import train_on_workers
 from dmu_search.retraining.plan_folder import write_plan_folder
+from dmu_search.retraining.short_runs import Settings, check_settings, compared, shortened
 from dmu_search.retraining.sources import Sourced, tasks_of
 from dmu_search.study.settings import alternatives
 from dmu_search.tracking import Tracking
@@ -56,6 +57,7 @@ class _Asked:
     output_dir: Path
     records: Path | None
     plan_only: bool
+    short: bool
     resources: ResourceSettings
     tracking: TrackingSettings
 
@@ -83,11 +85,14 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
         DmuSearchError: bad input, found before anything is written.
     """
     asked = _asked(words)
-    data, absent = _load(asked.settings)
     console = open_console()
-    reproduce_pages.print_data(console, data, absent=absent)
     recorded = _recorded(console, asked)
-    settings = [pair for pair in asked.settings if pair[1].run.task not in absent]
+    settings = _recorded_tasks(asked.settings, recorded) if asked.short else asked.settings
+    data, absent = _load(settings)
+    reproduce_pages.print_data(console, data, absent=absent)
+    settings = tuple(pair for pair in settings if pair[1].run.task not in absent)
+    if asked.short:
+        settings = shortened(settings, recorded, data=data)
     work = _Work(console, needs_of(settings, recorded, data=data), recorded, data)
     code = DONE
     if dry_run:
@@ -98,6 +103,11 @@ def reproduce(words: Sequence[str], *, dry_run: bool) -> int:
         check_shared_folder(asked.resources, asked.output_dir)
         with tracked(console, asked.tracking, output_dir=asked.output_dir) as tracking:
             code = _train(work, asked, tracking=tracking)
+        if asked.short and code != INTERRUPTED:
+            new = read_runs(OutputFolder(asked.output_dir).records)
+            found = compared(settings, recorded, new=new, data=data)
+            reproduce_pages.print_comparisons(console, found)
+            code = code or (DONE if all(one.agrees for one in found) else SOME_FAILED)
     return code or (SOME_FAILED if absent else DONE)
 
 
@@ -123,11 +133,17 @@ def _asked(words: Sequence[str]) -> _Asked:
             "leave some out, or find settings with tune"
         )
     records = values.get("records")
+    short = bool(values.get("short"))
+    if short and (faults := check_settings(given)):
+        raise ConfigError(*faults)
+    if short and records is None:
+        raise ConfigError("short: needs recorded runs to compare with; add records=docs/results")
     return _Asked(
         settings,
         output_dir,
         None if records is None else Path(str(records)),
         bool(values.get("plan_only")),
+        short,
         build(ResourceSettings, "resources", values=values),
         build(TrackingSettings, "tracking", values=values),
     )
@@ -172,6 +188,19 @@ def _load(
     if not data:
         raise next(iter(absent.values()))
     return data, absent
+
+
+def _recorded_tasks(settings: Settings, recorded: Sequence[RecordedRun]) -> Settings:
+    """The settings of tasks that have recorded trainings.
+
+    Raises:
+        ConfigError: none has.
+    """
+    tasks = {run.run.task for run in recorded}
+    kept = tuple(pair for pair in settings if pair[1].run.task in tasks)
+    if not kept:
+        raise ConfigError("records: has no training of these tasks; name others, or another folder")
+    return kept
 
 
 def _recorded(console: Console, asked: _Asked) -> tuple[RecordedRun, ...]:

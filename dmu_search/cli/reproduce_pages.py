@@ -13,11 +13,13 @@ from dmu_search.cli.invocation import command
 from dmu_search.cli.screen import print_warning
 from dmu_search.data import MissingFileError
 from dmu_search.data.loading import LoadedData
+from dmu_search.engine.tasks import task_class
 from dmu_search.folders import OutputFolder
-from dmu_search.report.words import duration
+from dmu_search.report.words import duration, score
 from dmu_search.retraining.costs import Estimate
 from dmu_search.retraining.needs import Need
 from dmu_search.retraining.on_workers import Going, Progress
+from dmu_search.retraining.short_runs import FALSE_ALARM, Comparison
 
 _SPEAK_EVERY_S = 30.0
 
@@ -85,6 +87,37 @@ def print_way_there(console: Console, folder: Path, *, count: int, output_dir: P
         "  " + command("sync", records, f"output_dir={output_dir}"),
     ):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
+    """Say which of the short trainings agree with the recorded ones."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("setting")
+    table.add_column("objective, after")
+    for heading in ("recorded", "a new mean agrees from", "to", "new", "mean"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for one in comparisons:
+        objective = task_class(one.run.task).objective
+        table.add_row(
+            f"{one.run.task}-{one.run.model}-d{one.run.depth}-{'-'.join(one.sources)}",
+            f"val_{objective}, {one.run.training.max_epochs}",
+            str(len(one.recorded)),
+            score(one.lowest),
+            score(one.highest),
+            str(len(one.new)),
+            score(one.mean),
+            "[green]agrees[/]" if one.agrees else "[bold red]differs[/]",
+        )
+    console.print(table)
+    differing = sum(not one.agrees for one in comparisons)
+    console.print(
+        f"{len(comparisons) - differing} of {len(comparisons)} settings agree with their recorded "
+        f"trainings. If all are alike, one or more differs in {FALSE_ALARM:.0%} of such checks. "
+        "Losses are compared by their logarithms; with one recorded training, within a tenth.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @dataclass

@@ -342,6 +342,13 @@ _TABLE = (
         frozenset({"reproduce"}),
     ),
     Key(
+        "short",
+        "bool",
+        "train each setting that is recorded in `records` for a few epochs only, with seeds of its "
+        "own, and say whether it agrees",
+        frozenset({"reproduce"}),
+    ),
+    Key(
         "config",
         "path",
         "train and generate: the exported or hand-written file; tune: your own settings and "

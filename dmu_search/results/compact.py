@@ -20,6 +20,7 @@ import numpy as np
 from dmu_search.config.compose import as_yaml_value
 from dmu_search.config.keys import KEYS
 from dmu_search.config.settings import RunSettings
+from dmu_search.engine.plans.machine import COMPUTED_BY
 from dmu_search.engine.tasks import task_class
 from dmu_search.engine.training.metrics import replica_metrics, summary_metrics
 from dmu_search.errors import StorageError
@@ -41,6 +42,8 @@ _RUN_COLUMNS = (
     "data_sha256",
     "settings",
 )
+# Empty for trainings that were recorded before these were; files of then have no such columns.
+_ORIGIN_COLUMNS = (*COMPUTED_BY, "resumes")
 _REPLICA_COLUMNS = ("run_id", "seed", "best_epoch")
 
 Line = Mapping[str, str]
@@ -98,7 +101,7 @@ def compact_files(runs: Sequence[RecordedRun]) -> dict[str, str]:
     replicas = [(run.run_id, each) for run in runs for each in run.replicas]
     metrics = sorted({name for _, each in replicas for name in each.metrics})
     return {
-        RUNS: _text(_RUN_COLUMNS, map(_run_line, runs)),
+        RUNS: _text((*_RUN_COLUMNS, *_ORIGIN_COLUMNS), map(_run_line, runs)),
         REPLICAS: _text(
             (*_REPLICA_COLUMNS, *metrics),
             (
@@ -126,6 +129,8 @@ def _run_line(run: RecordedRun) -> tuple[object, ...]:
         run.data_name,
         run.data_sha256,
         json.dumps(settings),
+        *(run.computed_by.get(name, "") for name in COMPUTED_BY),
+        "" if run.resumes is None else run.resumes,
     )
 
 
@@ -210,6 +215,8 @@ def _run(
         epochs=int(line["epochs"]),
         seconds=float(line["seconds"]),
         replicas=tuple(_replica(each, curves[each["run_id"], each["seed"]]) for each in replicas),
+        computed_by={name: text for name in COMPUTED_BY if (text := line.get(name))},
+        resumes=int(text) if (text := line.get("resumes")) else None,
     )
 
 
@@ -226,7 +233,7 @@ def events_of(run: RecordedRun) -> list[Event]:
 
     params = {name: str(as_yaml_value(value)) for name, value in run.run.values().items()}
     tags = {"task": run.run.task, "model": run.run.model, "depth": str(run.run.depth)}
-    tags |= {"data.name": run.data_name, "data.sha256": run.data_sha256}
+    tags |= {"data.name": run.data_name, "data.sha256": run.data_sha256, **run.computed_by}
     start = {"name": run.run_id, "kind": "retraining", "parent_id": None}
     events = [event("start", 0, content={**start, "params": params, "tags": tags})]
     for epoch in range(1, run.epochs + 1):

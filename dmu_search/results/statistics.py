@@ -239,3 +239,17 @@ def share_above(successes: int, runs: int, *, share: float) -> float:
 def _p_value(value: float) -> float:
     # Samples without any difference at all give nan.
     return 1.0 if math.isnan(value) else float(value)
+
+
+def interval_of_next(values: Sequence[float], count: int, *, chance: float) -> tuple[float, float]:
+    """Where the mean of ``count`` further values lies: Student's prediction interval.
+
+    Args:
+        values: known ones, two or more; normal, and the further ones alike.
+        count: of the further ones.
+        chance: that their mean lies outside.
+    """
+    mean, std = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = float(stats.t.ppf(1 - chance / 2, len(values) - 1)) * std
+    half *= math.sqrt(1 / len(values) + 1 / count)
+    return mean - half, mean + half

@@ -3,13 +3,14 @@
 import ast
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from dmu_search.config.keys import KEYS, Value
 from dmu_search.config.settings import RunSettings
+from dmu_search.engine.plans.machine import COMPUTED_BY
 from dmu_search.engine.tasks import task_class
 from dmu_search.errors import StorageError
 from dmu_search.records import Event, damaged_record, raise_damage, read_record, record_files
@@ -30,7 +31,10 @@ class RecordedRun:
         status: ``FINISHED``, ``FAILED`` or ``KILLED``; None while it was never closed.
         epochs: epochs recorded.
         seconds: spent in those epochs.
-        replicas: one entry each.
+        replicas: one entry each; they trained as one program.
+        computed_by: ``commit``, ``engine`` (backend and build), ``processor``, ``torch`` and
+            ``threads`` as far as they are known; where a resume changed one, the values in turn.
+        resumes: how often it was taken up again; None where that is not known.
     """
 
     run_id: str
@@ -41,6 +45,8 @@ class RecordedRun:
     epochs: int
     seconds: float
     replicas: tuple["Replica", ...]
+    computed_by: Mapping[str, str] = field(default_factory=dict)
+    resumes: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -138,7 +144,8 @@ def _read(path: Path, *, kinds: Sequence[str] = _KINDS) -> RecordedRun | None:
 
 
 def _run_of(run_id: str, events: Sequence[Event]) -> RecordedRun | None:
-    start = [event for event in events if event["event"] == "start"][-1]
+    starts = [event for event in events if event["event"] == "start"]
+    start = starts[-1]
     run = _settings(start["params"], start["tags"])
     if run is None:
         return None
@@ -163,7 +170,18 @@ def _run_of(run_id: str, events: Sequence[Event]) -> RecordedRun | None:
             _replica(run, index, objective=objective, epochs=epochs, summary=summary)
             for index in range(run.training.replicas)
         ),
+        computed_by=_computed_by(events),
+        resumes=len(starts) - 1,
     )
+
+
+def _computed_by(events: Sequence[Event]) -> dict[str, str]:
+    """What the sessions of a training were computed by."""
+    told = [event["tags"] for event in events if event["event"] in ("start", "tags")]
+    values = {
+        name: dict.fromkeys(tags[name] for tags in told if name in tags) for name in COMPUTED_BY
+    }
+    return {name: ", then ".join(each) for name, each in values.items() if each}
 
 
 def status_of(events: Sequence[Event]) -> str | None:

@@ -23,6 +23,7 @@ from dmu_search.retraining.exported import write_run_file
 from dmu_search.retraining.provenance import provenance
 from dmu_search.tracking.models import MODEL_FOLDER, write_model
 from dmu_search.tracking.names import short_study
+from dmu_search.tracking.origin import code_commit
 
 CONFIG_FILE = "config.yaml"
 
@@ -51,6 +52,7 @@ def plan_run(
         "depth": str(run.depth),
         "data.name": data.name,
         "data.sha256": data.sha256,
+        "commit": code_commit(),
     }
     start = RunStart(
         name,

@@ -114,3 +114,37 @@ def test_a_command_whose_ray_is_lost_ends_in_order_and_without_ray_on_the_screen
     assert {"KILLED"} == {
         event["status"] for events in records for event in events if event["event"] == "end"
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "short: needs recorded runs to compare with; add records=docs/results"),
+        (["training.max_epochs=3"], "training.max_epochs: short trainings choose it"),
+        (["plan_only=true"], "plan_only: short trainings choose it"),
+    ],
+)
+def test_what_short_trainings_refuse(words, message, tmp_path, capsys):
+    assert main(["reproduce", "short=true", f"output_dir={tmp_path}", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_short_trainings_say_whether_they_agree_with_the_recorded_ones(tmp_path, capsys):
+    words = ["task=adding", "model=gru", "source=paper", "data.batches_per_epoch=20"]
+    words += ["tracking.uri=none", "resources.cpus=2"]
+    before = tmp_path / "before"
+    long = ["training.replicas=12", "training.max_epochs=6", f"output_dir={before}"]
+    assert main(["reproduce", *words, *long]) == 0
+    assert main(["report", f"output_dir={before}", f"compact={tmp_path / 'kept'}"]) == 0
+    short = ["reproduce", *words, "short=true", f"output_dir={tmp_path / 'after'}"]
+    assert main([*short, f"records={tmp_path / 'kept'}"]) == 0
+    assert "1 of 1 settings agree" in capsys.readouterr().out
+
+    # Another training's curves in the place of these: what is trained already is compared again.
+    curves = tmp_path / "kept" / "curves.csv"
+    curves.write_text(
+        re.sub(r"0\.\d+", lambda number: f"{float(number[0]) / 100:.9f}", curves.read_text())
+    )
+    assert main([*short, f"records={tmp_path / 'kept'}"]) == 1
+    assert "0 of 1 settings agree" in capsys.readouterr().out

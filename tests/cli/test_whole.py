@@ -32,6 +32,7 @@ def run(*words):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_tune_then_train(tmp_path, place, capsys):
     words = ["search.trials=3", "training.max_epochs=2", "search.max_concurrent=1", *SMALL, *place]
     code, shown, errors = run("tune", "model=dmu", *words)

@@ -72,6 +72,7 @@ def contents(folder):
     return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*.mid")}
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_write_the_same_bytes_once(tmp_path, demo_store):
     store = DataStore(root=tmp_path)
     with ThreadPoolExecutor(2) as pool:

@@ -185,6 +185,7 @@ def test_the_default_cache_folder_is_the_users(monkeypatch, tmp_path):
     assert "dmu_search" in str(DataStore().cache_folder)
 
 
+@pytest.mark.slow
 def test_a_machine_with_the_files_needs_no_pooch(data_file, tmp_path):
     (tmp_path / data_file.name).write_bytes(CONTENT)
     code = f"""

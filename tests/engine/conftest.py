@@ -30,8 +30,8 @@ def random_rolls(lengths: list[int], seed: int) -> tuple[np.ndarray, ...]:
 
 
 def marks(model: str, task: str) -> list[Any]:
-    """Quick are DMU on each task and each model on tunes, which differ in length; others slow."""
-    return [] if model == "dmu" or task == "polymusic" else [pytest.mark.slow]
+    """Quick are DMU on each task, and GRU on tunes, which differ in length; others slow."""
+    return [] if model == "dmu" or (model, task) == ("gru", "polymusic") else [pytest.mark.slow]
 
 
 def small_rules(**changes: Any) -> Rules:

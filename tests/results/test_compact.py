@@ -5,6 +5,7 @@ import math
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
@@ -45,7 +46,35 @@ def test_the_compact_form_gives_back_what_was_recorded(folder, tmp_path):
     assert add_to_compact(recorded_runs, tmp_path) == 2
     assert read_compact(tmp_path) == tuple(run for run in recorded_runs if run.ended)
     assert len(recorded_runs) == 3
-    assert all(len(run.replicas[0].curve) == 3 for run in read_compact(tmp_path))
+    for run in read_compact(tmp_path):
+        assert len(run.replicas[0].curve) == 3
+        assert run.computed_by["engine"].startswith(("native ", "reference"))
+        assert run.computed_by.keys() == {"commit", "engine", "processor", "torch", "threads"}
+        assert run.resumes == 0
+
+
+def test_files_of_before_these_columns_are_read_as_unknown(folder, tmp_path):
+    add_to_compact(read_runs(folder), tmp_path)
+    runs = pd.read_csv(tmp_path / "runs.csv", dtype=str)
+    of_then = runs.drop(columns=["commit", "engine", "processor", "torch", "threads", "resumes"])
+    of_then.to_csv(tmp_path / "runs.csv", index=False)
+    for run in read_compact(tmp_path):
+        assert (dict(run.computed_by), run.resumes) == ({}, None)
+    add_to_compact([], tmp_path)
+    again = pd.read_csv(tmp_path / "runs.csv", dtype=str)
+    assert list(again) == list(runs)
+    assert again["resumes"].isna().all()
+
+
+def test_a_resume_and_another_engine_are_seen(folder, tmp_path):
+    record = folder / "gru-run.jsonl"
+    start, tags, *rest = record.read_text(encoding="utf-8").splitlines()
+    elsewhere = json.dumps({**json.loads(tags), "tags": {"engine": "reference", "threads": "1"}})
+    lines = [start, tags, *rest[:1], start, elsewhere, *rest[1:]]
+    (tmp_path / "gru-run.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (run,) = read_runs(tmp_path)
+    assert run.resumes == 1
+    assert run.computed_by["engine"].endswith(", then reference")
 
 
 def test_a_run_as_events_says_what_its_record_says(folder):
@@ -159,7 +188,7 @@ def test_a_damaged_record_keeps_no_other_from_being_read(folder, tmp_path):
         shutil.copy(path, tmp_path)
     (tmp_path / "dmu-run.jsonl").write_bytes(b"\xff\xfe\n")
     lines = (tmp_path / "gru-run.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    (tmp_path / "with-a-gap.jsonl").write_text("".join(lines[:1] + lines[2:]), encoding="utf-8")
+    (tmp_path / "with-a-gap.jsonl").write_text("".join(lines[:2] + lines[3:]), encoding="utf-8")
     (tmp_path / "no-data.jsonl").write_text(
         lines[0].replace('"data.sha256"', '"data.sha"'), encoding="utf-8"
     )

@@ -1,5 +1,6 @@
 """A study cut off anywhere resumes as if it had not been, by any sampler and scheduler."""
 
+import itertools
 import math
 
 import pytest
@@ -11,10 +12,15 @@ from dmu_search.study.trials import Checkpoint, StudyState
 from tests.study.toy import MAX_EPOCHS, PAPER, RATE, carry_out, decisions, epoch_of, loss, make
 
 # `auto` is one of the others.
-PAIRS = [(s, r) for s in SAMPLERS if s != "auto" for r in SCHEDULERS]
+QUICK = [("gp", "promotion"), ("tpe", "asha"), ("random", "none")]
+PAIRS = [
+    pytest.param(pair, marks=[] if pair in QUICK else [pytest.mark.slow], id="-".join(pair))
+    for pair in itertools.product(SAMPLERS, SCHEDULERS)
+    if pair[0] != "auto"
+]
 
 
-@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
+@pytest.fixture(scope="module", params=PAIRS)
 def whole(request):
     """A study of some 300 events, by every sampler and scheduler."""
     sampler, scheduler = request.param

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dmu_search.engine.plans.machine import machine_tags
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import Task
 from dmu_search.engine.training.metrics import replica_metrics, summary_metrics
@@ -106,6 +107,7 @@ def carry_out(
                 recorder=recorder,
                 on_problem=on_problem,
             )
+            recorder.tag(run.name, machine_tags(trainer))
             _train(
                 trainer,
                 run.name,

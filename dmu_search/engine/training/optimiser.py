@@ -20,6 +20,10 @@ BLOCK_LEARNING_RATE_RULES: dict[str, Callable[[TrainingSettings, int, int], floa
 
 GRADIENT_CLIPPINGS = ("off", "norm")
 
+# Adam's kernel rounds otherwise in vector registers than in the loop over what is left behind the
+# last full one, so weights lie in memory of whole registers. This is a multiple of any's length.
+_WHOLE = 64
+
 
 @dataclass(frozen=True)
 class ParameterGroup:
@@ -82,20 +86,20 @@ def adam(
 ) -> torch.optim.Adam:
     """Adam over the groups of ``parameter_groups``.
 
-    Everything it does is elementwise, so replicas train independently of each other. Gradients get
-    their memory here, to be zeroed for each step and not freed: to fault in the pages of a large
-    embedding's gradient takes ten times as long as to zero them.
+    Everything it does is elementwise, and alike for every element, so a replica's step is the same
+    to the bit whatever trains beside it. Gradients get their memory here, to be zeroed for each
+    step and not freed: to fault in the pages of a large embedding's gradient takes ten times as
+    long as to zero them.
 
     Args:
-        weights: of the network.
+        weights: of the network; they move to memory that the optimiser changes.
         network: names the groups.
         settings: learning rates and weight decays.
         recordable: whether steps will be recorded and replayed: learning rates are then tensors
             beside the weights, so that a replayed step sees them change. They are in single
             precision, all that PyTorch's kernel reads.
     """
-    for weight in weights.values():
-        weight.grad = torch.zeros_like(weight)
+    whole = {name: _moved(weight) for name, weight in weights.items()}
     device = next(iter(weights.values())).device
 
     def rate(value: float) -> Tensor | float:
@@ -103,7 +107,7 @@ def adam(
 
     groups = [
         {
-            "params": [weights[name] for name in group.names],
+            "params": [whole[name] for name in group.names],
             "lr": rate(group.learning_rate),
             "weight_decay": group.weight_decay,
         }
@@ -112,10 +116,26 @@ def adam(
     return torch.optim.Adam(groups, fused=True, capturable=recordable)
 
 
+def _moved(weight: Tensor) -> Tensor:
+    """Move a weight, and a gradient for it, to the start of whole registers; returns all of them.
+
+    Behind the weight there are zeros with gradients of zero, which Adam leaves as they are.
+    """
+    count = weight.numel()
+    whole = weight.new_zeros(-(-count // _WHOLE) * _WHOLE)
+    whole[:count] = weight.detach().flatten()
+    gradient = torch.zeros_like(whole)
+    weight.data, weight.grad = (each[:count].view_as(weight) for each in (whole, gradient))
+    whole = whole.detach().requires_grad_()
+    whole.grad = gradient
+    return whole
+
+
 def restore(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Load a state, whether it was saved by a recordable optimiser or not.
 
     The optimiser keeps its kind. What it held before is replaced, so recorded steps of it are void.
+    A state in the shapes of the weights, as earlier versions saved it, is as good.
     """
     own = [(group["lr"], group["capturable"]) for group in optimiser.param_groups]
     optimiser.load_state_dict(dict(state))
@@ -123,6 +143,11 @@ def restore(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
         saved = float(group["lr"])
         group["lr"] = rate.fill_(saved) if isinstance(rate, Tensor) else saved
         group["capturable"] = recordable
+    for parameter, moments in optimiser.state.items():
+        for name, moment in moments.items():
+            if moment.numel() not in (1, parameter.numel()):
+                moments[name] = torch.zeros_like(parameter)
+                moments[name][: moment.numel()] = moment.flatten()
 
 
 def clip_gradients(weights: Mapping[str, Tensor], largest_norm: float) -> None:
@@ -130,7 +155,8 @@ def clip_gradients(weights: Mapping[str, Tensor], largest_norm: float) -> None:
 
     ``g * min(1, largest_norm / (|g| + 1e-6))`` with the Euclidean norm over all weights of the
     replica, as ``torch.nn.utils.clip_grad_norm_`` does for one network. A gradient that is short
-    enough is not changed by a bit, and no replica's norm depends on another's.
+    enough is not changed by a bit. A replica's norm is the same to the bit whatever trains beside
+    it: sums run along rows, one per replica, for a sum over columns depends on their number.
 
     Args:
         weights: ``(replica, ..)`` each, with their gradients.
@@ -138,7 +164,7 @@ def clip_gradients(weights: Mapping[str, Tensor], largest_norm: float) -> None:
     """
     gradients = [weight.grad for weight in weights.values() if weight.grad is not None]
     norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
-    norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    norm = torch.linalg.vector_norm(torch.stack(norms, dim=1), dim=1)
     factor = (largest_norm / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor.reshape(-1, *[1] * (gradient.ndim - 1)))

@@ -63,8 +63,10 @@ class Trainer:
     """Trains replicas side by side, keeping for each the weights of its best epoch.
 
     Replica i draws its weights and its data order from a generator seeded ``training.seed + i``,
-    and gives what a run of it alone would give, up to rounding. No operation mixes replicas, so the
-    nan of one that diverged stays in its own slice of every tensor.
+    and gives what a run of it alone would give: to the bit by the native loop on one thread (but
+    for the running training loss of sequences of different lengths), else up to rounding, which
+    training magnifies. No operation mixes replicas, so the nan of one that diverged stays in its
+    own slice of every tensor.
 
     A replica that is done by ``training.stop_below`` has its result, as if it had been alone and
     its training had ended there: it is computed along with the others, but neither its best epoch

@@ -93,6 +93,7 @@ def test_a_cache_folder_that_cannot_be_made(unbuilt: pytest.MonkeyPatch, tmp_pat
         assert choose_backend(CPU, torch.float32).name == "reference"
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_library_that_cannot_be_loaded(unbuilt: pytest.MonkeyPatch) -> None:
     build._built_library("float").write_text("no library")

@@ -52,6 +52,7 @@ def test_data_comes_back_from_arrays(name):
     }
 
 
+@pytest.mark.slow
 def test_a_plan_gives_what_the_trainer_gives_and_is_carried_out_once(tmp_path, monkeypatch, capsys):
     write_plan(tmp_path / "plan", RUNS, data=DATA)
     words = [str(tmp_path / "plan"), str(tmp_path / "out"), "--device", "cpu"]

@@ -190,8 +190,8 @@ def test_rows_first_met_while_evaluating_do_for_training(monkeypatch) -> None:
 # Shortest and longest sequences, and where the windows begin; they are as wide as lengths vary.
 WINDOWS = [
     (100, 110, (10, 33, 66)),
-    (50, 55, (5, 18, 36)),
-    (95, 105, (10, 33, 66)),
+    pytest.param(50, 55, (5, 18, 36), marks=pytest.mark.slow),
+    pytest.param(95, 105, (10, 33, 66), marks=pytest.mark.slow),
     (12, 14, (2, 7, 9)),
 ]
 

@@ -19,7 +19,7 @@ from dmu_search.engine.training.passes import EagerRunner, GraphRunner, Runner, 
 from dmu_search.engine.training.step import TrainingStep
 from dmu_search.engine.training.trainer import Trainer
 from dmu_search.names import MODELS, TASKS
-from tests.engine.conftest import BUCKETED, marks, small_task
+from tests.engine.conftest import BUCKETED, small_task
 
 # Powers of two, which the recordable optimiser's learning rates in single precision hold exactly.
 SETTINGS = TrainingSettings(
@@ -27,7 +27,13 @@ SETTINGS = TrainingSettings(
 )
 every_pair = pytest.mark.parametrize(
     ("model", "task"),
-    [pytest.param(model, task, marks=marks(model, task)) for model in MODELS for task in BUCKETED],
+    [
+        # Quick is one of each kind.
+        pytest.param(model, task, marks=[] if quick else [pytest.mark.slow])
+        for model in MODELS
+        for task in BUCKETED
+        for quick in [(model, task) in (("dmu", "polymusic"), ("gru", "adding"))]
+    ],
 )
 
 

@@ -125,6 +125,15 @@ def compiler() -> list[str]:
     )
 
 
+def build_name(dtype: torch.dtype) -> str:
+    """Short name of the library for a precision: of its sources, flags, compiler and processor.
+
+    Args:
+        dtype: a key of ``REAL_TYPES``, whose library is loaded.
+    """
+    return _built_library(REAL_TYPES[dtype]).stem.rpartition("-")[2]
+
+
 def _built_library(real: str) -> Path:
     command = compiler()
     folder = cache_folder()
