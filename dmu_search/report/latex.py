@@ -42,7 +42,7 @@ def latex_table(table: Table) -> str:
     stretch = min(1.0, _ROWS / max(len(table.rows), 1))
     lines = [
         rf"\begin{{table{star}}}[p]",
-        r"\centering\scriptsize\setlength{\tabcolsep}{0.1cm}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{0.08cm}",
         rf"\renewcommand{{\arraystretch}}{{{stretch:.2f}}}",
         rf"\caption{{The paper's {_escape(table.title)}.}}",
         rf"\label{{tab:{table.name}}}",

@@ -237,7 +237,7 @@ def test_csv_in_full():
 
 def test_latex_in_full():
     assert latex_table(TABLE) == (
-        "\\begin{table}[p]\n\\centering\\scriptsize\\setlength{\\tabcolsep}{0.1cm}\n"
+        "\\begin{table}[p]\n\\centering\\scriptsize\\setlength{\\tabcolsep}{0.08cm}\n"
         "\\renewcommand{\\arraystretch}{1.00}\n"
         "\\caption{The paper's Table 9: 100\\% of a\\_\\allowbreak{}b.}\n"
         "\\label{tab:table-9}\n"
