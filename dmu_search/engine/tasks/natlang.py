@@ -169,21 +169,32 @@ class NatLang:
             split: ``train``, ``valid`` or ``test``.
 
         Returns:
-            ``perplexity`` and ``nll_nats``, ``(replica,)`` each, in double precision.
+            ``perplexity`` and ``nll_nats``; ``perplexity_batch_mean``, the mean over whole chunks
+            of the perplexity of each, which is the release's (a chunk of another length counts only
+            where it is the only one). ``(replica,)`` each, in double precision.
         """
         weight, bias = network.last_layer(weights)
         streams = min(EVALUATION_STREAMS, len(self._splits[split]) - 1)
         total = torch.zeros(len(bias), dtype=torch.float64, device=self.device)
         count, state = 0, None
+        of_chunks: list[Tensor] = []
         for batch in self._chunks(split, replicas=len(bias), streams=streams):
             states, state = network.recur(
                 weights, batch.inputs, rows=batch.rows, initial_state=state
             )
             features = network.read_but_last(weights, states)
-            total += word_nll(features, weight, bias, targets=batch.targets).double().sum(dim=1)
-            count += batch.targets.shape[1]
+            own = word_nll(features, weight, bias, targets=batch.targets).double().sum(dim=1)
+            words = batch.targets.shape[1]
+            if not of_chunks or words == streams * CHUNK_WORDS:
+                of_chunks.append((own / words).exp())
+            total += own
+            count += words
         nll = total / count
-        return {"perplexity": nll.exp(), "nll_nats": nll}
+        return {
+            "perplexity": nll.exp(),
+            "perplexity_batch_mean": torch.stack(of_chunks).mean(dim=0),
+            "nll_nats": nll,
+        }
 
     def _chunks(self, split: str, *, replicas: int, streams: int) -> Iterator[WordBatch]:
         """A split's words side by side, ``(time, stream)``, a chunk of times after the other."""

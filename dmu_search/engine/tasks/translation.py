@@ -77,8 +77,8 @@ class Translation:
     has said itself.
 
     In training it reads the right words with the probability ``training.teacher_forcing_ratio``,
-    drawn once per batch and replica (as PyTorch's tutorial and the release draw it, not per word),
-    else its own. In the release the ratio is that of its own words.
+    drawn once per batch and replica as in PyTorch's tutorial, else its own. The release draws at
+    every time step, which is the same for ratios of 0 and 1; its ratio is that of its own words.
 
     Args:
         pairs: the sentences.

@@ -113,10 +113,15 @@ def test_perplexity_is_that_of_whole_streams(
     network = task.network(settings)
     weights = network.initialise(generators(2), torch.float64)
     metrics = task.evaluate(network, weights, split="valid")
-    expected = nll_word_by_word(task, settings, streams=4).mean(dim=1)
+    words = nll_word_by_word(task, settings, streams=4)
+    expected = words.mean(dim=1)
     # Float64 sums in another order.
     torch.testing.assert_close(metrics["nll_nats"], expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(metrics["perplexity"], expected.exp(), rtol=1e-12, atol=0)
+    chunks = words.unflatten(1, (4, -1)).split(module.CHUNK_WORDS, dim=2)
+    whole = [each for each in chunks if each.shape[2] == module.CHUNK_WORDS] or chunks
+    over_chunks = torch.stack([each.mean(dim=(1, 2)).exp() for each in whole]).mean(dim=0)
+    torch.testing.assert_close(metrics["perplexity_batch_mean"], over_chunks, rtol=1e-12, atol=0)
 
 
 @every_network
