@@ -21,7 +21,7 @@ PORT ?= 5000
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help tune music report reproduce-small test lint docs mlflow clean
+.PHONY: help tune music report reproduce-small test lint docs lower-bounds release-check mlflow clean
 
 help:
 	@echo 'make tune     a small search on polyphonic music  [TRIALS=6 EPOCHS=4 CORPUS=auto ARGS=..]'
@@ -30,12 +30,9 @@ help:
 	@echo 'make reproduce-small   trains what is recorded there anew, for a few epochs: does it agree?  [RUNS=runs]'
 	@echo 'make test     the quick tests                     [ARGS="-m slow", ARGS=tests/engine ..]'
 	@echo 'make lint     ruff and mypy'
-<<<<<<< HEAD
 	@echo 'make docs     the documentation as pages in site/, without a network'
-=======
 	@echo 'make lower-bounds    the quick tests with the oldest dependencies that pyproject.toml admits'
 	@echo 'make release-check   whether what is committed can be released'
->>>>>>> h-ship
 	@echo 'make mlflow   the pages of the recorded runs      [RUNS=runs PORT=5000]'
 	@echo 'make clean    removes $(VENV)/ and caches, never runs/'
 	@echo
@@ -66,17 +63,15 @@ lint: $(VENV)/.installed-dev
 	$(IN_ENV) -m ruff check .
 	$(IN_ENV) -m mypy
 
-<<<<<<< HEAD
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(IN_ENV) -m mkdocs build --strict --site-dir '$(SITE)'
 	@echo 'open $(SITE)/index.html'
-=======
+
 lower-bounds:
 	PYTHON='$(PYTHON)' bash .ci/lower-bounds $(ARGS)
 
 release-check: $(VENV)/.installed-dev
 	bash .ci/release-check $(IN_ENV)
->>>>>>> h-ship
 
 mlflow: $(VENV)/.installed
 	bash mlflow/serve '$(RUNS)' $(PORT)
