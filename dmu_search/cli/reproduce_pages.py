@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +16,7 @@ from dmu_search.data import MissingFileError
 from dmu_search.data.loading import LoadedData
 from dmu_search.engine.tasks import task_class
 from dmu_search.folders import OutputFolder
-from dmu_search.report.words import duration, score
+from dmu_search.report.words import duration, number, score
 from dmu_search.retraining.costs import Estimate
 from dmu_search.retraining.needs import Need
 from dmu_search.retraining.on_workers import Going, Progress
@@ -94,7 +95,7 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("setting")
     table.add_column("objective, after")
-    for heading in ("recorded", "a new mean agrees from", "to", "new", "mean"):
+    for heading in ("recorded", "median", "new", "median", "p"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for one in comparisons:
@@ -102,22 +103,24 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
         table.add_row(
             f"{one.run.task}-{one.run.model}-d{one.run.depth}-{'-'.join(one.sources)}",
             f"val_{objective}, {one.run.training.max_epochs}",
-            str(len(one.recorded)),
-            score(one.lowest),
-            score(one.highest),
-            str(len(one.new)),
-            score(one.mean),
+            *(cell for values in (one.recorded, one.new) for cell in _count_and_median(values)),
+            "" if one.chance is None else number(one.chance),
             "[green]agrees[/]" if one.agrees else "[bold red]differs[/]",
         )
     console.print(table)
     differing = sum(not one.agrees for one in comparisons)
     console.print(
         f"{len(comparisons) - differing} of {len(comparisons)} settings agree with their recorded "
-        f"trainings. If all are alike, one or more differs in {FALSE_ALARM:.0%} of such checks. "
-        "Losses are compared by their logarithms; with one recorded training, within a tenth.",
+        f"trainings. Were all alike, any of them would differ in {FALSE_ALARM:.0%} of such checks "
+        f"(p below {number(FALSE_ALARM / len(comparisons))}). Where one seed is recorded, new ones "
+        "may be a tenth off.",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _count_and_median(values: Sequence[float]) -> tuple[str, str]:
+    return str(len(values)), score(median(values)) if values else ""
 
 
 @dataclass

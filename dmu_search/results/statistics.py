@@ -12,6 +12,7 @@ from dmu_search.results.estimate import CONFIDENCE, Estimate
 
 SIGNIFICANT = 0.05
 _RESAMPLES = 9999
+_ENOUGH_FOR_RANKS = 10
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:
@@ -241,15 +242,25 @@ def _p_value(value: float) -> float:
     return 1.0 if math.isnan(value) else float(value)
 
 
-def interval_of_next(values: Sequence[float], count: int, *, chance: float) -> tuple[float, float]:
-    """Where the mean of ``count`` further values lies: Student's prediction interval.
+def chance_of_next(
+    values: Sequence[float], new: Sequence[float], *, logarithms: bool = False
+) -> float:
+    """Chance that further values are as far from the known ones as ``new``, were all alike.
+
+    By ranks (Mann and Whitney) where there are ten known values or more, for some of them may be
+    far from the others; else by Student's prediction of their mean, for ranks say nothing then.
 
     Args:
-        values: known ones, two or more; normal, and the further ones alike.
-        count: of the further ones.
-        chance: that their mean lies outside.
+        values: known ones, two or more.
+        new: one or more; infinite ones are the worst.
+        logarithms: whether means are those of logarithms.
     """
-    mean, std = float(np.mean(values)), float(np.std(values, ddof=1))
-    half = float(stats.t.ppf(1 - chance / 2, len(values) - 1)) * std
-    half *= math.sqrt(1 / len(values) + 1 / count)
-    return mean - half, mean + half
+    if len(values) >= _ENOUGH_FOR_RANKS:
+        return float(stats.mannwhitneyu(values, new).pvalue)
+    both = [np.asarray(each, dtype=float) for each in (values, new)]
+    known, further = [np.log(each) for each in both] if logarithms else both
+    distance = abs(float(further.mean() - known.mean()))
+    if not math.isfinite(distance):
+        return 0.0
+    error = float(known.std(ddof=1)) * math.sqrt(1 / len(known) + 1 / len(further))
+    return float(2 * stats.t.sf(distance / error, len(known) - 1)) if error else float(not distance)

@@ -8,7 +8,7 @@ from dmu_search.config.settings import RunSettings
 from dmu_search.data.loading import LoadedData
 from dmu_search.errors import ConfigError
 from dmu_search.names import TASKS
-from dmu_search.results.statistics import interval_of_next
+from dmu_search.results.statistics import chance_of_next
 from dmu_search.results.trainings import RecordedRun
 from dmu_search.retraining.sources import Sourced
 
@@ -35,26 +35,17 @@ class Comparison:
         sources: whose setting it is.
         recorded: validation objective of each recorded seed after those epochs.
         new: that of each new one; empty while they are not trained.
-        lowest: lowest mean of the new ones that agrees.
-        highest: highest one.
+        chance: that new ones are so far from the recorded ones or further, were all alike; None
+            where one training is recorded, whose scatter is unknown.
+        agrees: whether they may be alike.
     """
 
     run: RunSettings
     sources: tuple[str, ...]
     recorded: tuple[float, ...]
     new: tuple[float, ...]
-    lowest: float
-    highest: float
-
-    @property
-    def mean(self) -> float:
-        """Of the new ones, geometric for losses; nan if one diverged or there is none."""
-        return _mean(self.new, losses=_losses(self.run)) if self.new else math.nan
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the mean of the new ones lies within the interval."""
-        return self.lowest <= self.mean <= self.highest
+    chance: float | None
+    agrees: bool
 
 
 def shortened(
@@ -72,12 +63,12 @@ def shortened(
     """
     short = []
     for names, one in settings:
-        same = _same(one.run, recorded, data=data)
+        same = _same(one.run, _not_short(recorded), data=data)
         if not same:
             continue
         epochs = min(_EPOCHS, max(1, int(_SECONDS / _seconds_per_epoch(same))))
         epochs = min(epochs, *(run.epochs for run in same))
-        seeds = sum(len(run.replicas) for run in same)
+        seeds = len({replica.seed for run in same for replica in run.replicas})
         training = replace(
             one.run.training,
             max_epochs=epochs,
@@ -102,9 +93,8 @@ def compared(
 ) -> tuple[Comparison, ...]:
     """The short trainings beside the recorded ones.
 
-    The interval is Student's prediction interval for the mean of the new ones, of logarithms where
-    the objective is a loss, so wide that all comparisons together raise a false alarm in one of a
-    hundred times. Recorded seeds that diverged by then are left out.
+    All comparisons together raise a false alarm in one of a hundred times. Seeds that diverged
+    count as infinitely bad.
 
     Args:
         short: settings by ``shortened``.
@@ -117,9 +107,9 @@ def compared(
         _compared(
             one.run,
             names,
-            before=_same(one.run, recorded, data=data),
+            before=_same(one.run, _not_short(recorded), data=data),
             after=_same(one.run, trained, data=data),
-            chance=FALSE_ALARM / len(short),
+            least_chance=FALSE_ALARM / len(short),
         )
         for names, one in short
     )
@@ -131,48 +121,41 @@ def _compared(
     *,
     before: Sequence[RecordedRun],
     after: Sequence[RecordedRun],
-    chance: float,
+    least_chance: float,
 ) -> Comparison:
     epoch = run.training.max_epochs
-    values = [value for value in _after(epoch, before) if math.isfinite(value)]
+    values = _after(epoch, before)
     new = _after(epoch, [each for each in after if each.run.values() == run.values()])
-    count, losses = run.training.replicas, _losses(run)
-    lowest, highest = _interval(values, count, losses=losses, chance=chance)
-    return Comparison(run, sources, tuple(values), tuple(new), lowest, highest)
+    if len(values) > 1 and new:
+        chance = chance_of_next(values, new, logarithms=_losses(run))
+        return Comparison(run, sources, values, new, chance, chance >= least_chance)
+    near = bool(values and new) and all(abs(v - values[0]) <= _FROM_ONE * values[0] for v in new)
+    return Comparison(run, sources, values, new, None, near)
 
 
-def _interval(
-    values: Sequence[float], count: int, *, losses: bool, chance: float
-) -> tuple[float, float]:
-    if not values:
-        return math.nan, math.nan
-    if len(values) == 1:
-        return values[0] * (1 - _FROM_ONE), values[0] * (1 + _FROM_ONE)
-    scaled = [math.log(value) for value in values] if losses else values
-    lowest, highest = interval_of_next(scaled, count, chance=chance)
-    return (math.exp(lowest), math.exp(highest)) if losses else (lowest, highest)
-
-
-def _mean(values: Sequence[float], *, losses: bool) -> float:
-    if not losses:
-        return math.fsum(values) / len(values)
-    if not all(value > 0 for value in values):
-        return math.nan
-    return math.exp(math.fsum(map(math.log, values)) / len(values))
+def _not_short(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
+    return [each for each in runs if each.run.training.seed < FIRST_SEED]
 
 
 def _losses(run: RunSettings) -> bool:
     return TASKS[run.task].direction == "minimize"
 
 
-def _after(epoch: int, runs: Iterable[RecordedRun]) -> list[float]:
-    """The validation objective of all seeds after an epoch."""
-    return [
-        replica.curve[epoch - 1]
+def _after(epoch: int, runs: Iterable[RecordedRun]) -> tuple[float, ...]:
+    """The validation objective of each seed after an epoch."""
+    seeds = {
+        replica.seed: _worst_if_diverged(run.run, replica.curve[epoch - 1])
         for run in runs
         for replica in run.replicas
         if len(replica.curve) >= epoch
-    ]
+    }
+    return tuple(seeds.values())
+
+
+def _worst_if_diverged(run: RunSettings, value: float) -> float:
+    if math.isnan(value):
+        return math.inf if _losses(run) else -math.inf
+    return value
 
 
 def _seconds_per_epoch(runs: Sequence[RecordedRun]) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmu_search.errors import ConfigError
-from dmu_search.results.statistics import interval_of_next
+from dmu_search.results.statistics import chance_of_next
 from dmu_search.results.trainings import RecordedRun, Replica
 from dmu_search.retraining.short_runs import FIRST_SEED, compared, shortened
 from dmu_search.retraining.sources import sourced
@@ -53,7 +53,8 @@ def comparison_of(adding, losses, new):
     before = recorded(settings, [[loss] * 100 for loss in losses])
     short = shortened(settings, [before], data=data)
     after = [recorded(short, [[0.5] * 4 + [loss] for loss in new])]
-    (found,) = compared(short, [before], new=after, data=data)
+    # What is trained already is among what is recorded when the command is called again.
+    (found,) = compared(short, [before, *after], new=after, data=data)
     return found
 
 
@@ -81,11 +82,25 @@ def test_nothing_trained_is_no_agreement(adding):
     assert not found.agrees
 
 
-@pytest.mark.parametrize(("known", "count"), [(5, 1), (51, 8)])
-def test_the_interval_holds_further_means_as_often_as_it_says(known, count):
+@pytest.mark.parametrize(("known", "count"), [(5, 1), (5, 3), (51, 8)])
+def test_alike_values_are_as_seldom_far_off_as_it_says(known, count):
     rng = np.random.default_rng(0)
-    outside = 0
-    for _ in range(4000):
-        low, high = interval_of_next(list(rng.normal(size=known)), count, chance=0.1)
-        outside += not low <= rng.normal(size=count).mean() <= high
-    assert outside == pytest.approx(400, abs=4 * math.sqrt(360))
+    chances = [
+        chance_of_next(list(rng.normal(size=known)), list(rng.normal(size=count)))
+        for _ in range(2000)
+    ]
+    assert sum(chance < 0.1 for chance in chances) == pytest.approx(200, abs=4 * math.sqrt(180))
+
+
+def test_a_rare_seed_far_from_all_others_is_no_difference(adding):
+    losses = list(np.random.default_rng(1).normal(0.69, 0.01, 51))
+    assert comparison_of(adding, losses, [0.002, *losses[:7]]).agrees
+    assert not comparison_of(adding, losses, [0.002] * 4 + [0.6] * 4).agrees
+
+
+def test_a_seed_counts_once(adding):
+    settings, data = adding
+    twice = [recorded(settings, [[0.1] * epochs]) for epochs in (100, 50)]
+    short = shortened(settings, twice, data=data)
+    (found,) = compared(short, twice, new=[recorded(short, [[0.105] * 5])], data=data)
+    assert (found.recorded, found.chance, found.agrees) == ((0.1,), None, True)
