@@ -52,7 +52,6 @@ def strip_of(
         network.model.upper() if one_depth else f"{network.model.upper()} {network.depth}"
         for network in results.networks
     )
-    kind, number = ("Table", record.table) if record.figure is None else ("Figure", record.figure)
     rows = []
     for source in sources:
         states = []
@@ -63,5 +62,5 @@ def strip_of(
             sample = next(iter(own), None)
             states.append(missing if sample is None else state(sample))
         rows.append((SOURCE_NAMES[source], tuple(states)))
-    section = f"{kind.lower()}-{number}"
-    return Strip(section, f"{kind} {number}, {results.task}", columns, tuple(rows))
+    title = f"{record.place.replace('-', ' ').capitalize()}, {results.task}"
+    return Strip(record.place, title, columns, tuple(rows))
