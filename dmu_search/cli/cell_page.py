@@ -41,9 +41,10 @@ def print_cell(console: Console, cell: TableCell, *, found: Sequence[CellRuns]) 
 def _training(run: RecordedRun, replicas: Sequence[Replica]) -> str:
     width = len(run.replicas)
     fused = f"{width} fused as one program" if width > 1 else "alone"
+    time = f"{duration(run.seconds)}{' for all' if width > 1 else ''}"
     return (
         f"{run.run_id}: {run.status}, {seeds_text([each.seed for each in replicas])} ({fused}), "
-        f"{run.epochs} of {run.run.training.max_epochs} epochs in {duration(run.seconds)}{' for all' if width > 1 else ''}, "
+        f"{run.epochs} of {run.run.training.max_epochs} epochs in {time}, "
         f"data {run.data_name} {run.data_sha256[:HASH_LETTERS]}"
     )
 

@@ -192,8 +192,8 @@ def how_made(sample: Sample, record: Published) -> str:
     kind = f"Mean ± deviation (n - 1) of {runs} runs" if runs > 1 else f"{runs} run"
     diverged = f"; {sample.diverged} that diverged left out" if sample.diverged else ""
     return (
-        f"{'; '.join(parts)}. {kind}, {seeds}{diverged}, over {sample.max_epochs} epochs (the paper: {record.runs} over "
-        f"{record.epochs}), each at the epoch with its best validation result."
+        f"{'; '.join(parts)}. {kind}, {seeds}{diverged}, over {sample.max_epochs} epochs "
+        f"(the paper: {record.runs} over {record.epochs}), each at the epoch with its best validation result."
     )
 
 
