@@ -7,7 +7,7 @@ from rich.console import Console
 
 from dmu_search.cli import reproduce_pages
 from dmu_search.cli.screen import open_console, print_left_out
-from dmu_search.cli.trainings import Means, Work, fixed_values, load_all, train
+from dmu_search.cli.trainings import Means, Work, check_places, fixed_values, load_all, train
 from dmu_search.config.grammar import Alternatives, Setting
 from dmu_search.errors import ConfigError, StorageError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
@@ -34,6 +34,7 @@ def repeat(given: Mapping[str, Setting | Alternatives], *, dry_run: bool) -> int
     """
     cell = find_cell(str(given["cell"]))
     check_given(given)
+    check_places(given, [cell.task], models=[cell.model])
     values = fixed_values(given)
     means = Means.of(values)
     console = open_console()

@@ -1,6 +1,6 @@
 """The command ``reproduce``: what tables and figures need, planned, trained and recorded."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,13 +11,14 @@ from dmu_search.cli.screen import open_console
 from dmu_search.cli.trainings import (
     Means,
     Work,
+    check_places,
     fixed_values,
     load_all,
     recorded_runs,
     train,
 )
 from dmu_search.config.grammar import Alternatives, Setting, parse_overrides
-from dmu_search.config.keys import KEYS, PUBLISHED
+from dmu_search.config.keys import PUBLISHED
 from dmu_search.errors import ConfigError
 from dmu_search.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_writable
@@ -83,7 +84,7 @@ def _asked(given: Mapping[str, Setting | Alternatives]) -> _Asked:
     check_writable(output_dir)
     tasks = _tasks(given)
     models = alternatives(given["model"]) if "model" in given else tuple(MODELS)
-    _check_places(given, tasks, models=models)
+    check_places(given, tasks, models=models)
     settings = settings_for(
         tasks,
         models,
@@ -118,16 +119,6 @@ def _recorded_tasks(settings: Settings, recorded: Sequence[RecordedRun]) -> Sett
     if not kept:
         raise ConfigError("records: has no training of these tasks; name others, or another folder")
     return kept
-
-
-def _check_places(given: Iterable[str], tasks: Sequence[str], *, models: Sequence[str]) -> None:
-    faults = [
-        f"{name}: {reason}"
-        for name in given
-        if (reason := KEYS[name].misplaced(tasks, models)) is not None
-    ]
-    if faults:
-        raise ConfigError(*faults)
 
 
 def _tasks(given: Mapping[str, Setting | Alternatives]) -> tuple[str, ...]:

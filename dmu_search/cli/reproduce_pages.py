@@ -24,6 +24,7 @@ from dmu_search.retraining.on_workers import Going, Progress
 from dmu_search.retraining.repeated_runs import (
     DIFFERS,
     EQUAL,
+    RESULT_DIGITS,
     UNTRAINED,
     WITHIN,
     Repetition,
@@ -149,11 +150,12 @@ def _repetition(one: Repetition) -> Iterator[str]:
     if one.after is None:
         return
     if one.outcome == EQUAL:
-        results = f", and {len(one.results)} results at the best epoch" if one.results else ""
-        yield (
-            f"all {one.epochs} epochs{results} are the same numbers to the last recorded digit "
-            f"({one.measure} {one.recorded!r})"
-        )
+        yield f"the validation objectives of all {one.epochs} epochs are the same numbers"
+        if one.results:
+            yield (
+                f"so are {len(one.results)} results at the best epoch, to {RESULT_DIGITS} digits "
+                f"or more: {one.measure} {one.recorded!r}, now {one.new!r}"
+            )
     else:
         yield f"{one.measure}: recorded {score(one.recorded)}, now {score(one.new)}"
         if one.parts_at is not None:

@@ -1,7 +1,7 @@
 """Trainings that a command asks for: read, costed, carried out on Ray, and recorded."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,6 +124,21 @@ def fixed_values(given: Mapping[str, Setting | Alternatives]) -> dict[str, Value
     }
     plain = {k: v for k, v in given.items() if not isinstance(v, Alternatives)}
     return {**defaults, **cast(dict[str, Value], plain)}
+
+
+def check_places(given: Iterable[str], tasks: Sequence[str], *, models: Sequence[str]) -> None:
+    """Check that some of the tasks and models have the keys.
+
+    Raises:
+        ConfigError: none has one.
+    """
+    faults = [
+        f"{name}: {reason}"
+        for name in given
+        if (reason := KEYS[name].misplaced(tasks, models)) is not None
+    ]
+    if faults:
+        raise ConfigError(*faults)
 
 
 def load_all(

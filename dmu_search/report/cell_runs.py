@@ -193,7 +193,8 @@ def how_made(sample: Sample, record: Published) -> str:
     diverged = f"; {sample.diverged} that diverged left out" if sample.diverged else ""
     return (
         f"{'; '.join(parts)}. {kind}, {seeds}{diverged}, over {sample.max_epochs} epochs "
-        f"(the paper: {record.runs} over {record.epochs}), each at the epoch with its best validation result."
+        f"(the paper: {record.runs} over {record.epochs}), each at the epoch with its best "
+        "validation result."
     )
 
 

@@ -22,6 +22,8 @@ from dmu_search.retraining.sources import Settings, Sourced
 _DECIDES = tuple(name for name in COMPUTED_BY if name != "commit")
 _GIVEN = ("cell", "runs", "records", "training.max_epochs", "data.root", "data.mirror")
 _MEANS = ("output_dir", "resources.", "tracking.")
+# Results are sums of doubles, added in an order that depends on how many runs are trained at once.
+RESULT_DIGITS = 12
 
 EQUAL, WITHIN, DIFFERS, UNTRAINED = "equal", "within the spread", "differs", "not trained"
 
@@ -56,7 +58,7 @@ class Repetition:
         epochs: that were compared.
         parts_at: the first epoch whose validation objectives are not the same number; None: none.
         results: names of the results at the best epoch that were compared.
-        unequal: those that are not the same number.
+        unequal: those that are not the same in ``RESULT_DIGITS`` digits.
         differences: what decides the bits and is not the same, or not known to be: name, value of
             the recorded training (None: not recorded) and of the new one.
         measure: the result that stands for the run.
@@ -96,7 +98,8 @@ def check_given(given: Iterable[str]) -> None:
     if others:
         raise ConfigError(
             *(
-                f"{name}: the recorded runs of the cell decide it; leave it out, or leave out cell"
+                f"{name}: does not go with cell, whose recorded runs are trained as they were; "
+                "leave out one of the two"
                 for name in others
             )
         )
@@ -234,7 +237,7 @@ def _repetition(
         epochs=min(epochs, len(replica.curve)),
         parts_at=parts_at,
         results=names,
-        unequal=tuple(n for n in names if not _same(replica.metrics[n], again.metrics[n])),
+        unequal=tuple(n for n in names if not _alike(replica.metrics[n], again.metrics[n])),
         differences=tuple(_differences(before, run)),
         new=_value(again, sample, epochs=epochs),
         outcome=EQUAL,
@@ -277,6 +280,10 @@ def _same(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return False
     return one == other or (math.isnan(one) and math.isnan(other))
+
+
+def _alike(one: float, other: float) -> bool:
+    return _same(one, other) or math.isclose(one, other, rel_tol=10.0**-RESULT_DIGITS)
 
 
 def _differences(
