@@ -117,9 +117,15 @@ def _compared(
 ) -> Comparison:
     epoch = run.training.max_epochs
     values = _after(epoch, before)
-    new = _after(epoch, [each for each in after if each.run.values() == run.values()])
+    new = _after(epoch, [each for each in after if _is_piece(each.run, run)])
     found = agreement(values, new, run=run, comparisons=comparisons)
     return Comparison(run, sources, values, new, found.chance, found.agrees)
+
+
+def _is_piece(run: RunSettings, short: RunSettings) -> bool:
+    """Whether a training is the short one, or has some of its seeds."""
+    training = run.training
+    return training.max_epochs == short.training.max_epochs and training.seed >= FIRST_SEED
 
 
 def _not_short(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
