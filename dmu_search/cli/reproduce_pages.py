@@ -169,14 +169,15 @@ def _repetition(one: Repetition) -> Iterator[str]:
 
 def _spread(spread: Spread) -> str:
     inside = "within" if spread.holds else "outside"
-    if spread.middle is None:
+    if spread.interval is None:
         return (
             f"{inside} a tenth of the record; of other runs there are {spread.others}, too few "
             "for an interval"
         )
     return (
-        f"{inside} the cell's spread: {spread.others} other runs foretell {score(spread.low)} to "
-        f"{score(spread.high)}; as near to its own record counts too"
+        f"{inside} the cell's spread: {spread.others} other runs foretell "
+        f"{score(spread.interval.low)} to {score(spread.interval.high)}; as near to its own record "
+        "counts too"
     )
 
 

@@ -17,6 +17,7 @@ from dmu_search.report.words import duration
 from dmu_search.results.selection import Sample
 from dmu_search.results.statistics import mean_and_std
 from dmu_search.results.trainings import RecordedRun, Replica
+from dmu_search.retraining.agreement import FALSE_ALARM, foretold
 from dmu_search.retraining.costs import by_neighbour
 
 _DECIMALS = 3
@@ -194,7 +195,17 @@ def how_made(sample: Sample, record: Published) -> str:
     return (
         f"{'; '.join(parts)}. {kind}, {seeds}{diverged}, over {sample.max_epochs} epochs "
         f"(the paper: {record.runs} over {record.epochs}), each at the epoch with its best "
-        "validation result."
+        f"validation result.{_foretold(sample, sample.objective('test'))}"
+    )
+
+
+def _foretold(sample: Sample, tests: Sequence[float]) -> str:
+    found = foretold(tests, run=sample.setting)
+    if found is None:
+        return ""
+    low, high = (f"{each:.{_DECIMALS}f}" for each in (found.low, found.high))
+    return (
+        f" They foretell test results of {low} to {high} in {1 - FALSE_ALARM:.0%} of further runs."
     )
 
 

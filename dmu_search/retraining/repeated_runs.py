@@ -13,9 +13,8 @@ from dmu_search.engine.plans.machine import COMPUTED_BY
 from dmu_search.engine.tasks import task_class
 from dmu_search.errors import ConfigError
 from dmu_search.results.selection import Sample
-from dmu_search.results.statistics import prediction
 from dmu_search.results.trainings import RecordedRun, Replica
-from dmu_search.retraining.agreement import FALSE_ALARM, is_loss, near
+from dmu_search.retraining.agreement import FALSE_ALARM, Foretold, foretold, near
 from dmu_search.retraining.sources import Settings, Sourced
 
 # What decides the bits of a training of some setting, seed and data.
@@ -33,16 +32,12 @@ class Spread:
     """Where a run may lie that is trained again on another machine.
 
     Attributes:
-        middle: of the prediction interval of the cell's other runs; None where there are too few.
-        low: its lower bound.
-        high: its upper bound.
+        interval: foretold by the cell's other runs; None where there are too few.
         others: how many there are.
         holds: whether the run lies there, or as near to its record as the others scatter.
     """
 
-    middle: float | None
-    low: float
-    high: float
+    interval: Foretold | None
     others: int
     holds: bool
 
@@ -310,16 +305,11 @@ def _spread(
 ) -> Spread:
     """Where a run may lie, by the others; next to its record where these are too few."""
     whole = [each for each in others if not math.isnan(each)]
+    interval = foretold(whole, run=run, confidence=confidence)
     if math.isnan(new):
-        some = math.isnan(recorded) or len(whole) < len(others)
-        return Spread(None, math.nan, math.nan, len(whole), some)
-    if len(whole) < 2:
-        return Spread(None, math.nan, math.nan, len(whole), near(recorded, new))
-    logarithms = is_loss(run) and min(*whole, new) > 0
-    scale = math.log if logarithms else float
-    middle, half = prediction([scale(each) for each in whole], confidence)
-    holds = abs(scale(new) - middle) <= half or abs(scale(new) - scale(recorded)) <= half
-    low, middle, high = (
-        math.exp(each) if logarithms else each for each in (middle - half, middle, middle + half)
-    )
-    return Spread(middle, low, high, len(whole), holds)
+        holds = math.isnan(recorded) or len(whole) < len(others)
+    elif interval is None:
+        holds = near(recorded, new)
+    else:
+        holds = any(interval.reaches(new, each) for each in (interval.middle, recorded))
+    return Spread(interval, len(whole), holds)

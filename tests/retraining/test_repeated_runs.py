@@ -79,7 +79,7 @@ def test_numbers_of_another_engine_or_machine_are_held_against_the_other_runs(
     (found,) = compared(before(origin=origin), again(test, curve=(5.1, 4.0)))
     assert (found.outcome, found.parts_at) == (outcome, 1)
     assert found.spread.others == 4
-    assert found.spread.low < 3.52 < 3.60 < found.spread.high
+    assert found.spread.interval.low < 3.52 < 3.60 < found.spread.interval.high
     assert (found.measure, found.recorded, found.new) == ("test_nll_nats", 3.50, test)
 
 
@@ -93,7 +93,7 @@ def test_a_cell_of_one_run_has_a_tenth_of_it():
     run = before((3.5,), origin={})
     for test, outcome in ((3.8, WITHIN), (3.9, DIFFERS)):
         (found,) = compared(run, again(test, curve=(1.0, 1.0)))
-        assert (found.outcome, found.spread.middle) == (outcome, None)
+        assert (found.outcome, found.spread.interval) == (outcome, None)
 
 
 def test_runs_that_diverge():
