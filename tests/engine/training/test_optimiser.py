@@ -178,6 +178,7 @@ def test_a_recorded_step_sees_learning_rates_change() -> None:
         optimiser.decay_learning_rates(0.5)
 
 
+@pytest.mark.slow
 def test_training_needs_no_compiler() -> None:
     """PyTorch's, which takes a second of each process that imports it."""
     program = "\n".join(
