@@ -1,8 +1,8 @@
 """A study's own page: description, table and plots, written beside its journal while it runs.
 
 ``python -m dmu_search.report.study_page FOLDER`` writes it every half a minute until its standard
-input closes, then once more; with ``at-once`` behind it, it makes way for no other program. It reads
-the study's files and writes none of them, so a fault in it stops nothing.
+input closes, then once more; with ``at-once`` behind it, it makes way for no other program. It
+reads the study's files and writes none of them, so a fault in it stops nothing.
 """
 
 import html
