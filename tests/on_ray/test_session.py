@@ -37,8 +37,9 @@ def test_ray_starts_without_what_a_search_does_not_use(cluster):
     commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(os.getpid())]
     assert any(b"/raylet" in command for command in commands)
     assert not [command for command in commands if b"monitor.py" in command]
-    (helper,) = [command for command in commands if b"dashboard.py" in command]
-    assert b"--minimal" in helper
+    assert not [command for command in commands if b"/dashboard.py" in command]
+    (agent,) = [command for command in commands if b"dashboard/agent.py" in command]
+    assert b"--minimal" in agent
 
 
 def test_the_names_are_there_by_which_trials_use_the_processes_that_wait(cluster):
