@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Repetition:
         seed: of both.
         before: the training that the recorded one is from.
         after: the new one; None where nothing was trained.
-        epochs: that were compared.
+        epochs: that both have, and that were compared.
         parts_at: the first epoch whose validation objectives are not the same number; None: none.
         results: names of the results at the best epoch that were compared.
         unequal: those that are not the same in ``RESULT_DIGITS`` digits.
@@ -222,14 +222,14 @@ def _repetition(
     if after is None:
         return missing
     run, again = after
-    parts_at = _parts_at(replica.curve[:epochs], again.curve)
+    parts_at = _parts_at(replica.curve[:epochs], again.curve[:epochs])
     names: tuple[str, ...] = ()
     if epochs == sample.max_epochs:
         names = tuple(sorted(set(replica.metrics) & set(again.metrics)))
     found = replace(
         missing,
         after=run,
-        epochs=min(epochs, len(replica.curve)),
+        epochs=min(epochs, len(replica.curve), len(again.curve)),
         parts_at=parts_at,
         results=names,
         unequal=tuple(n for n in names if not _alike(replica.metrics[n], again.metrics[n])),
@@ -266,14 +266,17 @@ def _value(replica: Replica, sample: Sample, *, epochs: int) -> float:
     return curve[-1] if curve else math.nan
 
 
-def _parts_at(before: tuple[float, ...], after: tuple[float, ...]) -> int | None:
-    pairs = enumerate(itertools.zip_longest(before, after), start=1)
+def _parts_at(before: Sequence[float], after: Sequence[float]) -> int | None:
+    """The first epoch that is not the same in both.
+
+    A run that is done by its rule goes on as long as one that it is fused with is not, so one of
+    two equal runs may have fewer epochs than the other.
+    """
+    pairs = enumerate(zip(before, after, strict=False), start=1)
     return next((epoch for epoch, (one, other) in pairs if not _same(one, other)), None)
 
 
-def _same(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return False
+def _same(one: float, other: float) -> bool:
     return one == other or (math.isnan(one) and math.isnan(other))
 
 

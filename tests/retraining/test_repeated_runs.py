@@ -24,8 +24,8 @@ TESTS = (3.50, 3.55, 3.60, 3.52, 3.58)
 CURVE = (5.0, 4.0)
 
 
-def before(tests=TESTS, origin=ORIGIN, **given):
-    return replace(recorded(PAPER, tests, epochs=2, **given), computed_by=origin)
+def before(tests=TESTS, origin=ORIGIN, epochs=2, **given):
+    return replace(recorded(PAPER, tests, epochs=epochs, **given), computed_by=origin)
 
 
 def again(test, *, curve=CURVE, seed=0, origin=ORIGIN, epochs=2):
@@ -143,3 +143,10 @@ def test_what_does_not_go_with_a_cell():
     check_given(["cell", "runs", "records", "training.max_epochs", "resources.cpus", "output_dir"])
     with pytest.raises(ConfigError, match="model: does not go with cell"):
         check_given(["cell", "model"])
+
+
+def test_a_run_that_is_done_goes_on_only_as_long_as_those_it_is_fused_with():
+    curves = [(5.0, 4.0, 4.0), (5.0, 4.5, 4.4)]
+    run = before(TESTS[:2], curves=curves, epochs=3)
+    (found,) = compared(run, again(3.50, curve=(5.0, 4.0), epochs=3))
+    assert (found.outcome, found.epochs) == (EQUAL, 2)
