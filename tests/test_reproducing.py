@@ -1,5 +1,6 @@
-"""The expected numbers of docs/reproducing.md are those of the recorded runs."""
+"""Numbers of docs/reproducing.md and docs/search.md are those of the records."""
 
+import csv
 import math
 import re
 from pathlib import Path
@@ -56,3 +57,24 @@ def counts(curves, threshold):
         >= 0.01
     ]
     return f"{count} ({alike[0]} to {alike[-1]})"
+
+
+def test_the_search_of_the_shipped_space_is_the_recorded_one():
+    text = (REPOSITORY / "docs/search.md").read_text(encoding="utf-8")
+    with (RECORDS / "searches.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    (study,) = {line["study"] for line in lines if line["winner"]}
+    trials = [line for line in lines if line["study"] == study]
+    assert len(trials) == 60
+    assert f"{sum(int(line['epochs']) for line in trials)} epochs in all" in text
+    finished = sorted(
+        (line for line in trials if line["status"] == "finished"),
+        key=lambda line: float(line["objective"]),
+    )
+    assert len(finished) == 2 + 8
+    assert finished[0]["winner"] == "yes"
+    for line in (*finished[:2], *(line for line in finished if line["source"])):
+        assert f"| {float(line['objective']):.3f} |" in text
+        if line["fresh"]:
+            fresh = np.array(line["fresh"].split(), dtype=float)
+            assert f"| {fresh.mean():.3f} ± " in text

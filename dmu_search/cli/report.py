@@ -14,7 +14,7 @@ from dmu_search.cli.screen import open_console, print_left_out, print_rows
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import SOURCES
 from dmu_search.config.roots import default_of
-from dmu_search.errors import ConfigError, StorageError
+from dmu_search.errors import ConfigError, DmuSearchError, StorageError
 from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_there, check_writable
 from dmu_search.paper.table_cells import find_cell
@@ -23,6 +23,9 @@ from dmu_search.report.cell_runs import runs_of_cell
 from dmu_search.report.document import Section, Table
 from dmu_search.report.files import MARKDOWN, PAGE, write_report
 from dmu_search.results.compact import add_to_compact, check_compact, read_results
+from dmu_search.results.searches import add_searches, read_searches
+from dmu_search.results.trainings import RecordedRun
+from dmu_search.study.files import all_studies
 from dmu_search.study.settings import alternatives
 
 
@@ -47,6 +50,7 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
     if paths.compact is not None:
         check_writable(paths.compact)
         check_compact(paths.compact)
+        read_searches(paths.compact)
     damaged: list[StorageError] = []
     runs = read_results(paths.records, on_damage=damaged.append)
     print_left_out(console, damaged)
@@ -76,8 +80,8 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
         _print_section(console, section)
     write_report(made, paths.folder)
     if paths.compact is not None:
-        count = add_to_compact(runs, paths.compact)
-        console.print(f"{paths.compact} has {count} trainings now", highlight=False)
+        added = _add_to(paths.compact, runs, output_dir=paths.output_dir)
+        console.print(escape(added), highlight=False, soft_wrap=True)
     console.print(f"{paths.folder / PAGE}", highlight=False, soft_wrap=True)
     return done
 
@@ -94,6 +98,17 @@ def _list_cell(given: Mapping[str, object], paths: "_Paths") -> int:
     found = runs_of_cell(cell, runs, output_dir=paths.output_dir, records=paths.elsewhere)
     print_cell(console, cell, found=found)
     return SOME_FAILED if damaged else DONE
+
+
+def _add_to(folder: Path, runs: Sequence[RecordedRun], *, output_dir: Path) -> str:
+    """Add to the compact forms in ``folder``; returns what there is now, in a sentence."""
+    studies, faults = all_studies(output_dir)
+    unreadable: list[DmuSearchError] = [*faults]
+    trainings = add_to_compact(runs, folder)
+    trials = add_searches(studies, folder, on_damage=unreadable.append)
+    searched = f" and {trials} trials of searches" if trials else ""
+    left_out = "".join(f"; left out: {fault}" for fault in unreadable)
+    return f"{folder} has {trainings} trainings{searched} now{left_out}"
 
 
 @dataclass(frozen=True)
