@@ -469,8 +469,8 @@ _TABLE = (
     Key(
         "compact",
         "path",
-        "folder that gets the ended runs, and the trials of output_dir's ended searches, in compact "
-        "form beside those it has; null: none",
+        "folder that gets the ended runs, and the trials of ended searches in output_dir, in "
+        "compact form beside those it has; null: none",
         frozenset({"report"}),
         optional=True,
     ),
