@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dmu_search.engine.plans.machine import COMPUTED_BY
 from dmu_search.engine.tasks import task_class
@@ -26,13 +27,14 @@ def print_cell(console: Console, cell: TableCell, *, found: Sequence[CellRuns]) 
     console.print(f"{cell.name}: {cell.title}", style="bold", highlight=False)
     for each in found:
         console.print()
-        title = f"[bold]{escape(', '.join((*each.names, each.settings)))}"
-        console.rule(title, align="left")
+        title = ", ".join((*each.names, each.settings))
+        console.rule(Text(title, style="bold"), align="left")
         console.print(escape(each.sentence), highlight=False, soft_wrap=True)
         for run, replicas in each.trainings:
             console.print()
             console.print(escape(_training(run, replicas)), highlight=False, soft_wrap=True)
             console.print(f"  {escape(computed_by(run))}", highlight=False, soft_wrap=True)
+            console.print(f"  {_columns(run)}", highlight=False, soft_wrap=True)
             console.print(_results(run, replicas), highlight=False)
         for run, reason in each.apart:
             console.print(f"not counted: {run.run_id}, {reason}", highlight=False, soft_wrap=True)
@@ -60,20 +62,28 @@ def computed_by(run: RecordedRun) -> str:
     return "; ".join(parts)
 
 
+def _columns(run: RecordedRun) -> str:
+    """What the columns of a training's results are, in words."""
+    objective = task_class(run.run.task).objective.replace("_", " ")
+    reached = ", and the first epoch below each loss" if published(run.run.task).thresholds else ""
+    return f"{objective} of each split at the best epoch{reached}:"
+
+
 def _results(run: RecordedRun, replicas: Sequence[Replica]) -> Table:
     """A line per run: its best epoch and results there; of a figure, when it passed thresholds."""
     objective = task_class(run.run.task).objective
     thresholds = published(run.run.task).thresholds
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold")
     splits = ("train", "val", "test")
-    headings = [f"{split}_{objective}" for split in splits]
     for heading in (
-        *("  seed", "best epoch", *headings),
-        *(f"< {threshold_text(each)} at" for each in thresholds),
+        "  seed",
+        "best",
+        *splits,
+        *(f"<{threshold_text(each)}" for each in thresholds),
     ):
         table.add_column(heading, justify="right")
     for each in replicas:
-        values = [score(each.metrics.get(heading)) for heading in headings]
+        values = [score(each.metrics.get(f"{split}_{objective}")) for split in splits]
         reached = [_epoch(first_below(each.curve, threshold)) for threshold in thresholds]
         best = "diverged" if each.diverged else str(each.best_epoch)
         table.add_row(str(each.seed), best, *values, *reached)
