@@ -79,7 +79,7 @@ template <typename Real>
 struct Correlate {
     // Vectors of columns of a task, at most: few enough that a packed chunk of them stays in a near
     // cache. Fewer only to give each thread a task, but enough to be worth reading all of a again.
-    static constexpr Index VECTORS = 16, FEWEST_VECTORS = 4;
+    static constexpr Index VECTORS = 1024 / VECTOR_BYTES, FEWEST_VECTORS = 4;
     static constexpr Index COLUMNS = VECTORS * WIDTH<Real>;
     // A term of its sums is what a chunk adds.
     using Upper = UpperSums<Real, 16>;
@@ -106,17 +106,15 @@ struct Correlate {
         return (problem.columns + WIDTH<Real> - 1) / WIDTH<Real>;
     }
 
-    // Puts the MAX_BLOCK columns of a that a register block reads next to each other.
+    // Puts the MAX_BLOCK columns of a that a register block reads next to each other. Row after row,
+    // for a comes from far memory, which hands out what lies in sequence much faster.
     void pack_strips(Index rows, const Real *a) {
-        Real *to = strips.data();
-        for (Index k = 0; k < problem.depth; k += MAX_BLOCK) {
-            const Index count = problem.depth - k < MAX_BLOCK ? problem.depth - k : MAX_BLOCK;
-            if (count == MAX_BLOCK)
-                for (Index i = 0; i < rows; ++i, to += MAX_BLOCK)
-                    memcpy(to, a + i * problem.depth + k, MAX_BLOCK * sizeof(Real));
-            else
-                for (Index i = 0; i < rows; ++i, to += MAX_BLOCK)
-                    for (Index c = 0; c < count; ++c) to[c] = a[i * problem.depth + k + c];
+        const Index whole = problem.depth / MAX_BLOCK * MAX_BLOCK;
+        for (Index i = 0; i < rows; ++i, a += problem.depth) {
+            Real *to = strips.data() + i * MAX_BLOCK;
+            for (Index k = 0; k < whole; k += MAX_BLOCK, to += rows * MAX_BLOCK)
+                memcpy(to, a + k, MAX_BLOCK * sizeof(Real));
+            for (Index c = 0; c < problem.depth - whole; ++c) to[c] = a[whole + c];
         }
     }
 
