@@ -57,6 +57,11 @@ class OutputFolder:
         return self.root / "plans"
 
     @property
+    def repeated(self) -> "OutputFolder":
+        """Recorded runs trained again, apart from all others."""
+        return OutputFolder(self.root / "repeated")
+
+    @property
     def generated(self) -> Path:
         """What trained networks wrote."""
         return self.root / "generated"

@@ -112,12 +112,12 @@ COMMANDS = {
         _generate,
     ),
     "reproduce": Command(
-        "reproduce [table=3] [figure=2,3,4] [source=paper,released,best] [KEY=VALUE ..]",
+        "reproduce [table=3] [figure=2,3] [source=paper,best] [cell=figure-2/gru] [KEY=VALUE ..]",
         "train what the paper's tables and figures need and is not yet recorded",
         _reproduce,
     ),
     "report": Command(
-        "report [table=1,2,..] [figure=2,..] [KEY=VALUE ..]",
+        "report [table=1,2,..] [figure=2,..] [cell=figure-2/gru] [KEY=VALUE ..]",
         "the paper's tables and figures from the recorded runs, beside the paper's values",
         _report,
     ),

@@ -9,22 +9,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
 
+from dmu_search.cli.cell_page import print_cell
 from dmu_search.cli.screen import open_console, print_left_out, print_rows
 from dmu_search.config.grammar import parse_overrides
 from dmu_search.config.keys import SOURCES
 from dmu_search.config.roots import default_of
-from dmu_search.errors import StorageError
+from dmu_search.errors import ConfigError, DmuSearchError, StorageError
 from dmu_search.exit_codes import DONE, SOME_FAILED
 from dmu_search.folders import OutputFolder, check_there, check_writable
+from dmu_search.paper.table_cells import find_cell
 from dmu_search.report.build import FIGURES, TABLES, build_report
+from dmu_search.report.cell_runs import runs_of_cell
 from dmu_search.report.document import Section, Table
 from dmu_search.report.files import MARKDOWN, PAGE, write_report
 from dmu_search.results.compact import add_to_compact, check_compact, read_results
+from dmu_search.results.searches import add_searches, read_searches
+from dmu_search.results.trainings import RecordedRun
+from dmu_search.study.files import all_studies
 from dmu_search.study.settings import alternatives
 
 
 def report(words: Sequence[str], *, dry_run: bool) -> int:
-    """Show the tables and write all files; returns the exit code, 1 where records are damaged.
+    """Show the tables and write all files, or list the runs of one cell.
+
+    Returns:
+        The exit code, 1 where records are damaged.
 
     Raises:
         ConfigError: bad input.
@@ -32,6 +41,8 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
     """
     given = parse_overrides("report", words)
     paths = _paths(given)
+    if "cell" in given:
+        return _list_cell(given, paths)
     tables, figures = _selected(given)
     sources = [each for each in SOURCES if each in _listed(given, "source", default=SOURCES)]
     console = open_console()
@@ -39,6 +50,7 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
     if paths.compact is not None:
         check_writable(paths.compact)
         check_compact(paths.compact)
+        read_searches(paths.compact)
     damaged: list[StorageError] = []
     runs = read_results(paths.records, on_damage=damaged.append)
     print_left_out(console, damaged)
@@ -68,10 +80,35 @@ def report(words: Sequence[str], *, dry_run: bool) -> int:
         _print_section(console, section)
     write_report(made, paths.folder)
     if paths.compact is not None:
-        count = add_to_compact(runs, paths.compact)
-        console.print(f"{paths.compact} has {count} trainings now", highlight=False)
+        added = _add_to(paths.compact, runs, output_dir=paths.output_dir)
+        console.print(escape(added), highlight=False, soft_wrap=True)
     console.print(f"{paths.folder / PAGE}", highlight=False, soft_wrap=True)
     return done
+
+
+def _list_cell(given: Mapping[str, object], paths: "_Paths") -> int:
+    """List the runs of a cell; nothing is written."""
+    cell = find_cell(str(given["cell"]))
+    if others := sorted(set(given) - {"cell", "records", "output_dir"}):
+        raise ConfigError(f"cell: lists the runs of one cell; leave out {', '.join(others)}")
+    console = open_console()
+    damaged: list[StorageError] = []
+    runs = read_results(paths.records, on_damage=damaged.append)
+    print_left_out(console, damaged)
+    found = runs_of_cell(cell, runs, output_dir=paths.output_dir, records=paths.elsewhere)
+    print_cell(console, cell, found=found)
+    return SOME_FAILED if damaged else DONE
+
+
+def _add_to(folder: Path, runs: Sequence[RecordedRun], *, output_dir: Path) -> str:
+    """Add to the compact forms in ``folder``; returns what there is now, in a sentence."""
+    studies, faults = all_studies(output_dir)
+    unreadable: list[DmuSearchError] = [*faults]
+    trainings = add_to_compact(runs, folder)
+    trials = add_searches(studies, folder, on_damage=unreadable.append)
+    searched = f" and {trials} trials of searches" if trials else ""
+    left_out = "".join(f"; left out: {fault}" for fault in unreadable)
+    return f"{folder} has {trainings} trainings{searched} now{left_out}"
 
 
 @dataclass(frozen=True)

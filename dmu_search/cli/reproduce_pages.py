@@ -1,7 +1,7 @@
 """The pages of ``reproduce``: what is needed and its cost, a plan's way, running trainings."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -17,10 +17,20 @@ from dmu_search.data.loading import LoadedData
 from dmu_search.engine.tasks import task_class
 from dmu_search.folders import OutputFolder
 from dmu_search.report.words import duration, number, score
+from dmu_search.retraining.agreement import FALSE_ALARM
 from dmu_search.retraining.costs import Estimate
 from dmu_search.retraining.needs import Need
 from dmu_search.retraining.on_workers import Going, Progress
-from dmu_search.retraining.short_runs import FALSE_ALARM, Comparison
+from dmu_search.retraining.repeated_runs import (
+    DIFFERS,
+    EQUAL,
+    RESULT_DIGITS,
+    UNTRAINED,
+    WITHIN,
+    Repetition,
+    Spread,
+)
+from dmu_search.retraining.short_runs import Comparison
 
 _SPEAK_EVERY_S = 30.0
 
@@ -117,6 +127,76 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
         highlight=False,
         soft_wrap=True,
     )
+
+
+def print_repetitions(console: Console, found: Sequence[Repetition]) -> None:
+    """Say which of the runs that were trained again come out equal."""
+    styles = {EQUAL: "green", WITHIN: "green", DIFFERS: "bold red", UNTRAINED: "bold red"}
+    for one in found:
+        console.print(
+            f"[{styles[one.outcome]}]{one.outcome}[/]: seed {one.seed} of {one.before.run_id}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        for line in _repetition(one):
+            console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+    counts = {name: sum(one.outcome == name for one in found) for name in styles}
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    console.print(f"of {len(found)} trained again: {said}", highlight=False)
+
+
+def _repetition(one: Repetition) -> Iterator[str]:
+    """What was compared, how it came out, and what may be the reason."""
+    if one.after is None:
+        return
+    if one.outcome == EQUAL:
+        yield f"the validation objectives of all {one.epochs} epochs are the same numbers"
+        if one.results:
+            yield (
+                f"so are {len(one.results)} results at the best epoch, to {RESULT_DIGITS} digits "
+                f"or more: {one.measure} {one.recorded!r}, now {one.new!r}"
+            )
+    else:
+        yield f"{one.measure}: recorded {score(one.recorded)}, now {score(one.new)}"
+        if one.parts_at is not None:
+            yield f"validation objectives are other numbers from epoch {one.parts_at} on"
+        elif one.unequal:
+            yield f"all epochs are the same; other numbers: {', '.join(one.unequal)}"
+    if one.spread is not None and one.differences:
+        yield _spread(one.spread)
+    yield from _origin(one)
+
+
+def _spread(spread: Spread) -> str:
+    inside = "within" if spread.holds else "outside"
+    if spread.interval is None:
+        return (
+            f"{inside} a tenth of the record; of other runs there are {spread.others}, too few "
+            "for an interval"
+        )
+    return (
+        f"{inside} the cell's spread: {spread.others} other runs foretell "
+        f"{score(spread.interval.low)} to {score(spread.interval.high)}; as near to its own record "
+        "counts too"
+    )
+
+
+def _origin(one: Repetition) -> Iterator[str]:
+    """What the new training has not in common with the recorded one, as far as is known."""
+    unknown = [name for name, before, _ in one.differences if before is None]
+    other = [
+        f"{name} {before}, now {after}"
+        for name, before, after in one.differences
+        if before is not None
+    ]
+    if unknown:
+        yield f"the record does not say its {', '.join(unknown)}"
+    if other:
+        yield f"not as in the record: {'; '.join(other)}"
+    if one.differences and one.outcome != EQUAL:
+        yield "so equal numbers are not to be expected"
+    if not one.differences:
+        yield "engine build, processor, torch and threads are those of the record"
 
 
 def _count_and_median(values: Sequence[float]) -> tuple[str, str]:

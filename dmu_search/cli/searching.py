@@ -237,13 +237,24 @@ def _run_one(
             outcome, kept = _settle(
                 command, study, data=data, share=share, outcome=outcome, final=final
             )
-        fault = page.finish()
-        if fault is not None:
-            print_warning(command.console, fault)
         unfinished = outcome.missing or final.due
         status = "KILLED" if command.stop.reason and unfinished else "FINISHED"
         how = "finished" if status == "FINISHED" else "interrupted"
         recorder.tag(study.name, {"outcome": how})
+        study_pages.print_result(
+            command.console,
+            study,
+            outcome=outcome,
+            data=data,
+            kept=kept,
+            failures=screen.failures,
+        )
+        if outcome.best is not None and not outcome.missing:
+            _print_final(command.console, study, final=final)
+        # The page takes seconds, which nobody has to wait for to see the result.
+        fault = page.finish()
+        if fault is not None:
+            print_warning(command.console, fault)
     except (StorageError, ClusterError):
         status = "KILLED"
         raise
@@ -252,11 +263,6 @@ def _run_one(
         # On a full disk this fails as what came before it did; the first fault is the one to tell.
         with suppress(StorageError):
             recorder.end(study.name, status)
-    study_pages.print_result(
-        command.console, study, outcome=outcome, data=data, kept=kept, failures=screen.failures
-    )
-    if outcome.best is not None and not outcome.missing:
-        _print_final(command.console, study, final=final)
     failed = screen.failures or final.due or outcome.best is None
     return kept, not screen.failures and (status == "KILLED" or not failed)
 

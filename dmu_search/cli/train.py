@@ -82,6 +82,7 @@ def train(words: Sequence[str], *, dry_run: bool) -> int:
     print_rows(console, {"engine": engine_in_words(retraining_backend(run))})
     settings = build(TrackingSettings, "tracking", values=defaults)
     with tracked(console, settings, output_dir=output_dir) as tracking:
+        tracking.check()
         tracking.begin([run.task])
         folder = _folder(console, output_dir, run=run, data=data)
         trained = retrain(

@@ -83,6 +83,9 @@ def search(given: Mapping[str, Setting | Alternatives], *, console: Console) -> 
     settings, begun = _asked(given)
     first = settings[0]
     check_shared_folder(first.resources, first.output_dir)
+    if given.get("screen") != "quiet":
+        start = "starting Ray" if first.resources.address is None else "joining the Ray cluster"
+        console.print(f"loading the data and {start} ..")
     with (
         # Its process imports MLflow beside all that follows.
         tracked(console, first.tracking, output_dir=first.output_dir) as tracking,
@@ -198,16 +201,11 @@ def _search(console: Console, plan: Plan, *, tracking: "Tracking", locks: ExitSt
     """Start Ray, and run the studies in it; ``locks`` holds those of studies begun before."""
     from dmu_search.on_ray.session import ray_session
 
-    resources = plan.settings[0].resources
-    if plan.loudness != "quiet":
-        console.print(
-            "starting Ray .." if resources.address is None else "joining the Ray cluster .."
-        )
     with (
         witnessed(f"{ENDED}; the same command tries again\n") as witness,
         ray_log() as log,
         _imported_meanwhile("dmu_search.cli.searching"),
-        ray_session(resources, log),
+        ray_session(plan.settings[0].resources, log),
     ):
         from dmu_search.cli.searching import run_studies
 

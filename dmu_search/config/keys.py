@@ -336,6 +336,14 @@ _TABLE = (
         choices=SOURCES,
     ),
     Key(
+        "cell",
+        "line",
+        "a cell of a table or figure, table-3/dmu-d1 or table-3/dmu-d1/released; report: lists its "
+        "recorded runs; reproduce: trains some of them again and says whether they come out equal",
+        SELECTED,
+    ),
+    Key("runs", "int", "of the cell: how many to train again", frozenset({"reproduce"}), minimum=1),
+    Key(
         "plan_only",
         "bool",
         "write the plan to a file, to be carried out on a machine that has only torch",
@@ -461,7 +469,8 @@ _TABLE = (
     Key(
         "compact",
         "path",
-        "folder that gets the ended runs in compact form, beside those it has; null: none",
+        "folder that gets the ended runs, and the trials of ended searches in output_dir, in "
+        "compact form beside those it has; null: none",
         frozenset({"report"}),
         optional=True,
     ),

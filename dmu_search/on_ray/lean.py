@@ -3,8 +3,8 @@
 Ray has no settings for these, so this reaches into it. A Ray without the names below starts as it
 likes; ``tests/on_ray/test_session.py`` says when one is gone.
 
-* An autoscaler, a process that publishes logs, and the dashboard's part of the agents, for which
-  Ray's raylet waits (ray issue 65983), are not started.
+* An autoscaler, a process that publishes logs, and one that serves no dashboard but is waited for,
+  are not started, nor is the dashboard's part of the agents (ray issue 65983).
 * Ray starts a process for each core with its driver. Tune's trials cannot use them: they ask for an
   environment variable that only PyTorch Lightning reads, and each placement group tries itself out
   with a task in one of them. Without both, trials start in processes that are there already, and
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import parameter
+from ray._private import parameter, services
 from ray._private import utils as ray_utils
 
-# Seconds to import, the last for torch's optimizers; what else a trial needs is there at once.
-_SLOW = "torch,ray.tune,torch._dynamo"
+# Seconds to import; what else a trial needs is there at once.
+_SLOW = "torch,ray.tune"
 _PRELOAD = "RAY_preload_python_modules"
 # Of a machine where each core carries a trial; on a larger one most of Ray's processes do not.
 _MOST_CORES = 16
@@ -44,6 +44,7 @@ def lean_start(cpus: int | None, gpus: int | None) -> Iterator[None]:
     try:
         with (
             _in_place(ray_utils, "get_dashboard_dependency_error", other=lambda _: _no_dashboard),
+            _in_place(services, "start_api_server", other=lambda _: _no_server),
             _in_place(parameter, "RayParams", other=_without_helpers),
         ):
             yield
@@ -96,6 +97,11 @@ def _without_helpers(parameters: Any) -> Any:
 def _no_dashboard() -> ImportError:
     """As where Ray is installed without its dashboard."""
     return ImportError("a search does not show Ray's dashboard")
+
+
+def _no_server(*_: Any, **__: Any) -> tuple[None, None]:
+    """No address of a dashboard, and no process."""
+    return None, None
 
 
 def _each_core_carries_a_trial(cpus: int | None, gpus: int | None) -> bool:

@@ -148,6 +148,11 @@ class Published:
         """Whether the paper has the task at all."""
         return self.matched_to is not None
 
+    @property
+    def place(self) -> str:
+        """Where its results stand: ``table-3``, ``figure-2``."""
+        return f"figure-{self.figure}" if self.table is None else f"table-{self.table}"
+
     def networks(self) -> tuple[tuple[str, int], ...]:
         """Every model and depth that paper or release have, as (model, depth)."""
         pairs = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dmu_search.report.document import Evidence, Report, Section, Table, Verdict
-from dmu_search.report.strips import STATES, Strip
+from dmu_search.report.strips import STATES, Strip, how_to_list_runs
 
 
 def markdown(report: Report) -> str:
@@ -13,7 +13,8 @@ def markdown(report: Report) -> str:
         parts.append("\n".join(f"* {_cell(each)}" for each in report.summary))
     if report.strips:
         signs = "; ".join(f"{sign} {state}: {words}" for state, (sign, words) in STATES.items())
-        parts += ["## All cells at a glance", f"{signs}.", *map(_strip, report.strips)]
+        parts += ["## All cells at a glance", f"{signs}.", how_to_list_runs()]
+        parts += map(_strip, report.strips)
     claims = [(section, *claim) for section in report.sections for claim in section.claims.items()]
     if claims:
         lines = ["| | the paper says | in our runs |", "|---|---|---|"]

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from dmu_search.report.document import Report
 from dmu_search.report.named_settings import SOURCE_NAMES
-from dmu_search.report.strips import STATES
+from dmu_search.report.strips import STATES, how_to_list_runs
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
@@ -31,6 +31,7 @@ def page(report: Report, wide: Mapping[str, bytes], *, narrow: Mapping[str, byte
     return template.render(
         report=report,
         states=STATES,
+        how_to_list_runs=how_to_list_runs(),
         sources=SOURCE_NAMES,
         wide={name: _address(content) for name, content in wide.items()},
         narrow={name: _address(content) for name, content in narrow.items()},

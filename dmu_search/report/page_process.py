@@ -51,7 +51,7 @@ class PageProcess:
         """
         if not self._study.settings.search.page:
             return None
-        process = self._process = self._process or self._begin()
+        process = self._process = self._process or self._begin("at-once")
         try:
             # Closes the input, which is the sign to write once more.
             _, said = process.communicate(timeout=_PATIENCE_S)
@@ -72,9 +72,9 @@ class PageProcess:
                 self._process.kill()
                 self._process.communicate()
 
-    def _begin(self) -> "subprocess.Popen[bytes]":
+    def _begin(self, *how: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            [sys.executable, "-m", "dmu_search.report.study_page", str(self._study.folder)],
+            [sys.executable, "-m", "dmu_search.report.study_page", str(self._study.folder), *how],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -59,6 +59,11 @@ class TaskResults:
     networks: tuple[NetworkResults, ...]
     records: Path | None = None
 
+    @property
+    def seen(self) -> str:
+        """What a command is given that counts the runs that were read, after a blank."""
+        return "" if self.records is None else f" records={shlex.quote(str(self.records))}"
+
     def samples(self, source: str) -> dict[tuple[str, int], Sample]:
         """The runs under the settings of ``source`` by (model, depth), where there are any."""
         return {
@@ -175,7 +180,6 @@ def runs_needed(results: TaskResults) -> list[str]:
     """What to type for the runs of a task that are missing or too few or short, per source."""
     missing = results.those(lambda sample: sample is None)
     short = results.those(results.falls_short)
-    seen = "" if results.records is None else f" records={shlex.quote(str(results.records))}"
     return [
         line
         for source in SOURCES
@@ -184,6 +188,6 @@ def runs_needed(results: TaskResults) -> list[str]:
             results.task,
             networks.get(source, ()),
             what=f"{what} with {SOURCE_NAMES[source]} settings",
-            command=f"reproduce source={source}{seen}",
+            command=f"reproduce source={source}{results.seen}",
         )
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dmu_search.paper.table_cells import TableCell, names_in_short
 from dmu_search.report.named_settings import SOURCE_NAMES
 from dmu_search.report.samples import TaskResults
 from dmu_search.results.selection import Sample
@@ -27,12 +28,14 @@ class Strip:
         section: name of that which has the results.
         title: where they are from, and the task.
         columns: the networks.
+        names: of their cells, as ``report cell=`` takes them.
         rows: name of the settings, and the state of each cell; None where there is no such setting.
     """
 
     section: str
     title: str
     columns: tuple[str, ...]
+    names: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str | None, ...]], ...]
 
 
@@ -52,7 +55,6 @@ def strip_of(
         network.model.upper() if one_depth else f"{network.model.upper()} {network.depth}"
         for network in results.networks
     )
-    kind, number = ("Table", record.table) if record.figure is None else ("Figure", record.figure)
     rows = []
     for source in sources:
         states = []
@@ -63,5 +65,18 @@ def strip_of(
             sample = next(iter(own), None)
             states.append(missing if sample is None else state(sample))
         rows.append((SOURCE_NAMES[source], tuple(states)))
-    section = f"{kind.lower()}-{number}"
-    return Strip(section, f"{kind} {number}, {results.task}", columns, tuple(rows))
+    title = f"{record.place.replace('-', ' ').capitalize()}, {results.task}"
+    names = tuple(
+        TableCell(results.task, network.model, network.depth).name for network in results.networks
+    )
+    return Strip(record.place, title, columns, names, tuple(rows))
+
+
+def how_to_list_runs() -> str:
+    """How a reader comes from a cell to its runs, in a sentence."""
+    return (
+        "`python -m dmu_search report cell=table-3/dmu-d1`, with the `records=` of this report, "
+        "lists the runs of a cell: seeds, commit, engine, data and results. Names of cells: "
+        f"{', '.join(f'`{name}`' for name in names_in_short())}, and each with `/paper`, "
+        "`/released` or `/best` for these settings alone."
+    )

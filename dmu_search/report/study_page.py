@@ -1,8 +1,8 @@
 """A study's own page: description, table and plots, written beside its journal while it runs.
 
 ``python -m dmu_search.report.study_page FOLDER`` writes it every half a minute until its standard
-input closes, then once more. It reads the study's files and writes none of them, so a fault in it
-stops nothing.
+input closes, then once more; with ``at-once`` behind it, it makes way for no other program. It
+reads the study's files and writes none of them, so a fault in it stops nothing.
 """
 
 import html
@@ -164,7 +164,8 @@ def _make_way() -> None:
 
 
 if __name__ == "__main__":
-    _make_way()
+    if "at-once" not in sys.argv[2:]:
+        _make_way()
     over = threading.Event()
     threading.Thread(target=_listen, args=(over,), daemon=True).start()
     sys.exit(main(Path(sys.argv[1]).resolve(), over))

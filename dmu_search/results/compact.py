@@ -101,15 +101,15 @@ def compact_files(runs: Sequence[RecordedRun]) -> dict[str, str]:
     replicas = [(run.run_id, each) for run in runs for each in run.replicas]
     metrics = sorted({name for _, each in replicas for name in each.metrics})
     return {
-        RUNS: _text((*_RUN_COLUMNS, *_ORIGIN_COLUMNS), map(_run_line, runs)),
-        REPLICAS: _text(
+        RUNS: csv_text((*_RUN_COLUMNS, *_ORIGIN_COLUMNS), map(_run_line, runs)),
+        REPLICAS: csv_text(
             (*_REPLICA_COLUMNS, *metrics),
             (
                 (run_id, each.seed, each.best_epoch, *(each.metrics.get(m, "") for m in metrics))
                 for run_id, each in replicas
             ),
         ),
-        CURVES: _text(
+        CURVES: csv_text(
             ("run_id", "seed", "validation_objective"),
             ((run_id, each.seed, _curve_text(each.curve)) for run_id, each in replicas),
         ),
@@ -134,7 +134,8 @@ def _run_line(run: RecordedRun) -> tuple[object, ...]:
     )
 
 
-def _text(headings: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+def csv_text(headings: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A CSV file with headings."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(headings)

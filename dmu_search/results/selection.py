@@ -26,12 +26,14 @@ class Sample:
         max_epochs: the budget.
         data_name: what they were trained on.
         replicas: the runs, by seed.
+        trainings: that each of them is from, in the same order.
     """
 
     setting: RunSettings
     max_epochs: int
     data_name: str
     replicas: tuple[Replica, ...]
+    trainings: tuple[RecordedRun, ...]
 
     @property
     def runs(self) -> int:
@@ -87,22 +89,25 @@ def sample_of(
             # The same file name may hold other data on another day; those are never mixed.
             key = run.run.training.max_epochs, run.data_sha256
             budgets.setdefault(key, []).append(run)
-    found = [
-        Sample(setting, epochs, own[0].data_name, _by_seed(own, without_seeds)[:at_most])
-        for (epochs, _), own in budgets.items()
-    ]
+    found = []
+    for (epochs, _), own in budgets.items():
+        pairs = _by_seed(own, without_seeds)[:at_most]
+        replicas, trainings = tuple(each for each, _ in pairs), tuple(run for _, run in pairs)
+        found.append(Sample(setting, epochs, own[0].data_name, replicas, trainings))
     kept = [sample for sample in found if sample.replicas]
     return max(kept, key=lambda sample: (sample.max_epochs, sample.runs), default=None)
 
 
-def _by_seed(runs: Iterable[RecordedRun], without: Collection[int]) -> tuple[Replica, ...]:
-    """One replica per seed, that of the earliest run by id."""
-    seeds: dict[int, Replica] = {}
+def _by_seed(
+    runs: Iterable[RecordedRun], without: Collection[int]
+) -> list[tuple[Replica, RecordedRun]]:
+    """One replica per seed, that of the earliest run by id, with this run."""
+    seeds: dict[int, tuple[Replica, RecordedRun]] = {}
     for run in sorted(runs, key=lambda run: run.run_id):
         for replica in run.replicas:
             if replica.seed not in without:
-                seeds.setdefault(replica.seed, replica)
-    return tuple(seeds[seed] for seed in sorted(seeds))
+                seeds.setdefault(replica.seed, (replica, run))
+    return [seeds[seed] for seed in sorted(seeds)]
 
 
 @dataclass(frozen=True)

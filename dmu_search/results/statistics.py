@@ -264,3 +264,18 @@ def chance_of_next(
         return 0.0
     error = float(known.std(ddof=1)) * math.sqrt(1 / len(known) + 1 / len(further))
     return float(2 * stats.t.sf(distance / error, len(known) - 1)) if error else float(not distance)
+
+
+def prediction(values: Sequence[float], confidence: float) -> tuple[float, float]:
+    """Where a further value lies, were it like the known ones, by Student.
+
+    Args:
+        values: known ones, two or more.
+        confidence: how often it lies there.
+
+    Returns:
+        The middle of the interval and half its width.
+    """
+    mean, std = float(np.mean(values)), float(np.std(values, ddof=1))
+    quantile = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1))
+    return mean, quantile * std * math.sqrt(1 + 1 / len(values))

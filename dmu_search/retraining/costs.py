@@ -1,6 +1,7 @@
 """What the trainings of a plan will cost."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,3 +60,31 @@ def seconds_of(
     else:
         per_epoch = probe(job.run)
     return per_epoch * job.epochs_left
+
+
+def by_neighbour(
+    run: RunSettings, recorded: Iterable[RecordedRun]
+) -> tuple[float, RecordedRun] | None:
+    """About what a training will cost, from one of a network near it, and that training.
+
+    The seconds grow with replicas, epochs and depth.
+
+    Args:
+        run: the training.
+        recorded: trainings of the past.
+
+    Returns:
+        Seconds on one worker, from the training of the same task whose model and depth are
+        nearest; None where there is none.
+    """
+    own = [each for each in recorded if each.run.task == run.task and each.epochs]
+    if not own:
+        return None
+
+    def distance(each: RecordedRun) -> tuple[bool, float]:
+        return each.run.model != run.model, abs(math.log(each.run.depth / run.depth))
+
+    near = min(own, key=lambda each: (*distance(each), -each.epochs))
+    per_epoch = near.seconds / (near.epochs * near.run.training.replicas) / near.run.depth
+    training = run.training
+    return per_epoch * run.depth * training.max_epochs * training.replicas, near

@@ -16,7 +16,7 @@ from dmu_search.folders import make_unique_folder
 from dmu_search.paper.published import published
 from dmu_search.results.trainings import RecordedRun
 from dmu_search.retraining.run import plan_run
-from dmu_search.retraining.sources import Sourced, sourced
+from dmu_search.retraining.sources import Settings, Sourced, sourced
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def settings_for(
 
 
 def needs_of(
-    settings: Sequence[tuple[tuple[str, ...], Sourced]],
+    settings: Settings,
     recorded: Sequence[RecordedRun],
     *,
     data: LoadedData,

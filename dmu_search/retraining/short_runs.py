@@ -1,16 +1,14 @@
 """Short trainings of recorded settings, and whether they agree with the recorded ones."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dmu_search.config.settings import RunSettings
 from dmu_search.data.loading import LoadedData
 from dmu_search.errors import ConfigError
-from dmu_search.names import TASKS
-from dmu_search.results.statistics import chance_of_next
 from dmu_search.results.trainings import RecordedRun
-from dmu_search.retraining.sources import Sourced
+from dmu_search.retraining.agreement import agreement, worst_if_diverged
+from dmu_search.retraining.sources import Settings, Sourced
 
 # Seeds that nothing else uses.
 FIRST_SEED = 100_000
@@ -18,12 +16,6 @@ FIRST_SEED = 100_000
 _SECONDS, _EPOCHS = 60.0, 5
 # Trainings of settings that many seeds are recorded of; of the others there is one.
 _MANY, _REPLICAS = 10, 8
-# Chance that any of all comparisons fails although new trainings are like the recorded ones.
-FALSE_ALARM = 0.01
-# How far one training may lie from a single recorded one, whose scatter is unknown, relatively.
-_FROM_ONE = 0.1
-
-Settings = Sequence[tuple[tuple[str, ...], Sourced]]
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ def compared(
             names,
             before=_same(one.run, _not_short(recorded), data=data),
             after=_same(one.run, trained, data=data),
-            least_chance=FALSE_ALARM / len(short),
+            comparisons=len(short),
         )
         for names, one in short
     )
@@ -121,41 +113,34 @@ def _compared(
     *,
     before: Sequence[RecordedRun],
     after: Sequence[RecordedRun],
-    least_chance: float,
+    comparisons: int,
 ) -> Comparison:
     epoch = run.training.max_epochs
     values = _after(epoch, before)
-    new = _after(epoch, [each for each in after if each.run.values() == run.values()])
-    if len(values) > 1 and new:
-        chance = chance_of_next(values, new, logarithms=_losses(run))
-        return Comparison(run, sources, values, new, chance, chance >= least_chance)
-    near = bool(values and new) and all(abs(v - values[0]) <= _FROM_ONE * values[0] for v in new)
-    return Comparison(run, sources, values, new, None, near)
+    new = _after(epoch, [each for each in after if _is_piece(each.run, run)])
+    found = agreement(values, new, run=run, comparisons=comparisons)
+    return Comparison(run, sources, values, new, found.chance, found.agrees)
+
+
+def _is_piece(run: RunSettings, short: RunSettings) -> bool:
+    """Whether a training is the short one, or has some of its seeds."""
+    training = run.training
+    return training.max_epochs == short.training.max_epochs and training.seed >= FIRST_SEED
 
 
 def _not_short(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
     return [each for each in runs if each.run.training.seed < FIRST_SEED]
 
 
-def _losses(run: RunSettings) -> bool:
-    return TASKS[run.task].direction == "minimize"
-
-
 def _after(epoch: int, runs: Iterable[RecordedRun]) -> tuple[float, ...]:
     """The validation objective of each seed after an epoch."""
     seeds = {
-        replica.seed: _worst_if_diverged(run.run, replica.curve[epoch - 1])
+        replica.seed: worst_if_diverged(run.run, replica.curve[epoch - 1])
         for run in runs
         for replica in run.replicas
         if len(replica.curve) >= epoch
     }
     return tuple(seeds.values())
-
-
-def _worst_if_diverged(run: RunSettings, value: float) -> float:
-    if math.isnan(value):
-        return math.inf if _losses(run) else -math.inf
-    return value
 
 
 def _seconds_per_epoch(runs: Sequence[RecordedRun]) -> float:

@@ -36,6 +36,10 @@ class Sourced:
     file: Path | None = None
 
 
+# Settings, each with all the sources that share it.
+Settings = Sequence[tuple[tuple[str, ...], Sourced]]
+
+
 def tasks_of(tables: Sequence[int], figures: Sequence[int]) -> tuple[str, ...]:
     """The tasks whose results these tables and figures show."""
     return tuple(

@@ -88,6 +88,8 @@ class Tracking:
         self.uri = uri
         self._sender = sender
         self._begun = False
+        self._there = True
+        self._fault: str | None = None
         self.settled = False
         self._said: list[str] = []
 
@@ -113,10 +115,13 @@ class Tracking:
         Raises:
             TrackingError: it cannot be reached.
         """
-        self._demand("check", "checked")
+        self._there = self._demand("check", "checked")
 
     def begin(self, tasks: Iterable[str] = ()) -> None:
         """Make what the store lacks, and send from now on.
+
+        A store that ``check`` found still to be made takes MLflow seconds. It is not waited for;
+        should it fail, ``news`` has it.
 
         Args:
             tasks: whose runs are to come.
@@ -125,7 +130,11 @@ class Tracking:
             TrackingError: the store cannot be used, or the experiment of a task is deleted.
             StorageError: its folder cannot be written.
         """
-        self._demand("open", "opened", tasks=list(dict.fromkeys(tasks)))
+        words = {"tasks": list(dict.fromkeys(tasks))}
+        if self._there:
+            self._demand("open", "opened", **words)
+        elif self._sender is not None:
+            self._sender.tell("open", **words)
         self._begun = True
 
     def follow(self, run_ids: Iterable[str]) -> None:
@@ -163,6 +172,8 @@ class Tracking:
         left = self._ask("settle", "settled", within_s=within_s)
         if left is None:
             return Unsent(0, "the process that writes to it has ended")
+        if self._fault is not None:
+            return Unsent(0, self._fault)
         reason = left["lost"] or "it did not take them in time"
         return Unsent(left["unsent"], reason) if left["unsent"] else None
 
@@ -180,9 +191,9 @@ class Tracking:
         if event["event"] not in ("metrics", "end") and self._sender is not None:
             self._sender.tell("follow", run=run_id, expected=False)
 
-    def _demand(self, what: str, answer: str, **words: object) -> None:
+    def _demand(self, what: str, answer: str, **words: object) -> Any:
         if self._sender is None:
-            return
+            return None
         said = self._ask(what, answer, within_s=_OPENED_WITHIN_S, **words)
         if said is None:
             raise TrackingError(
@@ -192,6 +203,7 @@ class Tracking:
         if said["fault"] is not None:
             kind = StorageError if said["kind"] == "StorageError" else TrackingError
             raise kind(said["fault"])
+        return said["result"]
 
     def _ask(self, what: str, answer: str, *, within_s: float, **words: object) -> Any:
         """What the process beside answers; None if it is gone, or takes much longer than it may."""
@@ -200,10 +212,14 @@ class Tracking:
         self._sender.tell(what, within_s=within_s, **words)
         deadline = time.monotonic() + within_s + 60.0
         while (left_s := deadline - time.monotonic()) > 0 and not self._sender.is_gone:
+            answered = []
             for message in self._sender.heard(left_s):
                 if message["is"] == answer:
-                    return message["what"]
-                self._take(message)
+                    answered.append(message["what"])
+                else:
+                    self._take(message)
+            if answered:
+                return answered[0]
         return None
 
     def _take(self, message: Mapping[str, Any]) -> None:
@@ -219,9 +235,13 @@ class Tracking:
             case "refused":
                 self._said.append(f"MLflow does not take {what}; its record is whole")
             case "failed":
-                self._said.append(
-                    f"nothing more is written to MLflow ({what}); the records are whole"
-                )
+                self._lose(what)
+            case "opened" if what["fault"] is not None:
+                self._lose(what["fault"])
+
+    def _lose(self, fault: str) -> None:
+        self._fault = fault
+        self._said.append(f"nothing more is written to MLflow ({fault}); the records are whole")
 
 
 class _Process:

@@ -84,11 +84,11 @@ class Sender:
 
     def _answer(self, name: str, act: Callable[[], object]) -> None:
         try:
-            act()
+            result = act()
         except DmuSearchError as fault:
             self._say(name, {"fault": str(fault), "kind": type(fault).__name__})
         else:
-            self._say(name, {"fault": None})
+            self._say(name, {"fault": None, "result": result})
 
     def _open(self, tasks: Iterable[str]) -> None:
         if self._sending is None:

@@ -47,6 +47,7 @@ def files_in(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_music_is_a_midi_file_and_a_picture_the_same_for_a_seed(music, tmp_path):
     for name in ("a", "b"):
         assert main([*music, "seed=3", f"generated_dir={tmp_path / name}"]) == 0

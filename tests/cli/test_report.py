@@ -78,6 +78,20 @@ def test_a_dry_run_writes_nothing(compact, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [compact]
 
 
+def test_the_runs_of_a_cell_are_listed_and_nothing_is_written(compact, tmp_path, capsys):
+    words = ["report", f"records={compact}", f"output_dir={tmp_path}/runs"]
+    assert main([*words, "cell=figure-2/gru"]) == 0
+    shown = capsys.readouterr().out
+    assert "gru: FINISHED, seeds 0 to 2 (3 fused as one program), 3 of 3 epochs" in shown
+    assert "not recorded: commit, engine, processor, torch, threads" in shown
+    assert re.search(r"^ +1 +1 +2 +never +never +never +never$", shown, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == [compact]
+    assert main([*words, "cell=figure-2/gruu"]) == 2
+    assert "there is no figure-2/gruu (did you mean figure-2/gru" in capsys.readouterr().err
+    assert main([*words, "cell=figure-2/gru", "table=3"]) == 2
+    assert "cell: lists the runs of one cell; leave out table" in capsys.readouterr().err
+
+
 def test_what_is_typed_next_counts_the_runs_that_were_read(compact, tmp_path, capsys):
     words = ["report", "table=3", "source=paper", f"report_dir={tmp_path}/made"]
     for given, named in (([f"records={compact}"], f" records={compact}"), ([], "")):

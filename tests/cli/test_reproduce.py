@@ -62,6 +62,11 @@ def test_a_plan_goes_to_another_machine_and_comes_back(tmp_path, capsys):
             "training.learning_rate: reproduce takes one value, no distribution",
         ),
         (["task=adding", "data.corpus=demo"], "data.corpus: "),
+        (["runs=2"], "runs: is of a cell; add cell=table-3/dmu-d1"),
+        (["cell=table-3/dmu"], "cell: there is no table-3/dmu (did you mean"),
+        (["cell=table-3/dmu-d1", "model=dmu"], "model: does not go with cell"),
+        (["cell=figure-2/gru", "data.mirror=x"], "data.mirror: only polymusic"),
+        (["cell=table-4/rhn-d10", "output_dir=nowhere"], "has no runs in nowhere/records"),
     ],
 )
 def test_what_cannot_be_reproduced_is_told(words, message, capsys):
@@ -148,3 +153,33 @@ def test_short_trainings_say_whether_they_agree_with_the_recorded_ones(tmp_path,
     )
     assert main([*short, f"records={tmp_path / 'kept'}"]) == 1
     assert "0 of 1 settings agree" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_trained_again_comes_out_equal_unless_its_record_was_changed(tmp_path, capsys):
+    given = ["tracking.uri=none", "resources.cpus=1", f"output_dir={tmp_path}"]
+    words = ["figure=2", "model=gru", "source=paper"]
+    few = ["training.replicas=3", "training.max_epochs=2"]
+    assert main(["reproduce", *words, *few, *given]) == 0
+    kept = tmp_path / "kept"
+    assert main(["report", "table=1", f"output_dir={tmp_path}", f"compact={kept}"]) == 0
+    capsys.readouterr()
+
+    again = ["reproduce", "cell=figure-2/gru", "runs=2", *given, f"records={kept}"]
+    assert main(again) == 0
+    shown = capsys.readouterr().out
+    assert "engine build, processor, torch and threads are those of the record" in shown
+    assert "of 2 trained again: 2 equal" in shown
+
+    # What is trained already is compared again: with a record of another training, and with one
+    # that does not say where it comes from.
+    curves, runs = kept / "curves.csv", kept / "runs.csv"
+    curves.write_text(re.sub(r"(0\.\d+)", lambda number: f"{float(number[0]) + 1e-3:.9f}",
+                             curves.read_text()))  # fmt: skip
+    assert main([*again, "training.max_epochs=2"]) == 1
+    assert "of 2 trained again: 2 differs" in capsys.readouterr().out
+    runs.write_text(re.sub(r"native [0-9a-f]+", "", runs.read_text()))
+    assert main(again) == 0
+    shown = capsys.readouterr().out
+    assert "the record does not say its engine" in shown
+    assert "of 2 trained again: 2 within the spread" in shown

@@ -74,6 +74,7 @@ def test_tune_then_train(tmp_path, place, capsys):
     assert re.search(r"mean ± std +\d+\.\d{4} ± \d+\.\d{4}", shown)
 
 
+@pytest.mark.slow
 def test_train_translates_and_scores_each_replica(tmp_path, place, small_files, capsys):
     file, mine = tmp_path / "mine.yaml", tmp_path / "mine.zip"
     mine.write_bytes((small_files / "por-eng.zip").read_bytes())

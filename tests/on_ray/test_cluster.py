@@ -125,7 +125,10 @@ def test_a_wrong_token_is_called_that(head):
     with tune(head, "output_dir=/tmp/never-made", RAY_AUTH_TOKEN=wrong) as search:
         screen = Screen(search)
         assert screen.end() == 2, screen.text
-    said = r"joining the Ray cluster \.\.\nerror: .*does not accept this machine's Ray token.*\n"
+    said = (
+        r"loading the data and joining the Ray cluster \.\.\n"
+        r"error: .*does not accept this machine's Ray token.*\n"
+    )
     assert re.fullmatch(said, screen.text)
 
 

@@ -90,6 +90,7 @@ def test_a_trial_that_lacks_memory_is_tried_again_with_more_room(bench, tmp_path
     assert len(watcher.said) == 1
 
 
+@pytest.mark.slow
 def test_a_setting_that_raises_fails_once_and_is_reported(bench):
     study = bench.plan("search.trials=1")
     watcher = Watching()

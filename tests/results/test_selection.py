@@ -28,7 +28,9 @@ def test_the_largest_budget_wins():
 
 def test_a_seed_counts_once():
     runs = [recorded(PAPER, (1.0, 2.0), run_id="a"), recorded(PAPER, (3.0, 4.0, 5.0), run_id="b")]
-    assert sample_of(runs, PAPER.setting).objective("test") == (1.0, 2.0, 5.0)
+    sample = sample_of(runs, PAPER.setting)
+    assert sample.objective("test") == (1.0, 2.0, 5.0)
+    assert [run.run_id for run in sample.trainings] == ["a", "a", "b"]
 
 
 def test_seeds_of_the_search_are_left_out():

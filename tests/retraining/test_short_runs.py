@@ -104,3 +104,18 @@ def test_a_seed_counts_once(adding):
     short = shortened(settings, twice, data=data)
     (found,) = compared(short, twice, new=[recorded(short, [[0.105] * 5])], data=data)
     assert (found.recorded, found.chance, found.agrees) == ((0.1,), None, True)
+
+
+def test_seeds_that_were_split_among_workers_are_compared_together(adding):
+    settings, data = adding
+    before = recorded(settings, [[0.1 + i / 1000] * 100 for i in range(12)])
+    short = shortened(settings, [before], data=data)
+    halves = [recorded(short, [[0.105] * 5] * 4) for _ in range(2)]
+    for first, half in zip((0, 4), halves, strict=True):
+        training = replace(half.run.training, seed=FIRST_SEED + first)
+        replicas = tuple(replace(each, seed=each.seed + first) for each in half.replicas)
+        halves[first // 4] = replace(
+            half, run=replace(half.run, training=training), replicas=replicas
+        )
+    (found,) = compared(short, [before], new=halves, data=data)
+    assert len(found.new) == 8

@@ -58,6 +58,7 @@ def check_all_closed(uri, output_dir):
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
 
 
+@pytest.mark.slow
 def test_a_command_that_does_not_wait_leaves_nothing_out(store_uri, tmp_path):
     with open_tracking(TrackingSettings(store_uri, "dmu_search"), tmp_path) as tracking:
         tracking.check()
@@ -79,6 +80,7 @@ def test_a_command_that_does_not_wait_leaves_nothing_out(store_uri, tmp_path):
     check_all_closed(store_uri, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_none_is_told_before_anything_is_made(tmp_path):
     (tmp_path / "mlflow.db").write_text("no database")
     with (

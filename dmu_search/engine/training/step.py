@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from dmu_search.engine.networks.cells import State
 from dmu_search.engine.networks.network import Architecture
 from dmu_search.engine.settings import TrainingSettings
 from dmu_search.engine.tasks.base import Task
+from dmu_search.engine.training.adam import Adam
 from dmu_search.engine.training.optimiser import clip_gradients
 
 
@@ -35,7 +35,7 @@ class TrainingStep:
     task: Task[Any, Any]
     network: Architecture
     weights: Mapping[str, Tensor]
-    optimiser: torch.optim.Optimizer
+    optimiser: Adam
     training: TrainingSettings
     total: Tensor
     terms: Tensor
@@ -47,7 +47,7 @@ class TrainingStep:
         network: Architecture,
         *,
         weights: Mapping[str, Tensor],
-        optimiser: torch.optim.Optimizer,
+        optimiser: Adam,
         training: TrainingSettings,
     ) -> "TrainingStep":
         """A step with nothing added up yet."""
@@ -58,7 +58,7 @@ class TrainingStep:
         self, batch: Any, carry: tuple[State, ...] | None = None
     ) -> tuple[State, ...] | None:
         """Train on a batch; returns what the next one goes on from."""
-        self.optimiser.zero_grad(set_to_none=False)
+        self.optimiser.zero_grad()
         loss = self.task.loss(self.network, self.weights, batch=batch, carry=carry)
         # The sum gives every replica the gradient of its own mean.
         torch.autograd.backward(loss.mean.sum())
@@ -77,9 +77,8 @@ class TrainingStep:
         return mean
 
     def state(self) -> list[Tensor]:
-        """All that a call changes; what Adam makes in its first step comes last."""
-        moments = [value for state in self.optimiser.state.values() for value in state.values()]
-        return [*self.weights.values(), self.total, self.terms, *moments]
+        """All that a call changes."""
+        return [*self.weights.values(), self.total, self.terms, *self.optimiser.state()]
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -89,6 +88,5 @@ class TrainingStep:
             yield
         finally:
             with torch.no_grad():
-                for tensor, value in zip_longest(self.state(), before):
-                    # Adam's state begins as zeros.
-                    tensor.zero_() if value is None else tensor.copy_(value)
+                for tensor, value in zip(self.state(), before, strict=True):
+                    tensor.copy_(value)

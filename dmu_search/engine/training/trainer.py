@@ -14,12 +14,7 @@ from dmu_search.engine.kernels.backend import BackendChoice
 from dmu_search.engine.networks.network import Weights
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
 from dmu_search.engine.tasks.base import Task
-from dmu_search.engine.training.optimiser import (
-    GRADIENT_CLIPPINGS,
-    adam,
-    decay_learning_rates,
-    restore,
-)
+from dmu_search.engine.training.optimiser import GRADIENT_CLIPPINGS, adam
 from dmu_search.engine.training.passes import (
     BucketedPass,
     Pass,
@@ -190,7 +185,7 @@ class Trainer:
         in_training &= finite
         self._keep_best(objective, among=in_training)
         self._count_epochs_below(objective, among=in_training)
-        decay_learning_rates(self._optimiser, self.training.gamma)
+        self._optimiser.decay_learning_rates(self.training.gamma)
         return self._result(wall_time_s=time.perf_counter() - started)
 
     def seconds_per_epoch(self, budget_s: float) -> float:
@@ -340,7 +335,7 @@ class Trainer:
         for name, weight in self.weights.items():
             weight.detach().copy_(state["weights"][name])
             self._best_weights[name].copy_(state["best_weights"][name])
-        restore(self._optimiser, state["optimiser"])
+        self._optimiser.load_state_dict(state["optimiser"])
         self._pass = self._make_pass()
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.set_state(saved.cpu())

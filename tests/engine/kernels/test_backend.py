@@ -165,6 +165,7 @@ def test_processes_that_build_at_once_do_not_race(tmp_path: Path) -> None:
     assert len(cached(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_importing_builds_nothing(tmp_path: Path) -> None:
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     script = "import dmu_search.engine.training.trainer"

@@ -1,5 +1,7 @@
 """Learning rates and weight decays against the values of the paper and of its released code."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,9 +12,7 @@ from dmu_search.engine.tasks.polymusic import PolyMusic
 from dmu_search.engine.training.optimiser import (
     adam,
     clip_gradients,
-    decay_learning_rates,
     parameter_groups,
-    restore,
 )
 from dmu_search.errors import ConfigError
 from dmu_search.names import MODELS
@@ -82,8 +82,40 @@ def test_gamma_scales_every_learning_rate() -> None:
     network = PolyMusic.network(NetworkSettings("dmu", (4, 4)))
     weights = network.initialise([torch.Generator()])
     optimiser = adam(weights, network, settings=settings_with(0.4))
-    decay_learning_rates(optimiser, 0.5)
-    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1, 0.2, 0.2])
+    optimiser.decay_learning_rates(0.5)
+    assert [each.learning_rate for each in optimiser.groups] == pytest.approx([0.1, 0.2, 0.2])
+
+
+def test_steps_as_torch_does() -> None:
+    """To the bit, in weights that fill no register, with a learning rate that falls."""
+    network = PolyMusic.network(NetworkSettings("dmu", (4, 3)))
+    settings = settings_with(0.5, weight_decay=0.125)
+    weights = network.initialise([torch.Generator().manual_seed(1)])
+    theirs = {name: torch.nn.Parameter(weight.detach().clone()) for name, weight in weights.items()}
+    optimiser = adam(weights, network, settings=settings)
+    peer = torch.optim.Adam(
+        [
+            {
+                "params": [theirs[n] for n in g.names],
+                "lr": g.learning_rate,
+                "weight_decay": g.weight_decay,
+            }
+            for g in parameter_groups(network, settings)
+        ],
+        fused=True,
+    )
+    for _ in range(5):
+        optimiser.zero_grad()
+        for name, weight in weights.items():
+            weight.grad += torch.randn_like(weight)
+            theirs[name].grad = weight.grad.clone()
+        optimiser.step()
+        peer.step()
+        optimiser.decay_learning_rates(0.75)
+        for group in peer.param_groups:
+            group["lr"] *= 0.75
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight.detach(), theirs[name].detach(), rtol=1e-6, atol=1e-7)
 
 
 def random_gradients(replicas: int) -> dict[str, torch.Tensor]:
@@ -134,18 +166,35 @@ def test_a_recorded_step_sees_learning_rates_change() -> None:
         adam(weights, network, settings=settings_with(0.5), recordable=recordable)
         for recordable in (True, False)
     )
-    rates = [group["lr"] for group in optimiser.param_groups]
-    decay_learning_rates(optimiser, 0.5)
+    rates = [group.learning_rate for group in optimiser.groups]
+    optimiser.decay_learning_rates(0.5)
     assert [float(rate) for rate in rates] == [0.25, 0.25]
     for saved in (plain.state_dict(), optimiser.state_dict()):
-        restore(optimiser, saved)
-        assert all(g["lr"] is r for g, r in zip(optimiser.param_groups, rates, strict=True))
+        optimiser.load_state_dict(saved)
+        assert all(g.learning_rate is r for g, r in zip(optimiser.groups, rates, strict=True))
         assert [float(rate) for rate in rates] == [group["lr"] for group in saved["param_groups"]]
-        assert all(group["capturable"] for group in optimiser.param_groups)
-        restore(plain, saved)
-        assert all(type(group["lr"]) is float for group in plain.param_groups)
-        assert not any(group["capturable"] for group in plain.param_groups)
-        decay_learning_rates(optimiser, 0.5)
+        plain.load_state_dict(saved)
+        assert all(type(group.learning_rate) is float for group in plain.groups)
+        optimiser.decay_learning_rates(0.5)
+
+
+@pytest.mark.slow
+def test_training_needs_no_compiler() -> None:
+    """PyTorch's, which takes a second of each process that imports it."""
+    program = "\n".join(
+        (
+            "import sys, torch",
+            "from dmu_search.engine.training.adam import Adam, AdamGroup",
+            "weight = torch.ones(3, requires_grad=True)",
+            "group = AdamGroup.of([weight], learning_rate=1.0, weight_decay=0.0, recordable=False)",
+            "weight.sum().backward()",
+            "Adam([group]).step()",
+            "assert weight.abs().max() < 1e-6",
+            "print('torch._dynamo' in sys.modules)",
+        )
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("False\n", "")
 
 
 def test_unknown_rule() -> None:

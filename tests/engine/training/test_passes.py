@@ -80,6 +80,7 @@ def test_so_they_do_in_single_precision(task: str) -> None:
     assert_same(plain, bucketed, epochs=3, tolerance=2e-4)
 
 
+@pytest.mark.slow
 def test_a_replica_in_buckets_is_the_solo_run() -> None:
     together = trainer_of(runner=EagerRunner())
     last = [together.run_epoch() for _ in range(2)][-1]
@@ -90,6 +91,7 @@ def test_a_replica_in_buckets_is_the_solo_run() -> None:
             assert last.metrics[name][replica] == pytest.approx(values[0], rel=1e-8), name
 
 
+@pytest.mark.slow
 def test_a_diverging_replica_disturbs_no_other_in_buckets() -> None:
     healthy, hurt = (trainer_of(runner=EagerRunner()) for _ in range(2))
     with torch.no_grad():
@@ -133,6 +135,7 @@ class Failing:
         raise RuntimeError("CUDA error: operation not permitted\nwhen stream is capturing")
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_be_recorded_trains_all_the_same() -> None:
     failed, eager = trainer_of(runner=Failing()), trainer_of(runner=EagerRunner())
     with pytest.warns(RuntimeWarning, match="no CUDA graphs, several times slower: CUDA error: op"):
@@ -152,6 +155,7 @@ def test_a_step_that_fails_in_itself_is_an_error() -> None:
         trainer.run_epoch()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after"),
     [(EagerRunner, EagerRunner), (EagerRunner, None), (None, EagerRunner)],
@@ -166,6 +170,7 @@ def test_a_snapshot_goes_on_in_either_kind(before: Any, after: Any) -> None:
     assert_same(whole, resumed, epochs=2, tolerance=0.0 if before is after else 1e-8)
 
 
+@pytest.mark.slow
 def test_a_snapshot_loaded_amid_training_voids_what_was_recorded() -> None:
     trainer, other = (trainer_of(runner=EagerRunner()) for _ in range(2))
     start = trainer.state_dict()
