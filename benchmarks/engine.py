@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
+# The checkout that is measured: this one, unless engine_trees.py says otherwise.
+MEASURED = os.environ.get("DMU_SEARCH_BENCHMARKED", str(Path(__file__).parents[1]))
 # One thread everywhere, also in libraries that look before torch can tell them.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_variable] = "1"
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, MEASURED)
 
 import numpy as np
 import torch
@@ -41,15 +43,21 @@ from contenders import (
 
 from dmu_search.data.corpus import Corpus, load_piano_rolls
 from dmu_search.data.files import DataStore
+from dmu_search.data.pairs import load_pairs
 from dmu_search.data.settings import DataSettings
 from dmu_search.engine.kernels.backend import BACKEND_VARIABLE, choose_backend
 from dmu_search.engine.kernels.native.products import multiply
 from dmu_search.engine.kernels.rows import PackedRows
 from dmu_search.engine.networks.network import build_network
 from dmu_search.engine.settings import NetworkSettings, TrainingSettings
+from dmu_search.engine.tasks.natlang import NatLang, Text
 from dmu_search.engine.tasks.polymusic import NOTES, PolyMusic
+from dmu_search.engine.tasks.translation import Translation
+from dmu_search.engine.training.step import TrainingStep
+from dmu_search.engine.training.trainer import Trainer
 
 CPU = torch.device("cpu")
+CORPUS = "nottingham" if os.environ.get("DMU_SEARCH_DATA_MIRROR") else "demo"
 BACKENDS = ("native", "reference")  # those that a CPU has
 DMU_WIDTHS = {1: 100, 2: 122, 5: 131, 10: 136}  # Table 2 of the paper
 POLYMUSIC = [
@@ -195,6 +203,56 @@ def peak_gflops() -> dict[str, float]:
     return peaks
 
 
+def step_of(name: str) -> tuple[Step, float]:
+    """A native training step by its name, and the GFLOP of its products, one replica.
+
+    Args:
+        name: ``polymusic:MODEL:DEPTH``, ``synthetic:MODEL:DEPTH:REPLICAS``, or ``natlang:..`` or
+            ``translation:MODEL:DEPTH:RATIO`` of teacher forcing, whose products are not counted.
+    """
+    task, model, depth, *more = name.split(":")
+    if task in ("natlang", "translation"):
+        width = 100 if task == "natlang" else 200
+        return _word_step(task, NetworkSettings(model, (width,) * int(depth)), float(*more)), 1.0
+    if task == "polymusic":
+        corpus = load_piano_rolls(CORPUS, DataStore.from_settings(DataSettings()))
+        known, (batches, _) = POLYMUSIC, polymusic_batches(corpus, 3)
+    else:
+        known, batches = SYNTHETIC, synthetic_batches(int(*more))
+    settings = next(s for s in known if s.model == model and s.depth == int(depth))
+    inputs, outputs = batches[0].x.shape[2], batches[0].targets.shape[2]
+    network = build_network(settings, input_size=inputs, readout=(outputs,))
+    return engine_step(network, batches), products_gflop(network, batches)
+
+
+def _word_step(task_name: str, settings: NetworkSettings, ratio: float) -> Step:
+    """The same six batches in turn, of random text or of Spanish and English."""
+    training = TrainingSettings(
+        0.005, batch_size=BATCH_SIZE, max_epochs=1, teacher_forcing_ratio=ratio
+    )
+    if task_name == "natlang":
+        words = np.random.default_rng(0).integers(0, NatLang.vocabulary, BATCH_SIZE * 600 + 1)
+        task: NatLang | Translation = NatLang(Text(words, words[:99], words[:99]))
+    else:
+        store = DataStore.from_settings(DataSettings())
+        task = Translation(load_pairs("spa2eng", store, pairs=30_000).pairs)
+    trainer = Trainer(task, settings, training=training)
+    step = TrainingStep.of(
+        task,
+        trainer.network,
+        weights=trainer.weights,
+        optimiser=trainer._optimiser,
+        training=training,
+    )
+    batches = list(islice(task.train_batches(trainer._generators, training), 6))
+
+    def run() -> None:
+        for batch in batches:
+            step(batch)
+
+    return run
+
+
 HEADER = ("task", "model", "widths", "replicas", "contender", "unit", "wall", "cpu", "slower")
 
 
@@ -263,8 +321,7 @@ def main() -> None:
     arguments = parser.parse_args()
     effort = Effort(rounds=3, batches=2) if arguments.quick else Effort(rounds=5, batches=4)
     torch.set_num_threads(1)
-    name = "nottingham" if os.environ.get("DMU_SEARCH_DATA_MIRROR") else "demo"
-    corpus = load_piano_rolls(name, DataStore.from_settings(DataSettings()))
+    corpus = load_piano_rolls(CORPUS, DataStore.from_settings(DataSettings()))
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in peak_gflops().items())
     print(f"corpus {corpus.name}; torch {torch.__version__}; {platform.machine()}, 1 thread")
     print(f"large products, GFLOPS: {peaks}; backend: {choose_backend(CPU, torch.float32)}")

@@ -444,7 +444,14 @@ def test_tensors_of_another_shape_are_refused() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize(
     ("replicas", "rows", "inputs", "outputs"),
-    [(1, 1, 1, 1), (3, 7, 2, 5), (2, 193, 17, 33), (1, 500, 88, 200), (2, 40, 130, 64)],
+    [
+        (1, 1, 1, 1),
+        (3, 7, 2, 5),
+        (2, 193, 17, 33),
+        (1, 500, 88, 200),
+        (2, 40, 130, 64),
+        (2, 400, 300, 270),
+    ],
 )
 def test_affine(replicas: int, rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -27,60 +27,71 @@ struct LargeProduct {
 // Rows that are multiplied, or packed for it, while they are in a near cache.
 constexpr Index CHUNK = 192;
 
-// Copies the columns that exist from a buffer with padded columns.
+// Columns that are packed at a time, at most, in vectors: few enough that CHUNK rows of them stay in a
+// near cache.
+constexpr Index VECTORS = 1024 / VECTOR_BYTES;
 template <typename Real>
-void copy_columns(const Real *from, Index from_line, Index rows, Index columns, Real *to) {
-    for (Index i = 0; i < rows; ++i) memcpy(to + i * columns, from + i * from_line, columns * sizeof(Real));
-}
+constexpr Index COLUMNS = VECTORS * WIDTH<Real>;
 
-// One chunk of rows of c = a b + bias.
+// Some columns of one chunk of rows of c = a b + bias.
 template <typename Real>
 struct Multiply {
     const LargeProduct &problem;
     std::vector<Real> panels, bias, padded;
-    Index packed_replica = -1;
+    Index packed = -1;
 
     explicit Multiply(const LargeProduct &problem)
         : problem(problem),
-          panels(Packed<Real>::size(problem.depth, problem.columns)),
-          bias(line()),
-          padded(direct() ? 0 : CHUNK * line()) {}
+          panels(Packed<Real>::size(problem.depth, most_columns())),
+          bias(line(most_columns())),
+          padded(CHUNK * line(most_columns())) {}
 
-    Index line() const { return round_up(problem.columns, WIDTH<Real>); }
-    // Whether c needs no padding, so that products can be written to it.
-    bool direct() const { return line() == problem.columns; }
+    static Index line(Index columns) { return round_up(columns, WIDTH<Real>); }
+    Index most_columns() const {
+        return problem.columns < COLUMNS<Real> ? problem.columns : COLUMNS<Real>;
+    }
+    static Index chunks(const LargeProduct &problem) { return (problem.rows + CHUNK - 1) / CHUNK; }
     static Index tasks_per_replica(const LargeProduct &problem) {
-        return (problem.rows + CHUNK - 1) / CHUNK;
+        return (problem.columns + COLUMNS<Real> - 1) / COLUMNS<Real> * chunks(problem);
     }
 
-    void run(Index replica, Index chunk) {
-        Packed<Real> b{panels.data(), problem.depth, problem.columns};
-        if (replica != packed_replica) {
-            const Real *from = real<Real>(problem.b, replica * problem.depth * problem.columns);
-            const bool swapped = problem.transposed;
-            b.pack(from, swapped ? 1 : problem.columns, swapped ? problem.depth : 1);
-            if (problem.bias)
-                memcpy(bias.data(), real<Real>(problem.bias, replica * problem.columns),
-                       problem.columns * sizeof(Real));
-            packed_replica = replica;
-        }
-        const Index first = chunk * CHUNK;
+    void run(Index replica, Index number) {
+        const Index part = number / chunks(problem), first = number % chunks(problem) * CHUNK;
         const Index rows = problem.rows - first < CHUNK ? problem.rows - first : CHUNK;
+        const Index column = part * COLUMNS<Real>, left = problem.columns - column;
+        const Index columns = left < COLUMNS<Real> ? left : COLUMNS<Real>;
+        Packed<Real> b{panels.data(), problem.depth, columns};
+        pack(b, replica, column);
         const Real *a = real<Real>(problem.a, (replica * problem.rows + first) * problem.depth);
-        Real *c = real<Real>(problem.c, (replica * problem.rows + first) * problem.columns);
+        Real *c = real<Real>(problem.c, (replica * problem.rows + first) * problem.columns + column);
         const Real *sum = problem.bias ? bias.data() : nullptr;
-        product<Real>(rows, {a, problem.depth, 1, sum, 0, direct() ? c : padded.data(), line()}, b);
-        if (!direct()) copy_columns(padded.data(), line(), rows, problem.columns, c);
+        // Columns that are padded are written elsewhere.
+        const bool direct = line(columns) == columns;
+        Real *to = direct ? c : padded.data();
+        product<Real>(rows, {a, problem.depth, 1, sum, 0, to, direct ? problem.columns : line(columns)}, b);
+        for (Index i = 0; i < rows && !direct; ++i)
+            memcpy(c + i * problem.columns, to + i * line(columns), columns * sizeof(Real));
+    }
+
+    void pack(Packed<Real> &b, Index replica, Index column) {
+        const Index wanted = replica * problem.columns + column;
+        if (packed == wanted) return;
+        packed = wanted;
+        const Real *from = real<Real>(problem.b, replica * problem.depth * problem.columns);
+        if (problem.transposed)
+            b.pack(from + column * problem.depth, 1, problem.depth);
+        else
+            b.pack(from + column, problem.columns, 1);
+        if (problem.bias) memcpy(bias.data(), real<Real>(problem.bias, wanted), b.columns * sizeof(Real));
     }
 };
 
 // Some columns of c = a' b, chunk of rows after chunk of rows.
 template <typename Real>
 struct Correlate {
-    // Vectors of columns of a task, at most: few enough that a packed chunk of them stays in a near
-    // cache. Fewer only to give each thread a task, but enough to be worth reading all of a again.
-    static constexpr Index VECTORS = 16, FEWEST_VECTORS = 4;
-    static constexpr Index COLUMNS = VECTORS * WIDTH<Real>;
+    // Vectors of columns of a task, at least: fewer than VECTORS only to give each thread a task, but
+    // enough to be worth reading all of a again.
+    static constexpr Index FEWEST_VECTORS = 4;
     // A term of its sums is what a chunk adds.
     using Upper = UpperSums<Real, 16>;
     const LargeProduct &problem;
@@ -89,8 +100,8 @@ struct Correlate {
 
     explicit Correlate(const LargeProduct &problem)
         : problem(problem),
-          panels(CHUNK * COLUMNS),
-          padded((problem.depth + 1) * COLUMNS),
+          panels(CHUNK * COLUMNS<Real>),
+          padded((problem.depth + 1) * COLUMNS<Real>),
           strips(CHUNK * round_up(problem.depth, MAX_BLOCK)),
           memory(new Real[Upper::numbers(1, padded.size())]) {}
 
@@ -106,17 +117,15 @@ struct Correlate {
         return (problem.columns + WIDTH<Real> - 1) / WIDTH<Real>;
     }
 
-    // Puts the MAX_BLOCK columns of a that a register block reads next to each other.
+    // Puts the MAX_BLOCK columns of a that a register block reads next to each other. Row after row,
+    // for a comes from far memory, which hands out what lies in sequence much faster.
     void pack_strips(Index rows, const Real *a) {
-        Real *to = strips.data();
-        for (Index k = 0; k < problem.depth; k += MAX_BLOCK) {
-            const Index count = problem.depth - k < MAX_BLOCK ? problem.depth - k : MAX_BLOCK;
-            if (count == MAX_BLOCK)
-                for (Index i = 0; i < rows; ++i, to += MAX_BLOCK)
-                    memcpy(to, a + i * problem.depth + k, MAX_BLOCK * sizeof(Real));
-            else
-                for (Index i = 0; i < rows; ++i, to += MAX_BLOCK)
-                    for (Index c = 0; c < count; ++c) to[c] = a[i * problem.depth + k + c];
+        const Index whole = problem.depth / MAX_BLOCK * MAX_BLOCK;
+        for (Index i = 0; i < rows; ++i, a += problem.depth) {
+            Real *to = strips.data() + i * MAX_BLOCK;
+            for (Index k = 0; k < whole; k += MAX_BLOCK, to += rows * MAX_BLOCK)
+                memcpy(to, a + k, MAX_BLOCK * sizeof(Real));
+            for (Index c = 0; c < problem.depth - whole; ++c) to[c] = a[whole + c];
         }
     }
 
