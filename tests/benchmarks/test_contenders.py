@@ -31,7 +31,10 @@ def carry_out(contender, *, seed=0, workers=3):
     return search, Cluster(search, Toy(), max_epochs=9, workers=workers).carry_out(120)
 
 
-@pytest.mark.parametrize("contender", [*STOCK, "ours", *PAIRS])
+@pytest.mark.parametrize(
+    "contender",
+    [*STOCK, "ours", *(pytest.param(pair, marks=pytest.mark.slow) for pair in PAIRS)],
+)
 def test_every_contender_searches_and_repeats_itself_with_its_seed(contender) -> None:
     check(contender)
     _, outcome = carry_out(contender)

@@ -181,6 +181,7 @@ _ALWAYS_THE_SAME = settings(
 )
 
 
+@pytest.mark.slow
 @settings(_ALWAYS_THE_SAME, max_examples=25)
 @given(words=command_lines())
 def test_a_few_command_lines(place, words):

@@ -16,6 +16,8 @@ from dmu_search.on_ray.progress import TrialView
 from dmu_search.report.words import score
 from tests.tables import MUSIC, ON_FILES
 
+QUICK = ("adding", *MUSIC)
+
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch):
@@ -34,7 +36,10 @@ def data_words(small_files, demo_store):
     return words
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task",
+    [t if t in QUICK else pytest.param(t, marks=pytest.mark.slow) for t in TASKS],
+)
 def test_a_plan_for_every_model(task, capsys, data_words):
     own = data_words(task)
     assert tune([f"task={task}", f"model={','.join(MODELS)}", *own], dry_run=True) == 0

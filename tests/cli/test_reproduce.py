@@ -26,6 +26,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_a_plan_goes_to_another_machine_and_comes_back(tmp_path, capsys):
     output_dir = tmp_path / "runs"
     words = ["reproduce", *SMALL, "model=gru,rnn", f"output_dir={output_dir}"]

@@ -232,6 +232,7 @@ def test_the_own_best_setting_comes_before_the_shipped_one_unless_worse(
     assert best.file == (own if comes_first else shipped)
 
 
+@pytest.mark.slow
 def test_a_task_without_data_is_left_out_and_the_others_are_planned(tmp_path, monkeypatch, capsys):
     # Port 9 is the discard service: it refuses connections.
     moved = replace(pairs.FILES["por-eng"], url="http://127.0.0.1:9/por-eng.zip")

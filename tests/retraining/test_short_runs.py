@@ -82,6 +82,7 @@ def test_nothing_trained_is_no_agreement(adding):
     assert not found.agrees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("known", "count"), [(5, 1), (5, 3), (51, 8)])
 def test_alike_values_are_as_seldom_far_off_as_it_says(known, count):
     rng = np.random.default_rng(0)

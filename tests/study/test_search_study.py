@@ -42,7 +42,9 @@ def check_nothing_lost_or_repeated(journal, whole_journal):
         assert str(trial.objectives) == str(want.objectives)
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2))]
+)
 def test_cut_after_any_event_a_study_resumes_as_if_never_interrupted(whole, part):
     settings, expected = whole
     # A cut at every event costs a study each: the quick suite takes a few.

@@ -386,6 +386,7 @@ def test_stores_that_cannot_be_used(uri, message, tmp_path):
         check_tracking(settings(uri), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_deleted_experiment_blocks_only_its_own_task(store_uri, tmp_path):
     client = MlflowClient(store_uri)
     client.delete_experiment(client.create_experiment("dmu_search-tempord"))

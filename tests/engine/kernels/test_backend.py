@@ -43,6 +43,7 @@ def cached(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "dmu_search" / "native").iterdir())
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_native_is_the_first_choice_and_is_built_once(
     unbuilt: pytest.MonkeyPatch, tmp_path: Path

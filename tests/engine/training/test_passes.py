@@ -70,6 +70,7 @@ def test_buckets_train_as_packed_batches_do(model: str, task: str) -> None:
     assert_same(plain, bucketed, epochs=2, tolerance=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", BUCKETED)
 def test_so_they_do_in_single_precision(task: str) -> None:
     plain, bucketed = (
@@ -118,6 +119,7 @@ class Recording:
         return step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", BUCKETED)
 def test_recording_changes_nothing_and_happens_once_per_bucket(task: str) -> None:
     runner = Recording()
@@ -207,6 +209,7 @@ class Operations(TorchDispatchMode):
         return {name for name, _ in self.seen} & self.UNRECORDABLE
 
 
+@pytest.mark.slow
 @every_pair
 def test_a_step_is_the_same_recordable_operations_for_all_batches_of_a_bucket(
     model: str, task: str, monkeypatch: pytest.MonkeyPatch

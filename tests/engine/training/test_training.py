@@ -63,7 +63,12 @@ def test_learns(network: NetworkSettings) -> None:
         ("tempord", "dmu", 0.8),
         ("tempord", "gru", 0.8),
         # One class of a hundred costs ln 100 = 4.6; to know that it is x or y, ln 2 = 0.69.
-        *(("noiseseq", model, 0.75) for model in MODELS),
+        ("noiseseq", "dmu", 0.75),
+        *(
+            pytest.param("noiseseq", model, 0.75, marks=pytest.mark.slow)
+            for model in MODELS
+            if model != "dmu"
+        ),
     ],
 )
 def test_learns_the_rules_of_a_synthetic_task(task: str, model: str, low: float) -> None:
