@@ -49,7 +49,7 @@ def print_unsent(
         return
     records = tracking.recorder.folder
     sync = sync_command(records, settings, output_dir=records.parent)
-    runs = f"{unsent.runs} run{'s' if unsent.runs > 1 else ''}"
+    runs = {0: "the runs", 1: "1 run"}.get(unsent.runs, f"{unsent.runs} runs")
     console.print(
         f"MLflow lacks a part of {runs} ({unsent.reason}); the records are whole, and this brings "
         f"them in, as a resume does:\n  {sync}",
