@@ -19,6 +19,7 @@ CORPORA = ("nottingham", "nottingham-midi", "demo", "auto")
 STEPS = ("1/2", "1/4", "1/6", "1/8", "1/12", "1/16", "1/24", "1/32")
 NOISES = ("fresh", "fixed")
 CLIPPINGS = ("off", "norm")
+FORCING_DRAWS = ("batch", "step")
 WIDTH_RULES = ("auto", "paper", "matched")
 OBJECTIVES = ("mean_over_replicas", "median_over_replicas", "worst_replica")
 
@@ -558,10 +559,17 @@ _TABLE = (
     Key(
         "training.teacher_forcing_ratio",
         "float",
-        "probability that the decoder reads the right words of a batch in training, not its own",
+        "probability that the decoder reads the right words in training, not its own",
         searchable=True,
         minimum=0,
         maximum=1,
+        tasks=_PAIRS,
+    ),
+    Key(
+        "training.teacher_forcing_draw",
+        "text",
+        "what that is drawn for: a whole batch, or each of its steps, as released",
+        choices=FORCING_DRAWS,
         tasks=_PAIRS,
     ),
     Key(
@@ -830,6 +838,12 @@ _TABLE = (
         optional=True,
         minimum=1,
         tasks=_LOADED,
+    ),
+    Key(
+        "data.whole_chunks",
+        "bool",
+        "leave out the words of each split that fill no 32 chunks of 100, as released",
+        tasks=_tasks(lambda entry: entry.engine == "natlang"),
     ),
     Key(
         "data.pairs",

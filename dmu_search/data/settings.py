@@ -26,6 +26,7 @@ class DataSettings:
     noise: str | None = None
     pairs: int | str | None = None
     pairs_file: str | None = None
+    whole_chunks: bool = False
 
     def needed(self, name: str) -> Any:
         """A value that the task's data cannot be made without.

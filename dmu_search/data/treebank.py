@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmu_search.data.files import DataFile, DataStore, locate
 from dmu_search.data.settings import DataSettings
-from dmu_search.engine.tasks.natlang import SPLITS, Text
+from dmu_search.engine.tasks.natlang import CHUNK_WORDS, EVALUATION_STREAMS, SPLITS, Text
 from dmu_search.errors import ConfigError, DataError
 
 # What stands for the end of a line.
@@ -99,35 +100,45 @@ class Treebank:
 
 def load(task: str, settings: DataSettings) -> Treebank:
     """The text, as far as settings ask for it; see ``load_treebank``."""
-    return load_treebank(DataStore.from_settings(settings), settings.limit)
+    return load_treebank(
+        DataStore.from_settings(settings), settings.limit, whole_chunks=settings.whole_chunks
+    )
 
 
-def load_treebank(store: DataStore, limit: int | None = None) -> Treebank:
+def load_treebank(
+    store: DataStore, limit: int | None = None, *, whole_chunks: bool = False
+) -> Treebank:
     """Load the Penn Treebank text.
 
     Args:
         store: folders to look in.
         limit: keep the first so many lines of every split; None keeps all. The vocabulary is that
             of the whole training text, so the network does not depend on it.
+        whole_chunks: leave out the words of each split that 32 streams would not read in whole
+            chunks of 100, as the release does.
 
     Raises:
-        ConfigError: a limit below 1.
+        ConfigError: a limit below 1, or one that leaves no whole chunks.
         DataError: a file is missing, truncated or altered, or the cache folder cannot be written.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"data.limit: must be >= 1, got {limit}; use null for all lines")
     paths = {split: locate(FILES[f"ptb-{split}"], store) for split in SPLITS}
-    return read_treebank(paths, limit)
+    return read_treebank(paths, limit, whole_chunks=whole_chunks)
 
 
-def read_treebank(paths: Mapping[str, Path], limit: int | None = None) -> Treebank:
+def read_treebank(
+    paths: Mapping[str, Path], limit: int | None = None, *, whole_chunks: bool = False
+) -> Treebank:
     """Read text that has a line per sentence and spaces between words.
 
     Args:
         paths: the file of each split.
         limit: keep the first so many lines of every split; None keeps all.
+        whole_chunks: as in ``load_treebank``.
 
     Raises:
+        ConfigError: a split has too few words for whole chunks.
         DataError: a file is no text, or a split has a word that the training text does not have.
     """
     lines = {split: read_lines(path) for split, path in paths.items()}
@@ -145,6 +156,8 @@ def read_treebank(paths: Mapping[str, Path], limit: int | None = None) -> Treeba
         split: np.array([numbers[word] for line in own for word in line], dtype=np.int64)
         for split, own in kept.items()
     }
+    if whole_chunks:
+        encoded = {split: _whole(own, split) for split, own in encoded.items()}
     text = Text(**encoded)
     return Treebank(
         text=text,
@@ -153,6 +166,18 @@ def read_treebank(paths: Mapping[str, Path], limit: int | None = None) -> Treeba
         sha256=content_sha256(text, vocabulary),
         source=paths["train"].parent,
     )
+
+
+def _whole(words: NDArray[np.int64], split: str) -> NDArray[np.int64]:
+    """The words that whole chunks read, and the one after them, which is only predicted."""
+    step = EVALUATION_STREAMS * CHUNK_WORDS
+    if len(words) <= step:
+        raise ConfigError(
+            f"data.whole_chunks: {EVALUATION_STREAMS} streams of {CHUNK_WORDS} words need "
+            f"{step + 1:,} words, the {split} text has {len(words):,}; raise data.limit, or set "
+            "data.whole_chunks=false"
+        )
+    return words[: (len(words) - 1) // step * step + 1]
 
 
 def read_lines(path: Path) -> list[list[str]]:

@@ -49,8 +49,10 @@ class TrainingSettings:
         gradient_clipping: ``norm`` scales the gradient of each replica, all its weights together,
             down to ``gradient_clip_norm`` where its Euclidean norm is larger; ``off`` leaves it.
         gradient_clip_norm: that norm.
-        teacher_forcing_ratio: translation only: probability, for each replica and batch, that the
-            decoder reads the right words and not its own.
+        teacher_forcing_ratio: translation only: probability, for each replica, that the decoder
+            reads the right words and not its own.
+        teacher_forcing_draw: what that is drawn for: ``batch``, all steps of a batch together, or
+            ``step``, each of them, as released.
         replicas: independently seeded copies trained as one program.
         seed: of replica 0; replica i has ``seed + i``.
         stop_below: a replica is done once its validation objective (one to be minimised) has been
@@ -70,6 +72,7 @@ class TrainingSettings:
     gradient_clipping: str = "off"
     gradient_clip_norm: float = 1.0
     teacher_forcing_ratio: float = 1.0
+    teacher_forcing_draw: str = "batch"
     replicas: int = 1
     seed: int = 0
     stop_below: float | None = None

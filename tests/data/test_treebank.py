@@ -8,6 +8,7 @@ from dmu_search.data.treebank import FILES, load_treebank, read_treebank
 from dmu_search.engine.tasks.natlang import NatLang
 from dmu_search.errors import ConfigError, DataError
 from dmu_search.names import TASKS
+from tests.engine.conftest import batches_of
 
 
 def write(folder, **texts):
@@ -53,6 +54,25 @@ def test_a_limit_keeps_the_first_lines_and_all_of_the_vocabulary(tmp_path):
     np.testing.assert_array_equal(part.text.train, whole.text.train[:6])
     assert part.sha256 != whole.sha256
     assert read_treebank(paths, limit=9).sha256 == whole.sha256
+
+
+def test_whole_chunks_leave_out_what_the_release_does(real_file, tmp_path):
+    store = DataStore(root=tmp_path, mirror=real_file("ptb/ptb.train.txt").parents[1])
+    whole, cut = load_treebank(store), load_treebank(store, whole_chunks=True)
+    assert cut.words == {"train": 928_001, "valid": 73_601, "test": 80_001}
+    for split, count in cut.words.items():
+        np.testing.assert_array_equal(getattr(cut.text, split), getattr(whole.text, split)[:count])
+    assert cut.vocabulary == whole.vocabulary
+    assert cut.sha256 != whole.sha256
+    # 32 streams of it are read in chunks of 100 to the end.
+    batches = NatLang(cut.text).train_batches([None], batches_of(32))
+    assert {len(batch.rows.valid[0]) for batch in batches} == {3_200}
+
+
+def test_a_text_without_whole_chunks(tmp_path):
+    paths = write(tmp_path, train="a b c\n" * 800 + "a\n", valid="a b c\n" * 800)
+    with pytest.raises(ConfigError, match=r"need 3,201 words, the valid text has 3,200; raise"):
+        read_treebank(paths, whole_chunks=True)
 
 
 def test_a_limit_below_one(tmp_path):

@@ -58,7 +58,8 @@ class PairBatch:
         rows: packing of the target words that are predicted.
         inputs: packed target words before those, from ``START`` on, ``(replica, row)``.
         targets: packed target words to predict, up to ``END``, shaped alike.
-        forced: whether the decoder reads the right words, not its own, ``(replica,)``, on the CPU.
+        forced: whether the decoder reads the right words, not its own: ``(replica, step)`` with as
+            many steps as a batch can have, or ``(replica, 1)`` for all of them; on the CPU.
     """
 
     source_rows: PackedRows
@@ -77,8 +78,9 @@ class Translation:
     has said itself.
 
     In training it reads the right words with the probability ``training.teacher_forcing_ratio``,
-    drawn once per batch and replica as in PyTorch's tutorial, else its own. The release draws at
-    every time step, which is the same for ratios of 0 and 1; its ratio is that of its own words.
+    else its own. Each replica draws once per batch, as in PyTorch's tutorial, or with
+    ``training.teacher_forcing_draw=step`` at every time step, as the release does, whose ratio is
+    that of its own words. For ratios of 0 and 1 both are the same.
 
     Args:
         pairs: the sentences.
@@ -127,8 +129,9 @@ class Translation:
         orders = torch.stack([torch.randperm(count, generator=each) for each in generators])
         batches = torch.split(orders, training.batch_size, dim=1)
         # Drawn whatever the ratio is, so that it changes no order of sentences.
-        draws = torch.stack([torch.rand(len(batches), generator=each) for each in generators])
-        forced = draws < training.teacher_forcing_ratio
+        steps = self.longest if training.teacher_forcing_draw == "step" else 1
+        draws = [torch.rand(len(batches), steps, generator=each) for each in generators]
+        forced = torch.stack(draws) < training.teacher_forcing_ratio
         for number, pairs in enumerate(batches):
             yield self._batch("train", pairs.numpy(), forced=forced[:, number])
 
@@ -229,7 +232,7 @@ class Translation:
     def _same_batch(self, split: str, index: NDArray[np.int64], *, replicas: int) -> PairBatch:
         """The same pairs for all replicas, whose decoders read their own words."""
         pairs = np.tile(index, (replicas, 1))
-        return self._batch(split, pairs, forced=torch.zeros(replicas, dtype=torch.bool))
+        return self._batch(split, pairs, forced=torch.zeros(replicas, 1, dtype=torch.bool))
 
     def _batch(self, split: str, pairs: NDArray[np.int64], *, forced: Tensor) -> PairBatch:
         """Gather pairs, ``(replica, batch)``, by index."""
@@ -256,7 +259,7 @@ def speak(
 ) -> tuple[Tensor, Tensor]:
     """Decode step by step, as many as there are target words, each reading what the last one said.
 
-    Replicas that are ``batch.forced`` read the right words, as in ``Translator.decode``.
+    Where they are ``batch.forced``, replicas read the right words, as in ``Translator.decode``.
 
     Args:
         network: encoder and decoder.
@@ -269,14 +272,18 @@ def speak(
         without gradients, ``(replica, row)``.
     """
     rows = batch.rows
-    forced = batch.forced.to(batch.inputs.device).unsqueeze(1)
+    forced = batch.forced.to(batch.inputs.device)
+    if forced.shape[1] == 1:
+        forced = forced.expand(-1, len(rows.step_sizes))
     state = tuple(tuple(rows.sort(part) for part in cell) for cell in state)
     hidden: list[Tensor] = []
     said: list[Tensor] = []
     # As in `scan`: what steps on in one replica because another's sentences are longer is dropped.
-    for right in torch.split(rows.to_steps(batch.inputs), rows.step_sizes, dim=1):
+    steps = torch.split(rows.to_steps(batch.inputs), rows.step_sizes, dim=1)
+    for number, right in enumerate(steps):
         running = right.shape[1]
-        words = right.where(forced, said[-1][:, :running]) if said else right
+        own = said[-1][:, :running] if said else right
+        words = right.where(forced[:, number : number + 1], own)
         state = tuple(tuple(part[:, :running] for part in cell) for cell in state)
         state = network.step(weights, words, state)
         hidden.append(state[-1][0])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,8 @@ def task_and_weights(settings: NetworkSettings) -> tuple[Translation, Translator
     return task, network, {name: weight.requires_grad_() for name, weight in weights.items()}
 
 
-def a_batch(task: Translation, ratio: float = 1.0, size: int = 6) -> PairBatch:
-    training = batches_of(size, teacher_forcing_ratio=ratio)
+def a_batch(task: Translation, ratio: float = 1.0, size: int = 6, draw: str = "batch") -> PairBatch:
+    training = batches_of(size, teacher_forcing_ratio=ratio, teacher_forcing_draw=draw)
     return next(iter(task.train_batches(generators(2), training)))
 
 
@@ -56,7 +57,7 @@ def sentences_of(pairs: Pairs) -> list[tuple[list[int], list[int]]]:
 
 
 def alone(
-    network: Translator, weights: Weights, source: list[int], fed: list[int] | int
+    network: Translator, weights: Weights, source: list[int], fed: Sequence[int | None]
 ) -> tuple[torch.Tensor, list[list[int]]]:
     """One sentence by cells alone: log-probabilities, ``(replica, step, word)``, and words said.
 
@@ -64,7 +65,7 @@ def alone(
         network: encoder and decoder.
         weights: of two replicas.
         source: its words.
-        fed: words that the decoder reads; or how many steps it reads its own.
+        fed: words that the decoder reads; None where it reads its own.
     """
     encoder, decoder = (
         {n.removeprefix(part): w for n, w in weights.items() if n.startswith(part)}
@@ -77,8 +78,8 @@ def alone(
     for word in source:
         state = network.encoder.step(encoder, torch.full((2, 1), word), state)
     steps, said = [], torch.full((2, 1), START)
-    for step in range(fed if isinstance(fed, int) else len(fed)):
-        word = said if isinstance(fed, int) else torch.full((2, 1), fed[step])
+    for right in fed:
+        word = said if right is None else torch.full((2, 1), right)
         state = network.decoder.step(decoder, word, state)
         steps.append(network.decoder.read(decoder, state[-1][0]).log_softmax(dim=2))
         said = steps[-1].argmax(dim=2)
@@ -137,13 +138,16 @@ def test_a_batch_holds_pairs_in_two_packings() -> None:
     assert not np.array_equal(batches[0].rows.lengths[0], batches[0].rows.lengths[1])
 
 
+@pytest.mark.parametrize("draw", ["batch", "step"])
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
-def test_the_ratio_is_the_share_of_batches_with_the_right_words(ratio: float) -> None:
+def test_the_ratio_is_the_share_of_draws_for_the_right_words(ratio: float, draw: str) -> None:
     task, _, _ = task_and_weights(GRU)
     drawn = generators(100)
-    batches = list(task.train_batches(drawn, batches_of(3, teacher_forcing_ratio=ratio)))
+    training = batches_of(3, teacher_forcing_ratio=ratio, teacher_forcing_draw=draw)
+    batches = list(task.train_batches(drawn, training))
     forced = torch.stack([batch.forced for batch in batches]).double()
-    # Five standard deviations of 800 draws.
+    assert forced.shape == (8, 100, 1 if draw == "batch" else task.longest)
+    # Five standard deviations of as many draws.
     assert abs(forced.mean().item() - ratio) <= 5 * (ratio * (1 - ratio) / forced.numel()) ** 0.5
     assert ratio in (0.0, 1.0) or not torch.equal(forced[:, 0], forced[:, 1])
     other = next(iter(task.train_batches(generators(100), batches_of(3))))
@@ -163,10 +167,14 @@ def test_the_packed_decoder_is_the_one_that_goes_step_by_step(settings: NetworkS
 
 
 @every_network
-@pytest.mark.parametrize("ratio", [0.0, 1.0])
-def test_the_loss_is_that_of_each_sentence_alone(settings: NetworkSettings, ratio: float) -> None:
+@pytest.mark.parametrize(("ratio", "draw"), [(0.0, "batch"), (1.0, "batch"), (0.5, "step")])
+def test_the_loss_is_that_of_each_sentence_alone(
+    settings: NetworkSettings, ratio: float, draw: str
+) -> None:
     task, network, weights = task_and_weights(settings)
-    batch = a_batch(task, ratio)
+    batch = a_batch(task, ratio, draw=draw)
+    forced = batch.forced.expand(-1, task.longest)
+    assert all(0 < share < 1 for share in forced.double().mean(dim=1)) == (draw == "step")
     loss = task.loss(network, weights, batch=batch, carry=None)
     for replica in range(2):
         losses: list[float] = []
@@ -175,7 +183,9 @@ def test_the_loss_is_that_of_each_sentence_alone(settings: NetworkSettings, rati
             own = batch.source_rows.sequence[replica] == index
             source = batch.source[replica, own & batch.source_rows.valid[replica]].tolist()
             targets = batch.targets[replica, mine]
-            fed = batch.inputs[replica, mine].tolist() if ratio else len(targets)
+            right = batch.inputs[replica, mine].tolist()
+            # Sentences are as long as they are, draws as many as the longest needs.
+            fed = [a if b else None for a, b in zip(right, forced[replica].tolist(), strict=False)]
             logs, _ = alone(network, weights, source, fed)
             losses += (-logs[replica].gather(1, targets.unsqueeze(1)).squeeze(1)).tolist()
         # Float64 sums in another order.
@@ -202,7 +212,7 @@ def test_a_replica_that_reads_its_own_words_leaves_the_others_theirs() -> None:
         forced: task.loss(
             network,
             weights,
-            batch=dataclasses.replace(batch, forced=torch.tensor(forced)),
+            batch=dataclasses.replace(batch, forced=torch.tensor(forced).unsqueeze(1)),
             carry=None,
         ).mean.detach()
         for forced in itertools.product((True, False), repeat=2)
@@ -228,7 +238,7 @@ def test_accuracy_and_loss_by_hand(
         metrics = task.evaluate(network, weights, split="valid")
         for source, target in sentences_of(small_pairs().valid):
             right = target[1:]
-            _, said = alone(network, weights, source, len(right))
+            _, said = alone(network, weights, source, [None] * len(right))
             logs, _ = alone(network, weights, source, target[:-1])
             for replica in range(2):
                 hits[replica] += sum(a == b for a, b in zip(said[replica], right, strict=True))
@@ -247,7 +257,7 @@ def test_translations_are_greedy_and_end(settings: NetworkSettings) -> None:
     assert task.longest == max(len(target) - 1 for _, target in sentences_of(small_pairs().train))
     with torch.no_grad():
         for index, (source, _) in enumerate(pairs):
-            _, by_hand = alone(network, weights, source, task.longest)
+            _, by_hand = alone(network, weights, source, [None] * task.longest)
             for replica in range(2):
                 own = by_hand[replica]
                 words = own[: own.index(END)] if END in own else own
@@ -275,10 +285,16 @@ def test_learns(model: str, ratio: float, left: float) -> None:
         assert best[replica] == max(own)
 
 
-@pytest.mark.parametrize("ratio", [0.0, 0.5])
-def test_replicas_and_resumes_do_not_depend_on_others_draws(ratio: float) -> None:
+@pytest.mark.parametrize(("ratio", "draw"), [(0.0, "batch"), (0.5, "batch"), (0.5, "step")])
+def test_replicas_and_resumes_do_not_depend_on_others_draws(ratio: float, draw: str) -> None:
     settings = TrainingSettings(
-        0.01, batch_size=3, max_epochs=3, teacher_forcing_ratio=ratio, replicas=3, seed=5
+        0.01,
+        batch_size=3,
+        max_epochs=3,
+        teacher_forcing_ratio=ratio,
+        teacher_forcing_draw=draw,
+        replicas=3,
+        seed=5,
     )
 
     def trainer(**changes: Any) -> Trainer:
