@@ -141,4 +141,5 @@ def named_in_row(module: str, attribute: str) -> Any:
 
 def signed_loss(value: float, direction: Direction) -> float:
     """A number that is the smaller the better the objective's ``value`` is."""
-    return value if direction == "minimize" else -value
+    # Not `-value`: an accuracy of 0.0 would be shown as -0.0.
+    return value if direction == "minimize" else 0.0 - value

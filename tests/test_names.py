@@ -11,7 +11,7 @@ from dmu_search.engine.networks.cells import recurrent_block
 from dmu_search.engine.settings import NetworkSettings
 from dmu_search.engine.tasks import task_class
 from dmu_search.errors import ConfigError
-from dmu_search.names import MODELS, TASKS, named_in_row
+from dmu_search.names import MODELS, TASKS, named_in_row, signed_loss
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -60,3 +60,9 @@ def test_a_row_without_its_yaml(tmp_path, monkeypatch):
         "task/chess.yaml: no such file; every task has one",
         "model/transformer.yaml: no such file; every model has one",
     ]
+
+
+def test_a_loss_of_an_accuracy_is_smaller_the_better_and_zero_has_no_sign():
+    assert [signed_loss(value, "maximize") for value in (0.75, 0.25)] == [-0.75, -0.25]
+    assert str(signed_loss(0.0, "maximize")) == "0.0"
+    assert signed_loss(0.75, "minimize") == 0.75
