@@ -12,7 +12,8 @@ class DataSettings:
     """Which data, and where it is looked for; see the keys ``data.*``.
 
     None is a value of ``root``, ``mirror``, ``limit`` and ``pairs_file``; else the task does not
-    have the key. The defaults of a search stand in ``search_spaces/``.
+    have the key. ``whole_chunks`` is False in records from before it was one. The defaults of a
+    search stand in ``search_spaces/``.
     """
 
     corpus: str | None = None
